@@ -1,0 +1,234 @@
+"""Analysis of a video: faces, shots and geometry of every frame, in one pass over the file.
+
+Frames stream by; what is kept is about 2 kB a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import FaceError
+from .faces import CutDetector, FaceTracker, FloatArray, main_face
+from .fitting import Estimate, Initialiser, Tables, fit_shape, fit_shot
+from .geometry import Array, MorphableModel, rotations
+from .media import Frame, VideoInfo, VideoReader
+
+SMALLEST_FACE = 16.0
+"""Least distance in pixels between the eyes' outer corners of a face that can be dubbed."""
+LARGEST_YAW = 65.0
+"""Degrees by which a head may be turned away and still be dubbed."""
+SHORTEST_RUN = 3
+"""Frames in a row that must show the face: fewer are a false alarm, or too few to tell a movement from noise."""
+
+
+class Reason(str, Enum):
+    """Why a frame is passed through."""
+
+    NO_FACE = "no face"
+    SMALL = "face too small"
+    PROFILE = "face turned away too far"
+    BRIEF = "face seen too briefly"
+    ORIGINAL = "original mouth asked for"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Consecutive frames of one camera, and the geometry of those that show the face.
+
+    Attributes:
+        start: First frame.
+        stop: Frame after the last.
+        alpha: The speaker's shape, (I,); zeros where the shot has no usable frame.
+    """
+
+    start: int
+    stop: int
+    alpha: Array
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is known of a video.
+
+    Attributes:
+        info: The file.
+        time: Presentation time of each frame in seconds, (T,).
+        duration: Seconds that each frame is shown, (T,).
+        usable: Whether the frame can be dubbed, (T,).
+        reason: Why not, by frame.
+        shots: In order; they cover all frames.
+        shot_of: Number of the shot of each frame, (T,).
+        beta: Expression, (T, E); 0 where not usable.
+        pose: Head pose in upright picture pixels, (T, 6); 0 where not usable.
+    """
+
+    info: VideoInfo
+    time: npt.NDArray[np.float64]
+    duration: npt.NDArray[np.float64]
+    usable: npt.NDArray[np.bool_]
+    reason: dict[int, Reason]
+    shots: list[Shot]
+    shot_of: npt.NDArray[np.int64]
+    beta: Array
+    pose: Array
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def vertices(self, model: MorphableModel, frame: int) -> Array:
+        """Canonical geometry {alpha, beta_t, 0} of a frame, (V, 3)."""
+        return model.vertices(self.shots[self.shot_of[frame]].alpha, self.beta[frame])
+
+    def openings(self, model: MorphableModel, frames: npt.NDArray[np.int64]) -> Array:
+        """Mouth opening of the canonical geometry of frames, (N,)."""
+        return np.array([model.mouth_opening(self.vertices(model, int(i))) for i in frames], np.float32)
+
+
+@dataclass
+class _Scan:
+    """What the pass over the frames leaves: one entry per frame, estimates only where there is a face."""
+
+    time: list[float]
+    duration: list[float]
+    cut: list[bool]
+    estimates: list[Estimate | None]
+
+
+def analyse(
+    reader: VideoReader,
+    tracker: FaceTracker,
+    model: MorphableModel,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Analysis:
+    """Analyse a video.
+
+    Args:
+        reader: The video.
+        tracker: Face backend.
+        model: The morphable model.
+        progress: Called with the stage's name, the steps done since the last call, and their total (0: unknown).
+
+    Raises:
+        FaceError: No frame of the video shows a usable face.
+        MediaError: The file is damaged.
+    """
+    tell = progress or (lambda stage, steps, total: None)
+    scan = _scan(reader, tracker, Initialiser(model), lambda n: tell("faces", n, reader.info.estimated_frames))
+    usable, reason = _usable(scan)
+    if not usable.any():
+        raise FaceError(f"{reader.info.path}: {_nothing_usable(reason)}; give a video that shows the speaker")
+    shot_of = np.cumsum(scan.cut).astype(np.int64)
+    beta = np.zeros((len(usable), model.num_expression), np.float32)
+    pose = np.zeros((len(usable), 6), np.float32)
+    shots = []
+    for number in range(int(shot_of[-1]) + 1 if len(shot_of) else 0):
+        frames = np.flatnonzero(shot_of == number)
+        alpha = np.zeros(model.num_identity, np.float32)
+        seen = frames[usable[frames]]
+        if len(seen):
+            alpha = _fit(model, scan, seen, beta, pose, lambda n: tell("geometry", n, int(usable.sum())))
+        shots.append(Shot(int(frames[0]), int(frames[-1]) + 1, alpha))
+    time, duration = np.array(scan.time), np.array(scan.duration)
+    return Analysis(reader.info, time, duration, usable, reason, shots, shot_of, beta, pose)
+
+
+def _scan(
+    reader: VideoReader, tracker: FaceTracker, initialise: Initialiser, tell: Callable[[int], None]
+) -> _Scan:
+    scan, cuts, previous = _Scan([], [], [], []), CutDetector(), None
+    for frame in reader.frames():
+        rgb = frame.rgb()
+        cut = cuts.is_cut(rgb)
+        previous = None if cut else previous
+        face = main_face(tracker.detect(rgb), previous)
+        previous = previous if face is None else face
+        _note(scan, frame, reader.info, cut, face, initialise)
+        tell(1)
+    return scan
+
+
+def _note(
+    scan: _Scan, frame: Frame, info: VideoInfo, cut: bool, face: FloatArray | None, initialise: Initialiser
+) -> None:
+    scan.time.append(frame.time)
+    scan.duration.append(float(frame.duration * info.time_base))
+    scan.cut.append(cut)
+    scan.estimates.append(None if face is None else initialise(face))
+
+
+def _usable(scan: _Scan) -> tuple[npt.NDArray[np.bool_], dict[int, Reason]]:
+    reason = {i: why for i, e in enumerate(scan.estimates) if (why := _unusable(e)) is not None}
+    usable = np.array([i not in reason for i in range(len(scan.estimates))], bool)
+    for start, stop in runs(usable, np.array(scan.cut, bool)):
+        if stop - start < SHORTEST_RUN:
+            usable[start:stop] = False
+            reason.update(dict.fromkeys(range(start, stop), Reason.BRIEF))
+    return usable, reason
+
+
+def _unusable(estimate: Estimate | None) -> Reason | None:
+    if estimate is None:
+        return Reason.NO_FACE
+    if np.exp(estimate.pose[3]) < SMALLEST_FACE:
+        return Reason.SMALL
+    ahead = rotations(estimate.pose)[:, 2]
+    if np.degrees(np.arctan2(abs(ahead[0]), abs(ahead[2]))) > LARGEST_YAW:
+        return Reason.PROFILE
+    return None
+
+
+def _nothing_usable(reason: dict[int, Reason]) -> str:
+    why = set(reason.values())
+    if why <= {Reason.NO_FACE}:
+        return "no face in any frame"
+    return "no usable face in any frame (" + ", ".join(sorted(w.value for w in why)) + ")"
+
+
+def runs(
+    flags: npt.NDArray[np.bool_], breaks: npt.NDArray[np.bool_] | None = None
+) -> list[tuple[int, int]]:
+    """Stretches of true flags as (start, stop); a stretch also ends before every index with a break."""
+    found, start = [], -1
+    for i, flag in enumerate(flags):
+        broken = breaks is not None and bool(breaks[i])
+        if start >= 0 and (broken or not flag):
+            found.append((start, i))
+            start = -1
+        if flag and start < 0:
+            start = i
+    return [*found, (start, len(flags))] if start >= 0 else found
+
+
+def _fit(
+    model: MorphableModel,
+    scan: _Scan,
+    seen: npt.NDArray[np.int64],
+    beta: Array,
+    pose: Array,
+    tell: Callable[[int], None],
+) -> Array:
+    """Fit one shot: fills `beta` and `pose` at its usable frames and returns its shape."""
+    estimates = [e for i in seen if (e := scan.estimates[i]) is not None]
+    tables, alpha_mean = tabulate(model, estimates)
+    alpha = fit_shape(model, tables, alpha_mean)
+    # Frames on the two sides of a gap are no neighbours: each stretch is smoothed for itself.
+    gaps = np.concatenate([[False], np.diff(seen) > 1])
+    for start, stop in runs(np.ones(len(seen), bool), gaps):
+        fitted = fit_shot(model, tables[start:stop], alpha, progress=tell)
+        beta[seen[start:stop]], pose[seen[start:stop]] = fitted.beta, fitted.pose
+    return alpha
+
+
+def tabulate(model: MorphableModel, estimates: list[Estimate]) -> tuple[Tables, Array]:
+    """Initial coefficients of frames as arrays, with their expressions under the mean shape, which is returned too."""
+    initialise = Initialiser(model)
+    alphas = np.array([e.alpha for e in estimates])
+    alpha_mean = alphas.mean(axis=0).astype(np.float32)
+    beta = np.array([e.beta for e in estimates]) + initialise.expression_shift(alphas, alpha_mean)
+    keypoints, pose = np.array([e.keypoints for e in estimates]), np.array([e.pose for e in estimates])
+    return Tables(keypoints, beta.astype(np.float32), pose), alpha_mean

@@ -1,0 +1,142 @@
+"""Audio encoder of HuBERT's design (paper, section 3.1): temporal convolutions, then a transformer encoder.
+
+By default a small one of our own; any HuBERT checkpoint in the format of `transformers` drops in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from transformers import HubertConfig, HubertModel
+
+from .errors import WeightsError
+
+SAMPLE_RATE = 16000
+"""Samples per second that the encoder hears."""
+STRIDE = 320
+"""Samples per output frame: the features come at 50 a second."""
+FIELD = 400
+"""Samples under one output frame of HuBERT's convolutions."""
+FPS = 25
+"""Frames per second of the model's clock [paper, section 4.1]."""
+
+SMALL_HUBERT: dict[str, Any] = {
+    "hidden_size": 192,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "conv_dim": [64, 96, 96, 128, 128, 128, 128],
+    "conv_bias": True,
+    # A norm over channels, not over time: what a frame hears then does not depend on the length of the chunk.
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+    "num_conv_pos_embeddings": 32,
+    "num_conv_pos_embedding_groups": 8,
+    "layerdrop": 0.0,
+    "activation_dropout": 0.0,
+    "attention_dropout": 0.0,
+    "feat_proj_dropout": 0.0,
+}
+"""Configuration of our own encoder, as `transformers.HubertConfig` takes it."""
+
+
+class AudioEncoder(nn.Module):
+    """HuBERT, and a linear layer that brings its features to the frame rate of the video.
+
+    Args:
+        dim: Size D of the features that come out.
+        hubert: Configuration for `transformers.HubertConfig`.
+    """
+
+    def __init__(self, dim: int, hubert: dict[str, Any]) -> None:
+        super().__init__()
+        self.hubert = HubertModel(HubertConfig(**hubert))
+        hidden = self.hubert.config.hidden_size
+        self.to_frames = nn.Linear(2 * hidden, dim)
+
+    def features(self, samples: torch.Tensor) -> torch.Tensor:
+        """HuBERT's features at 50 a second; feature k stands for the samples around (k + 1/2) * 320.
+
+        Args:
+            samples: 16 kHz, (B, N).
+
+        Returns:
+            (B, N // 320, H).
+        """
+        edge = (FIELD - STRIDE) // 2
+        features: torch.Tensor = self.hubert(nn.functional.pad(samples, (edge, edge))).last_hidden_state
+        return features
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Features at the video's clock: (B, N) at 16 kHz to (B, N // 640, D); frame j stands for time j / 25.
+
+        The linear layer interpolates the two features on either side of the frame's time.
+        """
+        features = self.features(samples)
+        before = torch.cat([features[:, :1], features[:, :-1]], dim=1)
+        pairs = torch.cat([before, features], dim=-1)
+        interpolated: torch.Tensor = self.to_frames(pairs[:, ::2])
+        return interpolated
+
+
+def hubert_config(checkpoint: Path | str) -> dict[str, Any]:
+    """Configuration of a HuBERT checkpoint, a folder or a name on the hub.
+
+    Raises:
+        WeightsError: There is no such checkpoint, or it is no HuBERT.
+    """
+    try:
+        config = HubertConfig.from_pretrained(str(checkpoint))
+    except (OSError, ValueError) as error:
+        raise WeightsError(_unloadable(checkpoint, error)) from error
+    return dict(config.to_diff_dict())
+
+
+def load_hubert(encoder: AudioEncoder, checkpoint: Path | str) -> None:
+    """Put the weights of a HuBERT checkpoint, a folder or a name on the hub, into an encoder of its configuration.
+
+    Raises:
+        WeightsError: There is no such checkpoint, or its sizes are not the encoder's.
+    """
+    try:
+        encoder.hubert = HubertModel.from_pretrained(str(checkpoint))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(_unloadable(checkpoint, error)) from error
+    hidden = encoder.hubert.config.hidden_size
+    if 2 * hidden != encoder.to_frames.in_features:
+        raise WeightsError(
+            f"{checkpoint}: features of size {hidden}, but {encoder.to_frames.in_features // 2} are wanted;"
+            " train stage 1 with this encoder first"
+        )
+
+
+def normalise_loudness(samples: npt.NDArray[np.float32], level: float = 0.1) -> npt.NDArray[np.float32]:
+    """Bring speech to a common loudness, pauses left out of account.
+
+    Args:
+        samples: 16 kHz mono, (N,), -1..1.
+        level: Wanted root mean square of the loud parts.
+
+    Returns:
+        (N,); silence stays silence.
+    """
+    count = len(samples) // STRIDE
+    if count == 0:
+        return samples
+    power = (samples[: count * STRIDE].reshape(count, STRIDE) ** 2).mean(axis=1)
+    loud = power[power > 0.01 * np.percentile(power, 95)]
+    if len(loud) == 0 or loud.mean() < 1e-9:
+        return samples
+    # At most 30 dB of gain, so that a faint hum is not taken for speech.
+    gain = min(level / float(np.sqrt(loud.mean())), 30.0)
+    return (samples * gain).astype(np.float32)
+
+
+def _unloadable(checkpoint: Path | str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return f"{checkpoint}: no HuBERT checkpoint can be loaded from there ({reason})"

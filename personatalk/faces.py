@@ -1,0 +1,192 @@
+"""Faces: detection and dense landmarks behind one small interface, and shot boundaries.
+
+Every backend gives MediaPipe's 478-point mesh, so that everything above this module is the same for all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from .errors import FaceError
+
+NUM_LANDMARKS = 478
+"""Landmarks of one face: the 468 vertices of the face mesh, then 5 points for each iris."""
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class FaceTracker(Protocol):
+    """Finds the faces of consecutive frames. One tracker serves one video, in order."""
+
+    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[FloatArray]:
+        """Return the faces of one frame.
+
+        Args:
+            rgb: Upright picture, uint8 (H, W, 3).
+
+        Returns:
+            One float32 array (478, 3) per face: x to the right, y down and depth z away from the camera, all in
+            pixels of the picture (z relative to the head's centre, in the scale of x). Empty if there is no face.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the network."""
+        ...
+
+
+class FaceMeshTracker:
+    """MediaPipe's face mesh as it comes inside the `mediapipe` 0.10 wheel: no model file is needed.
+
+    Args:
+        max_faces: Most faces looked for in one frame.
+        min_confidence: Detection and tracking threshold, 0..1.
+    """
+
+    def __init__(self, max_faces: int = 1, min_confidence: float = 0.4) -> None:
+        with _quiet_native_stderr():
+            import mediapipe as mp
+
+            self._mesh = mp.solutions.face_mesh.FaceMesh(
+                static_image_mode=False,
+                max_num_faces=max_faces,
+                refine_landmarks=True,
+                min_detection_confidence=min_confidence,
+                min_tracking_confidence=min_confidence,
+            )
+
+    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[FloatArray]:
+        """See `FaceTracker.detect`."""
+        found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
+        return [_to_pixels(face.landmark, rgb.shape[1], rgb.shape[0]) for face in found]
+
+    def close(self) -> None:
+        """See `FaceTracker.close`."""
+        self._mesh.close()
+
+
+class FaceLandmarkerTracker:
+    """MediaPipe's Tasks API with a model file (`face_landmarker.task`) that the user has.
+
+    Args:
+        model: Path of the model file.
+        max_faces: Most faces looked for in one frame.
+        min_confidence: Detection and tracking threshold, 0..1.
+
+    Raises:
+        FaceError: The model file is missing or is not a face landmarker.
+    """
+
+    def __init__(self, model: Path | str, max_faces: int = 1, min_confidence: float = 0.4) -> None:
+        path = Path(model)
+        if not path.is_file():
+            raise FaceError(
+                f"{path}: no such face landmarker model; give the path of MediaPipe's face_landmarker.task"
+            )
+        with _quiet_native_stderr():
+            import mediapipe as mp
+            from mediapipe.tasks.python import BaseOptions, vision
+
+            options = vision.FaceLandmarkerOptions(
+                base_options=BaseOptions(model_asset_buffer=path.read_bytes()),
+                running_mode=vision.RunningMode.VIDEO,
+                num_faces=max_faces,
+                min_face_detection_confidence=min_confidence,
+                min_face_presence_confidence=min_confidence,
+                min_tracking_confidence=min_confidence,
+            )
+            try:
+                self._landmarker = vision.FaceLandmarker.create_from_options(options)
+            except (RuntimeError, ValueError) as error:
+                raise FaceError(f"{path}: not a MediaPipe face landmarker model") from error
+        self._mp = mp
+        self._calls = 0
+
+    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[FloatArray]:
+        """See `FaceTracker.detect`."""
+        image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
+        # The API only needs time stamps that rise; the real ones may stand still in odd files.
+        found = self._landmarker.detect_for_video(image, self._calls * 40).face_landmarks
+        self._calls += 1
+        return [_to_pixels(face, rgb.shape[1], rgb.shape[0]) for face in found]
+
+    def close(self) -> None:
+        """See `FaceTracker.close`."""
+        self._landmarker.close()
+
+
+def open_tracker(model: Path | str | None = None, max_faces: int = 1) -> FaceTracker:
+    """Return the default tracker, or the Tasks tracker where a model path is given."""
+    return FaceMeshTracker(max_faces) if model is None else FaceLandmarkerTracker(model, max_faces)
+
+
+def main_face(faces: list[FloatArray], previous: FloatArray | None) -> FloatArray | None:
+    """Choose the face to follow: the one nearest to the previous frame's, else the largest.
+
+    Args:
+        faces: Faces of one frame, each (478, 3).
+        previous: The face followed so far in this shot, or None at its beginning.
+    """
+    if not faces:
+        return None
+    if previous is None:
+        return max(faces, key=lambda face: float(np.prod(np.ptp(face[:, :2], axis=0))))
+    centre = previous[:, :2].mean(axis=0)
+    return min(faces, key=lambda face: float(np.linalg.norm(face[:, :2].mean(axis=0) - centre)))
+
+
+class CutDetector:
+    """Tells shots apart while frames stream by.
+
+    A frame starts a new shot where its small grey-and-colour picture differs from the last one by much more than
+    frames of this video usually do: a fixed threshold alone takes flashes and camera moves for cuts.
+
+    Args:
+        threshold: Least mean difference of a cut, in grey levels of 255.
+        ratio: Least ratio of a cut's difference to the running mean of the last differences.
+    """
+
+    def __init__(self, threshold: float = 24.0, ratio: float = 4.0) -> None:
+        self.threshold = threshold
+        self.ratio = ratio
+        self._last: npt.NDArray[np.float32] | None = None
+        self._usual = 2.0
+
+    def is_cut(self, rgb: npt.NDArray[np.uint8]) -> bool:
+        """Take the next frame, uint8 (H, W, 3), and say whether it starts a new shot (the first does not)."""
+        small = cv2.resize(rgb, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+        last, self._last = self._last, small
+        if last is None:
+            return False
+        difference = float(np.abs(small - last).mean())
+        cut = difference > max(self.threshold, self.ratio * self._usual)
+        if not cut:
+            self._usual += 0.1 * (difference - self._usual)
+        return cut
+
+
+def _to_pixels(points: Any, width: int, height: int) -> FloatArray:
+    return np.array([(p.x * width, p.y * height, p.z * width) for p in points], np.float32)
+
+
+@contextlib.contextmanager
+def _quiet_native_stderr() -> Iterator[None]:
+    """Silence the start-up chatter that MediaPipe's C++ writes to file descriptor 2."""
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+

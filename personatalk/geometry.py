@@ -1,0 +1,221 @@
+"""Facial geometry: a linear morphable model, head pose, and the 256 x 256 face crop (paper, section 3.1).
+
+Model space has x to the right of the picture, y down and z away from the camera. Its unit is the distance between
+the outer eye corners of the mean face. A pose is six numbers `(rx, ry, rz, log s, tx, ty)`: a rotation vector in
+radians, the logarithm of the scale in pixels per unit, and the picture position of the model's origin in pixels
+(weak perspective: depth is dropped after the rotation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from . import weights
+from .errors import WeightsError
+
+Array = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+KIND = "morphable-model"
+VERSION = 1
+
+CROP_SIZE = 256
+"""Side of the face crop in pixels (paper, section 4.1)."""
+CROP_SPAN = 1.9
+"""Side of the face crop in model units. The paper leaves the framing open: this one holds what is generated, from
+the nose's bridge to the neck under an open jaw, at the highest resolution that 256 pixels allow."""
+CROP_CENTRE_Y = 0.62
+"""Height of the crop's centre below the eyes in model units."""
+
+
+@dataclass(frozen=True)
+class MorphableModel:
+    """A linear 3D morphable model: vertices = mean + identity @ alpha + expression @ beta.
+
+    Coefficients are in standard deviations of the training data, so that a unit ball is a plausible face.
+
+    Attributes:
+        mean: Mean face, (V, 3).
+        identity: Shape basis, (V, 3, I).
+        expression: Expression basis, (V, 3, E).
+        triangles: Vertex indices, int (F, 3).
+        keypoints: Vertices that the fit holds against landmarks, int (K,).
+        landmarks: MediaPipe landmark of each keypoint, int (K,).
+        rigid: Positions in `keypoints` that hardly move with expression, int (R,).
+        lips: Vertices of the lips, int.
+        inner_lips: Pairs (upper, lower) of vertices along the inner lips, int (P, 2); the middle pair first.
+        mouth_corners: Vertices of the right and left corner of the mouth (as seen in the picture: left, right).
+        jaw: Vertices of the face's lower outline from one ear to the other, in order.
+        lower: Weight of the generated lower face at each vertex, 0 (the video's) .. 1 (generated), (V,).
+    """
+
+    mean: Array
+    identity: Array
+    expression: Array
+    triangles: IntArray
+    keypoints: IntArray
+    landmarks: IntArray
+    rigid: IntArray
+    lips: IntArray
+    inner_lips: IntArray
+    mouth_corners: IntArray
+    jaw: IntArray
+    lower: Array
+
+    @property
+    def num_vertices(self) -> int:
+        """Number of vertices V."""
+        return len(self.mean)
+
+    @property
+    def num_identity(self) -> int:
+        """Number of shape coefficients I."""
+        return self.identity.shape[2]
+
+    @property
+    def num_expression(self) -> int:
+        """Number of expression coefficients E."""
+        return self.expression.shape[2]
+
+    def shape(self, alpha: Array) -> Array:
+        """Vertices without expression, {alpha, 0, 0}: (..., I) to (..., V, 3)."""
+        return (self.mean + np.tensordot(alpha, self.identity, axes=(-1, 2))).astype(np.float32)
+
+    def offsets(self, beta: Array) -> Array:
+        """Displacement of the vertices by an expression: (..., E) to (..., V, 3)."""
+        return np.tensordot(beta, self.expression, axes=(-1, 2)).astype(np.float32)
+
+    def vertices(self, alpha: Array, beta: Array) -> Array:
+        """Vertices in model space, {alpha, beta, 0}: (..., I) and (..., E) to (..., V, 3)."""
+        return self.shape(alpha) + self.offsets(beta)
+
+    def expression_only(self, beta: Array) -> Array:
+        """Vertices of the mean face with an expression, {0, beta, 0}: (..., E) to (..., V, 3)."""
+        return self.mean + self.offsets(beta)
+
+    def colours(self) -> Array:
+        """Normalised coordinate code of each vertex, (V, 3) in 0..1 (Zhu et al. 2017)."""
+        low, high = self.mean.min(axis=0), self.mean.max(axis=0)
+        return (self.mean - low) / (high - low)
+
+    def mouth_opening(self, vertices: Array) -> Array:
+        """Gap between the inner lips' middles in model units: (..., V, 3) to (...)."""
+        upper, lower = self.inner_lips[0]
+        return np.linalg.norm(vertices[..., upper, :] - vertices[..., lower, :], axis=-1).astype(np.float32)
+
+    def join(self, generated: Array, video: Array) -> Array:
+        """Lower face from `generated`, upper face from `video`, both (..., V, 3), with a smooth seam.
+
+        The paper joins the two sets of vertices hard; the weights of `lower` rise smoothly across the seam
+        so that no edge of the mesh is torn.
+        """
+        weight = self.lower[:, None]
+        return (weight * generated + (1 - weight) * video).astype(np.float32)
+
+    def save(self, path: Path | str) -> None:
+        """Write the model as a weights file."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        weights.save_arrays(path, tensors, kind=KIND, version=VERSION, config={})
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> MorphableModel:
+        """Read a model; without a path the one of the package.
+
+        Raises:
+            WeightsError: The file is missing, damaged or of another kind or version.
+        """
+        path = weights.packaged("morphable.safetensors") if path is None else Path(path)
+        arrays, _ = weights.load_arrays(path, kind=KIND, version=VERSION)
+        names = {field.name for field in fields(cls)}
+        if set(arrays) != names:
+            raise WeightsError(f"{path}: tensors {sorted(set(arrays) ^ names)} do not fit; make the model anew")
+        return cls(**{k: v.astype(np.int64 if v.dtype.kind == "i" else np.float32) for k, v in arrays.items()})
+
+
+def rotations(pose: Array) -> Array:
+    """Rotation matrices of poses: (..., 6) to (..., 3, 3)."""
+    flat = Rotation.from_rotvec(pose[..., :3].reshape(-1, 3)).as_matrix()
+    return flat.reshape(*pose.shape[:-1], 3, 3).astype(np.float32)
+
+
+def project(vertices: Array, pose: Array) -> Array:
+    """Put model vertices into the picture.
+
+    Args:
+        vertices: Model space, (..., V, 3).
+        pose: Head poses, (..., 6).
+
+    Returns:
+        (..., V, 3): x and y in pixels, z in the same scale (larger is farther).
+    """
+    turned = np.matmul(vertices, np.swapaxes(rotations(pose), -1, -2)) * np.exp(pose[..., 3, None, None])
+    turned[..., :2] += pose[..., None, 4:6]
+    return turned.astype(np.float32)
+
+
+def crop_transform(pose: Array, size: int = CROP_SIZE) -> Array:
+    """Similarity transform from picture pixels to crop pixels, (2, 3), for one pose (6,).
+
+    It depends on the pose alone, never on the mouth or the jaw: a crop that moved with the old speech would tell
+    the renderer about it. The head's roll is undone.
+    """
+    matrix = rotations(pose)
+    scale = float(np.exp(pose[3]))
+    roll = float(np.arctan2(matrix[1, 0], matrix[0, 0]))
+    centre = scale * (matrix @ np.array([0, CROP_CENTRE_Y, 0], np.float32))[:2] + pose[4:6]
+    zoom = size / (CROP_SPAN * scale)
+    cos, sin = zoom * np.cos(roll), zoom * np.sin(roll)
+    linear = np.array([[cos, sin], [-sin, cos]])
+    # Pixel centres lie at whole numbers, so the crop's middle is at (size - 1) / 2.
+    offset = (size - 1) / 2 - linear @ centre
+    return np.concatenate([linear, offset[:, None]], axis=1).astype(np.float32)
+
+
+def apply_transform(transform: Array, points: Array) -> Array:
+    """Apply a similarity (2, 3) to points (..., 2 or 3); a depth is scaled along."""
+    out = points.copy()
+    out[..., :2] = points[..., :2] @ transform[:, :2].T + transform[:, 2]
+    if points.shape[-1] == 3:
+        out[..., 2] = points[..., 2] * np.sqrt(abs(np.linalg.det(transform[:, :2])))
+    return out
+
+
+def invert_transform(transform: Array) -> Array:
+    """The inverse of a similarity (2, 3)."""
+    linear = np.linalg.inv(transform[:, :2])
+    return np.concatenate([linear, -linear @ transform[:, 2:]], axis=1).astype(np.float32)
+
+
+def warp(rgb: npt.NDArray[np.uint8], transform: Array, size: int = CROP_SIZE) -> npt.NDArray[np.uint8]:
+    """Cut a face crop, uint8 (size, size, 3), out of a picture (H, W, 3); beyond its edges the edge is repeated.
+
+    Where the crop is smaller than the face in the picture, the face is low-passed first, or teeth and beard
+    would alias.
+    """
+    zoom = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
+    if zoom < 0.8:
+        rgb, transform = _low_passed(rgb, transform, size, zoom)
+    return cv2.warpAffine(rgb, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _low_passed(
+    rgb: npt.NDArray[np.uint8], transform: Array, size: int, zoom: float
+) -> tuple[npt.NDArray[np.uint8], Array]:
+    """Blur only the part of the picture under the crop; returns it with the transform that fits it."""
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float32)
+    area = apply_transform(invert_transform(transform), corners)
+    margin = np.ceil(3 / zoom)
+    limit = np.array(rgb.shape[1::-1])
+    left, top = np.clip(area.min(axis=0) - margin, 0, limit - 1).astype(int)
+    right, bottom = np.clip(area.max(axis=0) + margin, [left + 1, top + 1], limit).astype(int)
+    sigma = 0.5 * np.sqrt(1 / zoom**2 - 1)
+    part = cv2.GaussianBlur(rgb[top:bottom, left:right], (0, 0), sigma)
+    moved = transform.copy()
+    moved[:, 2] += transform[:, :2] @ np.array([left, top], np.float32)
+    return part, moved

@@ -1,0 +1,657 @@
+"""Reading: what a media file holds, its video frames one by one, and its speech as samples.
+
+Two timelines meet here. A file's own clock counts ticks of a stream's time base and may start anywhere;
+the *presentation timeline* counts seconds from the file's start, so that sample 0 of the speech and the
+first thing that a player shows are both at 0. `Frame.pts` is on the first, `Frame.time` on the second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import weakref
+from bisect import bisect_right
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from personatalk.errors import MediaError
+from personatalk.pixels import paste, rotation_of, to_rgb
+
+UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
+
+MICROSECONDS = 1_000_000
+# A container start time is rounded to microseconds; below this distance a stream starts with its file.
+START_ROUNDING = 2e-6
+# Containers that write down how long they are. Others have it estimated from the data that is there.
+DECLARED_DURATION = ("mov,mp4", "matroska", "avi", "flv", "asf")
+# How much of a declared duration may be missing: writers round it, and some count a last frame twice.
+MISSING_SECONDS = 0.5
+MISSING_SHARE = 0.05
+# Packets that cannot be decoded: this many in a row, or this share of all, and the file is given up.
+BAD_PACKETS_IN_A_ROW = 25
+BAD_PACKETS_SHARE = 0.1
+DEFAULT_FPS = Fraction(25)
+
+# FFmpeg repeats each defect of a damaged file on the terminal; what matters is said by a MediaError.
+logging.getLogger("libav").setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file says about its picture.
+
+    Attributes:
+        path: The file.
+        container: FFmpeg's name of the container format.
+        width: Stored (unrotated) width in pixels.
+        height: Stored (unrotated) height in pixels.
+        rotation: Degrees clockwise by which players turn the stored picture: 0, 90, 180 or 270.
+        display_matrix: The nine numbers behind `rotation` (they can also mirror), None without any.
+        pix_fmt: FFmpeg's name of the pixel format.
+        codec: FFmpeg's name of the video codec.
+        average_fps: Frames per second, on average.
+        time_base: Seconds per tick of `Frame.pts`.
+        start_seconds: The file's start on its own clock; `Frame.time = pts * time_base - start_seconds`.
+        duration: Seconds of video, None if unknown.
+        estimated_frames: A guess for progress bars, 0 if unknown.
+        sample_aspect_ratio: Width to height of one pixel, None if not given.
+        colorspace: FFmpeg's number of the YUV matrix (AVColorSpace), 2 if not given.
+        color_range: FFmpeg's number of the range (AVColorRange): 0 not given, 1 limited, 2 full.
+        color_primaries: FFmpeg's number of the primaries, 2 if not given.
+        color_trc: FFmpeg's number of the transfer curve, 2 if not given.
+        stream_index: Which stream of the file it is.
+    """
+
+    path: Path
+    container: str
+    width: int
+    height: int
+    rotation: int
+    display_matrix: tuple[int, ...] | None
+    pix_fmt: str
+    codec: str
+    average_fps: Fraction
+    time_base: Fraction
+    start_seconds: float
+    duration: float | None
+    estimated_frames: int
+    sample_aspect_ratio: Fraction | None
+    colorspace: int
+    color_range: int
+    color_primaries: int
+    color_trc: int
+    stream_index: int
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """(width, height) in pixels as players show it, before any stretching of non-square pixels."""
+        return (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
+
+
+@dataclass(frozen=True)
+class SpeechInfo:
+    """What a file says about its sound.
+
+    Attributes:
+        path: The file.
+        rate: Samples per second.
+        channels: Number of channels.
+        layout: FFmpeg's name of the channel layout, such as "stereo".
+        seconds: Length, 0.0 if the file does not say.
+        codec: FFmpeg's name of the codec.
+    """
+
+    path: Path
+    rate: int
+    channels: int
+    layout: str
+    seconds: float
+    codec: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One video frame.
+
+    Attributes:
+        index: Number of the frame in the file, from 0, in presentation order.
+        time: Seconds on the presentation timeline.
+        pts: Presentation time on the file's own clock, in ticks.
+        duration: How long the frame is shown, in ticks, at least 1.
+        image: The decoded picture as stored; its buffers belong to the decoder and are never written.
+        rotation: Degrees clockwise that turn the stored picture upright: 0, 90, 180 or 270.
+    """
+
+    index: int
+    time: float
+    pts: int
+    duration: int
+    image: av.VideoFrame = field(repr=False)
+    rotation: int = 0
+
+    def rgb(self) -> UInt8:
+        """The upright picture, uint8 (H, W, 3), in RGB."""
+        return np.ascontiguousarray(np.rot90(to_rgb(self.image), -(self.rotation // 90)))
+
+    def pasted(self, patch: UInt8, mask: Float32, left: int, top: int) -> Frame:
+        """Return this frame with `patch` blended in where `mask` is above zero.
+
+        The blend happens in the frame's own planes: samples that no pixel with mask > 0 touches stay
+        bit-exact, so the rest of the picture does not pass through RGB.
+
+        Args:
+            patch: uint8 (h, w, 3) RGB, upright. Where the mask is 0 its content does not matter.
+            mask: float32 (h, w), 0 keeps the frame and 1 takes the patch.
+            left: Upright x of the patch's first column; the patch may hang over the picture's edges.
+            top: Upright y of the patch's first row.
+
+        Raises:
+            ValueError: patch and mask do not have the same size.
+        """
+        return replace(self, image=paste(self.image, self.rotation, patch, mask, left, top))
+
+
+# ---------------------------------------------------------------------------------------------- opening
+
+
+@contextlib.contextmanager
+def open_input(path: Path) -> Iterator[Any]:
+    """Open a media file for reading, and close it afterwards.
+
+    Raises:
+        MediaError: No such file, a folder, not readable, or not a media file.
+    """
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder; name a media file")
+    try:
+        container = av.open(str(path), "r", metadata_errors="replace")
+    except FileNotFoundError:
+        raise MediaError(f"{path} does not exist; check the name") from None
+    except PermissionError:
+        raise MediaError(f"{path} may not be read; change its permissions") from None
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(_not_media(path, error)) from error
+    with container:
+        if container.format.name == "tty":  # FFmpeg takes any .txt for ANSI art
+            raise MediaError(f"{path} is a text file; name a video or audio file")
+        yield container
+
+
+def _not_media(path: Path, error: BaseException) -> str:
+    """Say why a file could not be opened, as one line."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            return f"{path} is empty (0 bytes); copy or download it again"
+    reason = getattr(error, "strerror", None) or str(error)
+    return f"{path} is not a media file that FFmpeg can read, or it is cut off ({reason}); check the file"
+
+
+def is_picture(container: Any) -> bool:
+    """Whether the opened file is a still picture rather than a video."""
+    name = container.format.name
+    return bool(name == "image2" or name.endswith("_pipe"))
+
+
+def video_stream(container: Any, path: Path) -> Any:
+    """The stream that players show: the first one that is not a cover picture.
+
+    Raises:
+        MediaError: The file has no video.
+    """
+    if is_picture(container):
+        raise MediaError(f"{path} is a still picture; name a video")
+    covers = av.stream.Disposition.attached_pic
+    for stream in container.streams.video:
+        if not stream.disposition & covers and stream.codec_context is not None:
+            return stream
+    if container.streams.video and not container.streams.audio:
+        raise MediaError(f"{path} has video that this FFmpeg cannot decode; convert it first")
+    only = " (it has only sound)" if container.streams.audio else ""
+    raise MediaError(f"{path} has no video stream{only}; name a file with video")
+
+
+def audio_stream(container: Any, path: Path) -> Any:
+    """The sound that players play: the first track marked as default, else the first.
+
+    Raises:
+        MediaError: The file has no sound.
+    """
+    tracks = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    if not tracks:
+        raise MediaError(f"{path} has no sound; name an audio file, or a video with a sound track")
+    default = av.stream.Disposition.default
+    return next((track for track in tracks if track.disposition & default), tracks[0])
+
+
+# ---------------------------------------------------------------------------------------------- probing
+
+
+def container_start(container: Any, stream: Any) -> float:
+    """The file's start on its own clock, in seconds; exactly the stream's where they are the same."""
+    if container.start_time is None:
+        return 0.0
+    start = container.start_time / MICROSECONDS
+    if stream.start_time is not None:
+        exact = float(stream.start_time * stream.time_base)
+        if abs(exact - start) <= START_ROUNDING:
+            return exact
+    return float(start)
+
+
+def probe_video(path: Path | str) -> VideoInfo:
+    """Describe a file's video; decodes the first frame, which alone knows the rotation.
+
+    Raises:
+        MediaError: Missing, a folder, not a media file, without video, or no frame can be decoded.
+    """
+    path = Path(path)
+    with open_input(path) as container:
+        stream = video_stream(container, path)
+        first = _first_frame(container, stream, path)
+        context = stream.codec_context
+        matrix = _display_matrix(first)
+        fps = stream.average_rate or stream.guessed_rate or stream.base_rate or DEFAULT_FPS
+        duration = _stream_seconds(container, stream)
+        return VideoInfo(
+            path=path,
+            container=container.format.name,
+            width=first.width,
+            height=first.height,
+            rotation=rotation_of(matrix) if matrix else 0,
+            display_matrix=matrix,
+            pix_fmt=first.format.name,
+            codec=context.codec.canonical_name,
+            average_fps=Fraction(fps),
+            time_base=Fraction(stream.time_base),
+            start_seconds=container_start(container, stream),
+            duration=duration,
+            estimated_frames=stream.frames or round((duration or 0.0) * fps),
+            sample_aspect_ratio=stream.sample_aspect_ratio or None,
+            colorspace=int(first.colorspace),
+            color_range=2 if first.format.name.startswith("yuvj") else int(first.color_range),
+            color_primaries=int(first.color_primaries),
+            color_trc=int(first.color_trc),
+            stream_index=stream.index,
+        )
+
+
+def probe_speech(path: Path | str) -> SpeechInfo:
+    """Describe a file's sound, without decoding it.
+
+    Raises:
+        MediaError: Missing, a folder, not a media file, or without sound.
+    """
+    path = Path(path)
+    with open_input(path) as container:
+        stream = audio_stream(container, path)
+        context = stream.codec_context
+        return SpeechInfo(
+            path=path,
+            rate=context.sample_rate,
+            channels=context.layout.nb_channels,
+            layout=layout_name(context.layout),
+            seconds=_stream_seconds(container, stream) or 0.0,
+            codec=context.codec.canonical_name,
+        )
+
+
+def layout_name(layout: Any) -> str:
+    """FFmpeg's name of a channel layout; files that only count their channels mean the usual layout."""
+    usual = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+    if layout.name.endswith("channels"):
+        return usual.get(layout.nb_channels, str(layout.name))
+    return str(layout.name)
+
+
+def _stream_seconds(container: Any, stream: Any) -> float | None:
+    """A stream's length in seconds, the file's if the stream does not say, None if neither does."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    tagged = _clock_seconds(stream.metadata.get("DURATION", ""))
+    if tagged:
+        return tagged
+    return float(container.duration / MICROSECONDS) if container.duration else None
+
+
+def _clock_seconds(text: str) -> float | None:
+    """Seconds of an "HH:MM:SS.fraction" tag as Matroska writes it; None if it is not one."""
+    try:
+        hours, minutes, seconds = text.split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return None
+
+
+def _first_frame(container: Any, stream: Any, path: Path) -> av.VideoFrame:
+    """Decode frames until the first good one."""
+    for image in _Decoding(container, stream, path, 0.0).frames():
+        return image
+    raise MediaError(f"{path} has a video stream without any frame; check the file")
+
+
+def _display_matrix(image: Any) -> tuple[int, ...] | None:
+    """The display matrix of a decoded frame, None without one."""
+    for data in image.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            return tuple(int(value) for value in np.frombuffer(bytes(data), np.int32)[:9])
+    return None
+
+
+# ---------------------------------------------------------------------------------------------- decoding
+
+
+class _Decoding:
+    """Decodes one opened file and notices when the file is not whole."""
+
+    def __init__(self, container: Any, stream: Any, path: Path, start_seconds: float) -> None:
+        self.container = container
+        self.stream = stream
+        self.path = path
+        self.start_seconds = start_seconds
+        self.packets = 0
+        self.bad = 0
+        self.bad_in_a_row = 0
+        self.seen_until = -math.inf  # seconds on the file's clock, over all its streams
+        self.decoded_until = 0.0  # seconds on the presentation timeline
+
+    def frames(self) -> Iterator[Any]:
+        """Yield decoded frames of the stream in presentation order.
+
+        Raises:
+            MediaError: Reading fails, too many packets cannot be decoded, or the file ends too early.
+        """
+        self.stream.thread_type = "AUTO"
+        for packet in self._demux():
+            self._note_end(packet)
+            # Not packet.stream_index, which is 0 in the empty packets that end each stream.
+            if packet.stream.index != self.stream.index:
+                continue
+            for image in self._decode(packet):
+                if image.pts is not None:
+                    self.decoded_until = float(image.pts * self.stream.time_base) - self.start_seconds
+                yield image
+        self._check_whole()
+
+    def _demux(self) -> Iterator[Any]:
+        """Read packets of all streams: the others tell how far a file reaches whose video ends first."""
+        try:
+            yield from self.container.demux()
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._damaged(getattr(error, "strerror", None) or str(error)) from error
+
+    def _note_end(self, packet: Any) -> None:
+        """Remember the latest time that the file's data reaches."""
+        if packet.pts is not None and packet.time_base:
+            self.seen_until = max(self.seen_until, float((packet.pts + packet.duration) * packet.time_base))
+
+    def _decode(self, packet: Any) -> list[Any]:
+        """Decode one packet; a bad one is skipped, since decoders go on at the next good one."""
+        self.packets += 1
+        try:
+            images = packet.decode()
+        except EOFError:
+            return []
+        except av.error.FFmpegError as error:
+            self.bad += 1
+            self.bad_in_a_row += 1
+            if self.bad_in_a_row >= BAD_PACKETS_IN_A_ROW:
+                raise self._damaged(error.strerror or "cannot be decoded") from error
+            return []
+        self.bad_in_a_row = 0
+        return list(images)
+
+    def _check_whole(self) -> None:
+        """At the end of the data: complain if there should have been clearly more."""
+        if self.bad > max(1, BAD_PACKETS_SHARE * self.packets):
+            raise self._damaged(f"{self.bad} of {self.packets} packets cannot be decoded")
+        declared = self.container.duration
+        if not declared or not self.container.format.name.startswith(DECLARED_DURATION):
+            return
+        declared_seconds = declared / MICROSECONDS
+        # Some containers declare the length and some the end; the later of both is never wrong here.
+        if self.seen_until < declared_seconds - max(MISSING_SECONDS, MISSING_SHARE * declared_seconds):
+            raise self._damaged(f"its header promises {declared_seconds:.1f} s")
+
+    def _damaged(self, reason: str) -> MediaError:
+        return MediaError(
+            f"{self.path} is damaged after {max(0.0, self.decoded_until):.1f} s ({reason}); "
+            "copy or download it again, or cut it before that time"
+        )
+
+
+class VideoReader:
+    """Reads a video's frames one by one.
+
+    Every call of `frames` decodes on its own, so that several can run side by side. What a pass from the
+    beginning learns about times and key frames is kept, and lets later passes start in the middle.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Open a video.
+
+        Args:
+            path: The file.
+
+        Raises:
+            MediaError: See `probe_video`.
+        """
+        self.info = probe_video(path)
+        self._pts: list[int] = []  # of frames 0, 1, 2... as far as they were decoded
+        self._keys: list[int] = []  # numbers of the key frames among them
+        self._exact = True  # every frame so far carried its own, increasing pts
+        self._open: weakref.WeakSet[Generator[Frame, None, None]] = weakref.WeakSet()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every iteration that is still under way, and close its file."""
+        for frames in list(self._open):
+            frames.close()
+        self._open.clear()
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Yield frames `start`, `start + 1`... up to but without `stop`, in presentation order.
+
+        Raises:
+            MediaError: The file is damaged, at the time that the message names.
+        """
+        frames = self._frames(start, stop)
+        self._open.add(frames)
+        return frames
+
+    def _frames(self, start: int, stop: int | None) -> Generator[Frame, None, None]:
+        if stop is not None and stop <= start:
+            return
+        with contextlib.closing(self._source(start)) as source:
+            for frame in source:
+                if frame.index >= start:
+                    yield frame
+                if stop is not None and frame.index + 1 >= stop:
+                    return
+
+    def _source(self, start: int) -> Generator[Frame, None, None]:
+        """Decode from frame `start` where a seek leads there exactly, else from the beginning."""
+        if self._can_seek(start):
+            sought = self._from_key(start)
+            # A demuxer may seek to the wrong place, or not at all: the beginning is always right.
+            first = next(sought, None)
+            if first is not None:
+                return _chain(first, sought)
+        return self._from_beginning()
+
+    def _can_seek(self, start: int) -> bool:
+        """Whether frame `start` is known and a key frame other than the first lies before it."""
+        return self._exact and start < len(self._pts) and bisect_right(self._keys, start) > 1
+
+    def _from_beginning(self) -> Generator[Frame, None, None]:
+        """Decode the whole file, noting times and key frames."""
+        info = self.info
+        with open_input(info.path) as container:
+            stream = container.streams[info.stream_index]
+            last: Frame | None = None
+            for image in _Decoding(container, stream, info.path, info.start_seconds).frames():
+                pts = _presentation_ticks(image.pts, last, stream.start_time)
+                last = self._frame(image, 0 if last is None else last.index + 1, pts)
+                if last.index == len(self._pts):
+                    self._exact = self._exact and pts == image.pts
+                    self._pts.append(pts)
+                    if image.key_frame:
+                        self._keys.append(last.index)
+                yield last
+
+    def _from_key(self, start: int) -> Generator[Frame, None, None]:
+        """Decode from the key frame before `start`; yields nothing if the seek did not lead there.
+
+        The key frame is one in presentation order: frames that are shown before it but stored after it
+        (open groups of pictures) cannot be decoded from it, and lie before it.
+        """
+        info = self.info
+        key = self._keys[bisect_right(self._keys, start) - 1]
+        with open_input(info.path) as container:
+            stream = container.streams[info.stream_index]
+            try:
+                container.seek(self._pts[key], stream=stream)
+            except (av.error.FFmpegError, OSError):
+                return
+            index: int | None = None
+            for image in _Decoding(container, stream, info.path, info.start_seconds).frames():
+                if index is None and (image.pts is None or image.pts < self._pts[start]):
+                    continue
+                if index is None and image.pts != self._pts[start]:
+                    return  # the seek went past the frame, or the file has other times from here
+                if image.pts is None:
+                    return
+                index = start if index is None else index + 1
+                yield self._frame(image, index, int(image.pts))
+
+    def _frame(self, image: Any, index: int, pts: int) -> Frame:
+        info = self.info
+        ticks = image.duration or round(1 / (info.average_fps * info.time_base))
+        time = float(pts * info.time_base) - info.start_seconds
+        return Frame(index, time, pts, max(1, int(ticks)), image, info.rotation)
+
+
+def _chain(first: Frame, rest: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
+    """Yield `first`, then `rest`; closing this closes `rest`."""
+    with contextlib.closing(rest):
+        yield first
+        yield from rest
+
+
+def _presentation_ticks(pts: int | None, last: Frame | None, stream_start: int | None) -> int:
+    """The pts of a frame: its own, else right after the frame before it.
+
+    A pts that does not increase gets the next tick, since no container can hold two frames at one time.
+    """
+    if last is None:
+        return pts if pts is not None else (stream_start or 0)
+    if pts is None:
+        return last.pts + last.duration
+    return max(pts, last.pts + 1)
+
+
+# ---------------------------------------------------------------------------------------------- speech
+
+
+def read_speech(path: Path | str, rate: int = 16000) -> Float32:
+    """Read the sound of an audio or video file for the network.
+
+    Args:
+        path: The file; of several sound tracks the default one is taken.
+        rate: Samples per second of the result.
+
+    Returns:
+        float32 (N,) in about -1..1: the mean of the channels. Sample 0 is at the file's start: a sound
+        track that starts after its video has silence in front.
+
+    Raises:
+        MediaError: Missing, not a media file, without sound, with 0 samples, or damaged.
+    """
+    path = Path(path)
+    with open_input(path) as container:
+        stream = audio_stream(container, path)
+        offset = 0
+        chunks: list[Float32] = []
+        for frame, seconds in decode_speech(container, stream, path, rate=rate):
+            if not chunks:
+                offset = round(seconds * rate)
+            chunks.append(np.asarray(frame.to_ndarray(), np.float32).mean(axis=0))
+    samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+    if not samples.size:
+        raise MediaError(f"{path} has a sound track with 0 samples; name a file with speech")
+    if offset < 0:
+        return samples[-offset:]
+    return np.concatenate([np.zeros(offset, np.float32), samples])
+
+
+def decode_speech(
+    container: Any,
+    stream: Any,
+    path: Path,
+    *,
+    rate: int,
+    sample_format: str = "fltp",
+    layout: str | None = None,
+    frame_size: int | None = None,
+) -> Iterator[tuple[Any, float]]:
+    """Decode and resample a sound track piece by piece.
+
+    Args:
+        container: The opened file.
+        stream: Its audio stream.
+        path: The file's name, for messages.
+        rate: Samples per second of the result.
+        sample_format: FFmpeg's name of the sample format of the result.
+        layout: Channel layout of the result, None for the track's own.
+        frame_size: Samples per yielded frame, None for any.
+
+    Yields:
+        Pairs of an `av.AudioFrame` and the presentation time in seconds at which the *track* starts.
+
+    Raises:
+        MediaError: The track cannot be decoded.
+    """
+    resampler = av.AudioResampler(
+        sample_format, layout or stream.codec_context.layout.name, rate, frame_size or None
+    )
+    base = container_start(container, stream)
+    seconds: float | None = None
+    bad = 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                decoded = packet.decode()
+                bad = 0
+            except EOFError:
+                decoded = []
+            except av.error.FFmpegError:
+                bad += 1
+                if bad >= BAD_PACKETS_IN_A_ROW:
+                    raise
+                decoded = []
+            for frame in decoded:
+                if seconds is None:
+                    seconds = 0.0 if frame.time is None else frame.time - base
+                for piece in resampler.resample(frame):
+                    yield piece, seconds
+        for piece in resampler.resample(None) if seconds is not None else ():
+            yield piece, seconds or 0.0
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(f"{path} has damaged sound ({reason}); copy or convert it again") from error

@@ -1,0 +1,299 @@
+"""Pictures in FFmpeg's pixel formats: conversion to RGB, and blending a patch into a picture's planes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
+
+FULL_RANGE = 2
+LIMITED_RANGE = 1
+# swscale's numbers of YUV matrices by FFmpeg's (AVColorSpace). Untagged video is taken as BT.601, as
+# swscale does: any choice is good as long as reading and pasting make the same one.
+BT601 = 5
+MATRICES = {1: 1, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: 9, 10: 9}
+# What pictures become for blending when their own format has no whole samples in memory.
+BLENDABLE = ("yuv422p", "yuv422p10le", "yuv444p", "yuv444p10le", "rgb24", "rgba", "rgb48le", "gray")
+INTERPOLATION = int(av.video.reformatter.Interpolation.BICUBIC) | int(
+    av.video.reformatter.Interpolation.ACCURATE_RND
+)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of pixels: left and top inside, right and bottom outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether the rectangle holds no pixel."""
+        return self.right <= self.left or self.bottom <= self.top
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One plane of a picture as an array that shares its memory.
+
+    Attributes:
+        samples: (h, w, c) uint8 or uint16; c is 1 except in formats that interleave.
+        step_x: Pixels per sample across.
+        step_y: Pixels per sample down.
+        alpha: Which of the c is transparency, None without any.
+    """
+
+    samples: npt.NDArray[Any]
+    step_x: int
+    step_y: int
+    alpha: int | None
+
+
+def rotation_of(matrix: tuple[int, ...]) -> int:
+    """Degrees clockwise (0, 90, 180, 270) by which a display matrix turns a picture.
+
+    Args:
+        matrix: Nine numbers, row by row; the first two of the first two rows in 16.16 fixed point.
+
+    A mirroring is undone first: a mirrored face is still upright.
+    """
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    if a * d - b * c < 0:
+        a, b = -a, -b
+    angle = math.degrees(math.atan2(b, a)) if (a or b) else 0.0
+    return round(angle / 90) * 90 % 360
+
+
+def _matrix_and_range(image: Any) -> tuple[int, int]:
+    """Return swscale's numbers of a picture's matrix and range."""
+    full = image.format.name.startswith("yuvj") or image.color_range == FULL_RANGE
+    return MATRICES.get(int(image.colorspace), BT601), FULL_RANGE if full else LIMITED_RANGE
+
+
+def to_rgb(image: Any) -> UInt8:
+    """Convert a stored picture to RGB, uint8 (height, width, 3)."""
+    matrix, color_range = _matrix_and_range(image)
+    if image.format.is_rgb:
+        rgb = image.reformat(format="rgb24", interpolation=INTERPOLATION)
+    else:
+        rgb = image.reformat(
+            format="rgb24",
+            src_colorspace=matrix,
+            src_color_range=color_range,
+            dst_color_range=FULL_RANGE,
+            interpolation=INTERPOLATION,
+        )
+    return np.asarray(rgb.to_ndarray(), np.uint8)
+
+
+def from_rgb(rgb: UInt8, like: Any) -> Any:
+    """Convert uint8 (h, w, 3) RGB to a picture of the pixel format, matrix and range of `like`."""
+    matrix, color_range = _matrix_and_range(like)
+    image = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    if like.format.is_rgb:
+        return image.reformat(format=like.format.name, interpolation=INTERPOLATION)
+    return image.reformat(
+        format=like.format.name,
+        src_color_range=FULL_RANGE,
+        dst_colorspace=matrix,
+        dst_color_range=color_range,
+        interpolation=INTERPOLATION,
+    )
+
+
+def converted(image: Any, pix_fmt: str) -> Any:
+    """Convert a picture to another pixel format; YUV stays in the same matrix and range."""
+    if image.format.name == pix_fmt:
+        return image
+    matrix, color_range = _matrix_and_range(image)
+    to_rgb_format = av.VideoFormat(pix_fmt).is_rgb
+    source_rgb = image.format.is_rgb
+    result = image.reformat(
+        format=pix_fmt,
+        src_colorspace=None if source_rgb else matrix,
+        src_color_range=FULL_RANGE if source_rgb else color_range,
+        dst_colorspace=None if to_rgb_format else matrix,
+        dst_color_range=FULL_RANGE if to_rgb_format else color_range,
+        interpolation=INTERPOLATION,
+    )
+    copy_tags(image, result)
+    return result
+
+
+def copy_tags(source: Any, target: Any) -> None:
+    """Give `target` the time and the colour tags of `source`."""
+    target.pts = source.pts
+    if source.time_base is not None:
+        target.time_base = source.time_base
+    target.colorspace = source.colorspace
+    target.color_range = source.color_range
+    target.color_primaries = source.color_primaries
+    target.color_trc = source.color_trc
+
+
+def planes_of(image: Any) -> list[Plane] | None:
+    """The planes of a picture, or None if its samples are not whole bytes or 16-bit words."""
+    layout = image.format
+    parts = layout.components
+    widest = max(part.bits for part in parts)
+    if layout.has_palette or layout.is_bit_stream or layout.is_bayer or widest > 16:
+        return None
+    packed = len({part.plane for part in parts}) == 1 and len(parts) > 1
+    subsampled = layout.chroma_width(image.width) != image.width
+    if packed and (subsampled or any(part.bits not in (8, 16) for part in parts)):
+        return None
+    size = 1 if widest <= 8 else 2
+    kind = np.dtype(np.uint8) if size == 1 else np.dtype(">u2" if layout.is_big_endian else "<u2")
+    planes = []
+    for number, plane in enumerate(image.planes):
+        own = [part for part in parts if part.plane == number]
+        channels = layout.padded_bits_per_pixel // (8 * size) if packed else len(own)
+        if not own or plane.line_size < plane.width * channels * size:
+            return None
+        rows = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size]
+        rows = rows.reshape(plane.height, plane.line_size)[:, : plane.width * channels * size]
+        samples = rows.view(kind).reshape(plane.height, plane.width, channels)
+        steps = -(-image.width // plane.width), -(-image.height // plane.height)
+        planes.append(Plane(samples, *steps, _alpha(own, layout.name)))
+    return planes
+
+
+def _alpha(parts: list[Any], name: str) -> int | None:
+    """Which channel of a plane is transparency: formats named "a..." store it first, others last."""
+    if not any(part.is_alpha for part in parts):
+        return None
+    return 0 if len(parts) == 1 or name.startswith("a") else len(parts) - 1
+
+
+def paste(image: Any, rotation: int, patch: UInt8, mask: Float32, left: int, top: int) -> Any:
+    """Blend an upright patch into a copy of a stored picture; see `Frame.pasted`."""
+    if patch.shape != (*mask.shape, 3):
+        raise ValueError(f"patch {patch.shape} and mask {mask.shape} do not fit")
+    work = image if planes_of(image) is not None else converted(image, _blendable(image.format.name))
+    result = duplicate(work)
+    box, patch, mask = _stored(patch, mask, left, top, rotation, image.width, image.height)
+    if not box.empty and bool((mask > 0).any()):
+        _blend(work, result, box, patch, np.clip(mask, 0.0, 1.0).astype(np.float32))
+    return converted(result, image.format.name)
+
+
+def _blendable(name: str) -> str:
+    """The nearest format that `planes_of` knows."""
+    best, _ = av.codec.find_best_pix_fmt_of_list(list(BLENDABLE), name)
+    return str(best.name) if best is not None else "rgb24"
+
+
+def duplicate(image: Any) -> Any:
+    """Copy a picture into buffers of its own."""
+    copy = av.VideoFrame(image.width, image.height, image.format.name)
+    copy_tags(image, copy)
+    for target, source in zip(planes_of(copy) or (), planes_of(image) or (), strict=True):
+        target.samples[:] = source.samples
+    return copy
+
+
+def _stored(
+    patch: UInt8, mask: Float32, left: int, top: int, rotation: int, width: int, height: int
+) -> tuple[Box, UInt8, Float32]:
+    """Turn a patch from upright to stored coordinates and cut off what hangs over the edges.
+
+    Args:
+        patch: uint8 (h, w, 3).
+        mask: float32 (h, w).
+        left: Upright x of the patch.
+        top: Upright y of the patch.
+        rotation: Degrees clockwise from stored to upright.
+        width: Stored width of the picture.
+        height: Stored height of the picture.
+    """
+    rows, columns = mask.shape
+    x, y = {
+        0: (left, top),
+        90: (top, height - left - columns),
+        180: (width - left - columns, height - top - rows),
+        270: (width - top - rows, left),
+    }[rotation]
+    patch, mask = np.rot90(patch, rotation // 90), np.rot90(mask, rotation // 90)
+    rows, columns = mask.shape
+    box = Box(max(x, 0), max(y, 0), min(x + columns, width), min(y + rows, height))
+    inside = np.s_[box.top - y : max(box.bottom - y, 0), box.left - x : max(box.right - x, 0)]
+    return box, patch[inside], mask[inside]
+
+
+def _blend(source: Any, target: Any, box: Box, patch: UInt8, mask: Float32) -> None:
+    """Blend a stored-coordinates patch into `target`, a copy of `source`.
+
+    The patch is converted together with the picture's own pixels around it and under mask 0: they share
+    chroma samples with the patch, and foreign colours must not bleed into those.
+    """
+    planes = planes_of(target) or []
+    across, down = max(plane.step_x for plane in planes), max(plane.step_y for plane in planes)
+    outer = _aligned(box, across, down, source.width, source.height)
+    inner = np.s_[
+        box.top - outer.top : box.bottom - outer.top, box.left - outer.left : box.right - outer.left
+    ]
+    region = crop(source, outer)
+    rgb = to_rgb(region).copy()
+    rgb[inner] = np.where(mask[..., None] > 0, patch, rgb[inner])
+    weight = np.zeros(rgb.shape[:2], np.float32)
+    weight[inner] = mask
+    new = planes_of(from_rgb(rgb, region)) or []
+    for old, fresh in zip(planes, new, strict=True):
+        place = _window(old, outer)
+        old.samples[place] = _mixed(old, old.samples[place], fresh.samples, weight)
+
+
+def _aligned(box: Box, across: int, down: int, width: int, height: int) -> Box:
+    """Grow a box to whole chroma samples, inside the picture, with one sample of its surroundings."""
+    return Box(
+        max(0, box.left // across - 1) * across,
+        max(0, box.top // down - 1) * down,
+        min(width, (-(-box.right // across) + 1) * across),
+        min(height, (-(-box.bottom // down) + 1) * down),
+    )
+
+
+def _window(plane: Plane, box: Box) -> tuple[slice, slice]:
+    """The samples of a plane that an aligned box covers."""
+    return (
+        slice(box.top // plane.step_y, -(-box.bottom // plane.step_y)),
+        slice(box.left // plane.step_x, -(-box.right // plane.step_x)),
+    )
+
+
+def crop(image: Any, box: Box) -> Any:
+    """Copy an aligned part of a picture into a small picture of the same format."""
+    part = av.VideoFrame(box.right - box.left, box.bottom - box.top, image.format.name)
+    copy_tags(image, part)
+    for target, source in zip(planes_of(part) or (), planes_of(image) or (), strict=True):
+        target.samples[:] = source.samples[_window(source, box)]
+    return part
+
+
+def _mixed(plane: Plane, old: npt.NDArray[Any], new: npt.NDArray[Any], weight: Float32) -> npt.NDArray[Any]:
+    """Blend samples (h, w, c) by a mask of pixels, averaged over the pixels of each sample."""
+    share = _averaged(weight, plane.step_x, plane.step_y)[..., None]
+    mixed = old + (new.astype(np.float32) - old) * share
+    result = np.where(share > 0, np.rint(mixed), old).astype(old.dtype)
+    if plane.alpha is not None:
+        result[..., plane.alpha] = old[..., plane.alpha]
+    return result
+
+
+def _averaged(weight: Float32, step_x: int, step_y: int) -> Float32:
+    """Mean of a mask over blocks of pixels; blocks that the picture's edge cuts count what is there."""
+    if step_x == 1 and step_y == 1:
+        return weight
+    rows, columns = weight.shape
+    padded = np.pad(weight, ((0, -rows % step_y), (0, -columns % step_x)), mode="edge")
+    blocks = padded.reshape(padded.shape[0] // step_y, step_y, padded.shape[1] // step_x, step_x)
+    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)

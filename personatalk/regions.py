@@ -1,0 +1,79 @@
+"""Regions of the face crop, drawn from projected geometry: what is generated, and what belongs to the lips.
+
+All functions take vertices in crop pixels, (V, 3), and give masks float32 (size, size) in 0..1.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from .geometry import CROP_SPAN, Array, MorphableModel
+
+LIP_MARGIN = 0.09
+"""How far the lip region reaches beyond the lips, in model units."""
+FACE_MARGIN = 0.06
+"""How far the generated region reaches beyond the jaw's outline, in model units."""
+FEATHER = 0.035
+"""Standard deviation of the soft edge of the generated region, in model units."""
+
+TAIL = 0.05
+"""Opacity under which the soft edge is cut off."""
+
+
+def lip_region(model: MorphableModel, vertices: Array, size: int) -> Array:
+    """M_lip: hull of the lips, dilated."""
+    mask = _hull(vertices[model.lips], size)
+    return _dilate(mask, LIP_MARGIN, size)
+
+
+def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
+    """The generated region with a soft edge: the lower faces of all given shapes, dilated.
+
+    Target and source both belong in: where the new jaw is higher than the old one, the old one must be painted over.
+    """
+    points = model.lower > 0.9
+    mask = np.maximum.reduce([_hull(vertices[points], size) for vertices in shapes])
+    mask = _dilate(mask, FACE_MARGIN, size)
+    soft = cv2.GaussianBlur(mask, (0, 0), FEATHER * _pixels_per_unit(size))
+    # The blur's long tail would cost much and show nothing.
+    soft = np.clip((soft - TAIL) / (1 - 2 * TAIL), 0, 1)
+    # The crop's own edge must be soft as well, in case the face reaches beyond it.
+    return (soft * _border(size)).astype(np.float32)
+
+
+def cells(mask: Array, grid: int) -> Array:
+    """Share of each cell of a grid that a mask covers: (size, size) to (grid, grid)."""
+    step = mask.shape[0] // grid
+    return mask.reshape(grid, step, grid, step).mean(axis=(1, 3))
+
+
+def grow(active: np.ndarray, radius: int) -> np.ndarray:
+    """Dilate a bool grid by a square of the given radius."""
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return cv2.dilate(active.astype(np.uint8), kernel).astype(bool)
+
+
+def _pixels_per_unit(size: int) -> float:
+    return size / CROP_SPAN
+
+
+def _hull(points: Array, size: int) -> Array:
+    mask = np.zeros((size, size), np.uint8)
+    # 4 fractional bits and an antialiased edge: the outline moves smoothly from frame to frame.
+    hull = cv2.convexHull((points[:, :2] * 16).round().astype(np.int32))
+    cv2.fillConvexPoly(mask, hull, 255, lineType=cv2.LINE_AA, shift=4)
+    return mask.astype(np.float32) / 255
+
+
+def _dilate(mask: Array, margin: float, size: int) -> Array:
+    radius = max(1, round(margin * _pixels_per_unit(size)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return cv2.dilate(mask, kernel)
+
+
+def _border(size: int) -> Array:
+    width = max(2, size // 32)
+    ramp = np.minimum(np.arange(size), np.arange(size)[::-1]) / width
+    ramp = np.clip(ramp, 0, 1).astype(np.float32)
+    return np.minimum.outer(ramp, ramp)

@@ -1,0 +1,390 @@
+"""Stage 1: style-aware geometry from speech (paper, section 3.1).
+
+    speech -> audio encoder -> style cross-attention -> template cross-attention -> self-attention -> vertices
+
+All geometry goes in and comes out as displacements from the morphable model's mean face: the fully connected
+layers' biases would have to learn that constant otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
+from torch import nn
+
+from . import weights
+from .audio import FPS, SAMPLE_RATE, AudioEncoder, normalise_loudness
+from .errors import WeightsError
+from .geometry import Array, MorphableModel
+
+KIND = "geometry-generator"
+VERSION = 1
+
+SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+CHUNK = 200
+"""Frames generated together."""
+MARGIN = 50
+"""Frames of context on either side of a chunk, which are generated with it and dropped."""
+TOLERANCE = 0.01
+"""Largest distance in model units (1 % of that between the eyes) by which vertices may depend on the chunking."""
+
+
+class LocalAttention(nn.Module):
+    """Multi-head attention whose queries see the keys within `reach` frames, with a learned bias per distance.
+
+    Nothing depends on absolute time, so a long recording can be worked on in chunks.
+
+    Args:
+        dim: Feature size.
+        heads: Number of heads.
+        reach: Frames seen on either side.
+    """
+
+    def __init__(self, dim: int, heads: int, reach: int) -> None:
+        super().__init__()
+        self.heads, self.reach = heads, reach
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        # At the start every head looks at a neighbourhood of its own width around the frame.
+        distance = torch.arange(-reach, reach + 1).abs().float()
+        width = torch.logspace(math.log10(1.0), math.log10(max(2.0, reach / 2)), heads)
+        self.bias = nn.Parameter(-distance[None] / width[:, None])
+
+    def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        """Attend from (B, T, D) to a memory of the same times (B, T, D)."""
+        q, k, v = (_split(layer(x), self.heads) for layer, x in zip(self._layers(), (query, memory, memory)))
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=self._mask(q.shape[2]))
+        joined: torch.Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return joined
+
+    def _layers(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+        return self.query, self.key, self.value
+
+    def _mask(self, length: int) -> torch.Tensor:
+        """Bias of every pair of times, (1, heads, T, T), minus infinity out of reach."""
+        steps = torch.arange(length, device=self.bias.device)
+        distance = steps[None] - steps[:, None]
+        bias = self.bias[:, (distance + self.reach).clamp(0, 2 * self.reach)]
+        return bias.masked_fill(distance.abs() > self.reach, -torch.inf)[None]
+
+
+class TemplateAttention(nn.Module):
+    """Cross-attention of the stylised audio to the template, a single key and value.
+
+    The softmax over one key is 1 whatever the query, so what comes out is the projected template at every frame;
+    the residual of the layer around it carries the audio.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, query: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+        """From (B, T, D) and a template (B, D) to (B, T, D)."""
+        projected: torch.Tensor = self.out(self.value(template))
+        return projected[:, None].expand_as(query)
+
+
+class FeedForward(nn.Sequential):
+    """The two-layer network of a transformer layer."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * dim, dim))
+
+
+class Block(nn.Module):
+    """One transformer layer, norms first: attention and feed-forward, each with a residual."""
+
+    def __init__(self, attention: nn.Module, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = attention
+        self.norm, self.norm_forward = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.forward_layers = FeedForward(dim, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, memory: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, T, D) to (B, T, D), attending to `memory` or, without one, to itself."""
+        normed = self.norm(x)
+        x = x + self.dropout(self.attention(normed, normed if memory is None else memory))
+        fed: torch.Tensor = x + self.dropout(self.forward_layers(self.norm_forward(x)))
+        return fed
+
+
+class StyleEncoder(nn.Module):
+    """Speaking style from the statistics of expression-only geometry.
+
+    Args:
+        vertex_encoder: E_vtx, shared with the template.
+        dim: Feature size D.
+    """
+
+    def __init__(self, vertex_encoder: nn.Linear, dim: int) -> None:
+        super().__init__()
+        self.vertex_encoder = vertex_encoder
+        self.out = nn.Linear(2 * dim, dim)
+
+    def forward(self, offsets: torch.Tensor) -> torch.Tensor:
+        """Expression displacements of a video, (B, T, 3V) in per cent of a unit, to the style S, (B, D)."""
+        encoded = self.vertex_encoder(offsets)
+        statistics = torch.cat([encoded.mean(dim=1), encoded.std(dim=1)], dim=-1)
+        style: torch.Tensor = self.out(statistics)
+        return style
+
+
+class GeometryGenerator(nn.Module):
+    """The whole of stage 1.
+
+    Args:
+        vertices: Number V of mesh vertices.
+        hubert: Configuration of the audio encoder.
+        dim: Feature size D.
+        heads: Attention heads.
+        layers: Self-attention layers.
+        reach: Frames that an attention sees on either side.
+        dropout: Dropout rate in training.
+        use_style: False replaces the style by a constant (ablation "w/o style").
+    """
+
+    def __init__(
+        self,
+        vertices: int,
+        hubert: dict[str, Any],
+        dim: int = 192,
+        heads: int = 4,
+        layers: int = 3,
+        reach: int = 12,
+        dropout: float = 0.1,
+        use_style: bool = True,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            **{"vertices": vertices, "hubert": hubert, "dim": dim, "heads": heads, "layers": layers},
+            **{"reach": reach, "dropout": dropout, "use_style": use_style},
+        }
+        self.use_style = use_style
+        self.audio = AudioEncoder(dim, hubert)
+        self.vertex_encoder = nn.Linear(3 * vertices, dim)
+        self.style = StyleEncoder(self.vertex_encoder, dim)
+        self.style_block = Block(LocalAttention(dim, heads, reach), dim, dropout)
+        self.template_block = Block(TemplateAttention(dim), dim, dropout)
+        self.blocks = nn.ModuleList(
+            Block(LocalAttention(dim, heads, reach), dim, dropout) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.decoder = nn.Linear(dim, 3 * vertices)
+
+    def encode_style(self, offsets: torch.Tensor) -> torch.Tensor:
+        """Style embedding (B, D) of expression displacements (B, T, V, 3) in model units."""
+        style: torch.Tensor = self.style(100 * offsets.flatten(2))
+        return style if self.use_style else torch.zeros_like(style)
+
+    def forward(self, samples: torch.Tensor, style: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+        """Generate geometry.
+
+        Args:
+            samples: Speech at 16 kHz, (B, N).
+            style: Style embedding, (B, D).
+            template: The speaker's shape as displacement from the mean face, model units, (B, V, 3).
+
+        Returns:
+            Displacement of the vertices by the expression, model units, (B, N // 640, V, 3), frame j at time j / 25.
+        """
+        heard = self.audio(samples)
+        x = style[:, None].expand(-1, heard.shape[1], -1)
+        x = self.style_block(x, heard)
+        x = self.template_block(x, self.vertex_encoder(100 * template.flatten(1)))
+        for block in self.blocks:
+            x = block(x)
+        offsets: torch.Tensor = self.decoder(self.norm(x)) / 100
+        return offsets.unflatten(-1, (-1, 3))
+
+    def check_fits(self, model: MorphableModel) -> None:
+        """Make sure that the network speaks the mesh of a morphable model.
+
+        Raises:
+            WeightsError: It was trained for another mesh.
+        """
+        if self.config["vertices"] != model.num_vertices:
+            raise WeightsError(
+                f"these stage 1 weights are for a mesh of {self.config['vertices']} vertices, but the morphable"
+                f" model has {model.num_vertices}; train stage 1 on it"
+            )
+
+    def save(self, path: Path | str) -> None:
+        """Write the network with its configuration."""
+        weights.save_module(path, self, kind=KIND, version=VERSION, config=self.config)
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> GeometryGenerator:
+        """Read a network; without a path the one of the package.
+
+        Raises:
+            WeightsError: The file is missing, damaged or of another kind or version.
+        """
+        path = weights.packaged("stage1.safetensors") if path is None else Path(path)
+        arrays, config = weights.load_arrays(path, kind=KIND, version=VERSION)
+        try:
+            network = cls(**config)
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"{path}: its configuration is not one of this network ({error})") from error
+        return weights.fill_module(network, arrays, path)
+
+
+@torch.inference_mode()
+def speaking_style(network: GeometryGenerator, model: MorphableModel, beta: Array) -> torch.Tensor:
+    """Style embedding (1, D) of a video's expression coefficients (T, E).
+
+    Only statistics over time enter, so a long video is represented well by frames spread over it.
+    """
+    chosen = beta[np.unique(np.linspace(0, len(beta) - 1, 1500).astype(np.int64))]
+    if len(chosen) == 1:
+        chosen = np.repeat(chosen, 2, axis=0)
+    return network.encode_style(torch.from_numpy(model.offsets(chosen))[None])
+
+
+@torch.inference_mode()
+def generate_span(
+    network: GeometryGenerator,
+    samples: npt.NDArray[np.float32],
+    start: int,
+    stop: int,
+    style: torch.Tensor,
+    template: Array,
+    margin: int = MARGIN,
+) -> Array:
+    """Expression displacements of the frames `start` to `stop` - 1 of a speech, at 25 frames a second.
+
+    Args:
+        network: Stage 1.
+        samples: The whole speech at 16 kHz, loudness-normalised, (N,). Beyond its end there is silence.
+        start: First frame; frame j stands for time j / 25.
+        stop: Frame after the last.
+        style: (1, D).
+        template: The speaker's shape as displacement from the mean face, (V, 3).
+        margin: Frames of context on either side, generated and dropped.
+
+    Returns:
+        float32 (stop - start, V, 3) in model units.
+    """
+    low = max(0, start - margin)
+    heard = samples[low * SAMPLES_PER_FRAME : (stop + margin) * SAMPLES_PER_FRAME]
+    heard = np.pad(heard, (0, (stop + margin - low) * SAMPLES_PER_FRAME - len(heard)))
+    offsets = network(torch.from_numpy(heard)[None], style, torch.from_numpy(template)[None])[0]
+    return np.ascontiguousarray(offsets[start - low : stop - low].numpy())
+
+
+def generate(
+    network: GeometryGenerator,
+    samples: npt.NDArray[np.float32],
+    frames: int,
+    style: torch.Tensor,
+    template: Array,
+    chunk: int = CHUNK,
+    margin: int = MARGIN,
+) -> Array:
+    """Expression displacements (T, V, 3) of the first T frames of a speech, chunk by chunk.
+
+    Arguments as in `generate_span`; the result depends on `chunk` by less than `TOLERANCE`.
+    """
+    spans = [
+        generate_span(network, samples, start, min(frames, start + chunk), style, template, margin)
+        for start in range(0, frames, chunk)
+    ]
+    return np.concatenate(spans)
+
+
+class SpeechMotion:
+    """The mouth's motion to a whole speech, generated on demand, so that memory does not grow with its length.
+
+    Args:
+        network: Stage 1.
+        samples: Speech at 16 kHz, (N,), as it was read.
+        style: (1, D).
+        rest: Displacement of the closed mouth at rest, (V, 3), which is shown in silence.
+    """
+
+    def __init__(
+        self, network: GeometryGenerator, samples: npt.NDArray[np.float32], style: torch.Tensor, rest: Array
+    ) -> None:
+        self.network, self.style, self.rest = network, style, rest
+        self.samples = normalise_loudness(samples)
+        self.voice = voice_activity(self.samples)
+        self._chunks: dict[tuple[int, bytes], Array] = {}
+
+    def at(self, time: float, template: Array) -> Array:
+        """Displacement (V, 3) at a time in seconds, for a speaker's shape (V, 3)."""
+        place = max(0.0, time * FPS)
+        below = int(place)
+        share = np.float32(place - below)
+        return (1 - share) * self._frame(below, template) + share * self._frame(below + 1, template)
+
+    def _frame(self, frame: int, template: Array) -> Array:
+        voice = self.voice[frame] if frame < len(self.voice) else np.float32(0)
+        if voice == 0:
+            return self.rest
+        moved = self._chunk(frame // CHUNK, template)[frame % CHUNK]
+        return voice * moved + (1 - voice) * self.rest
+
+    def _chunk(self, number: int, template: Array) -> Array:
+        # Chunks lie on a fixed grid of time: what is asked for, and in which order, does not change the result.
+        key = (number, template.tobytes())
+        if key not in self._chunks:
+            if len(self._chunks) >= KEPT_CHUNKS:
+                del self._chunks[next(iter(self._chunks))]
+            start = number * CHUNK
+            self._chunks[key] = generate_span(
+                self.network, self.samples, start, start + CHUNK, self.style, template
+            )
+        return self._chunks[key]
+
+
+KEPT_CHUNKS = 3
+
+SILENCE_DB = (-50.0, -40.0)
+"""Loudness against the speech's loud parts at which the mouth rests, and from which on it moves freely."""
+PAUSE_FRAMES = 5
+"""Frames on either side that must be silent as well: the silence before a plosive is no pause."""
+
+
+def voice_activity(samples: npt.NDArray[np.float32], level: float = 0.1) -> npt.NDArray[np.float32]:
+    """How far each frame at 25 a second belongs to speech rather than to silence, (T,) in 0..1.
+
+    It is a gate on loudness alone: the network hears everything else.
+
+    Args:
+        samples: Loudness-normalised speech at 16 kHz, (N,).
+        level: Root mean square that the loud parts were normalised to.
+    """
+    count = -(-len(samples) // SAMPLES_PER_FRAME)
+    padded = np.pad(samples, (0, count * SAMPLES_PER_FRAME - len(samples)))
+    power = (padded.reshape(count, SAMPLES_PER_FRAME) ** 2).mean(axis=1) if count else np.zeros(0)
+    decibel = 10 * np.log10(power / level**2 + 1e-12)
+    low, high = SILENCE_DB
+    voice = np.clip((decibel - low) / (high - low), 0, 1)
+    if count:
+        voice = maximum_filter1d(voice, 2 * PAUSE_FRAMES + 1, mode="constant")
+        # The mouth closes and opens within a few frames, not at once.
+        voice = uniform_filter1d(voice, PAUSE_FRAMES, mode="nearest")
+    return voice.astype(np.float32)
+
+
+def rest_offsets(model: MorphableModel, beta: Array, opening: Array, share: float = 0.1) -> Array:
+    """The speaker's own closed mouth: mean displacement (V, 3) over the frames with the mouth most closed.
+
+    Args:
+        model: The morphable model.
+        beta: Expression of the usable frames, (T, E).
+        opening: Mouth opening of the same frames, (T,).
+        share: Share of the frames that are taken.
+    """
+    count = max(1, round(share * len(opening)))
+    return model.offsets(beta[np.argsort(opening, kind="stable")[:count]].mean(axis=0))
+
+
+def _split(x: torch.Tensor, heads: int) -> torch.Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)

@@ -1,0 +1,449 @@
+"""Stage 2: dual-attention face rendering (paper, section 3.2).
+
+    target geometry ------> geometry encoder --> queries --.
+    reference geometries -> geometry encoder --> keys -----+--> Lip-Attention, Face-Attention --> decoder --> face
+    reference textures ---> texture encoder ---> values ---'
+
+Work that cannot show in the result is left out: of the target only the latent cells under the mask ask, of a
+reference only the cells of its lower face answer, and each reference is encoded once. `Renderer.render_reference`
+does all of it, plainly, on full grids; tests hold the two against each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from . import rasterizer, regions, weights
+from .errors import WeightsError
+from .geometry import Array, MorphableModel
+
+KIND = "renderer"
+VERSION = 1
+
+STRIDE = 4
+"""Crop pixels per latent cell and axis [paper]."""
+CODE = 9
+"""Channels of the matching code; see `GeometryMap`."""
+CONTEXT = 1
+"""Cells by which the mask is grown before the queries are chosen, for the decoder's convolutions at its edge."""
+
+
+@dataclass(frozen=True)
+class GeometryMap:
+    """Geometry of one face in the crop, as the renderer needs it.
+
+    Attributes:
+        pncc: The paper's G: colour code of the visible face, (3, S, S) in 0..1, 0 elsewhere.
+        code: Where each latent cell lies, in cells, for the geometric part of the attention, (9, S/4, S/4): PNCC
+            (3), inside the open mouth the place across it and the distances to the upper and the lower lip (3), in
+            the background the place in the crop (2), and a constant that tells the three kinds apart (1).
+        lips: M_lip, share of each cell, (S/4, S/4).
+        face: Lower-face region with a soft edge, (S, S).
+    """
+
+    pncc: torch.Tensor
+    code: torch.Tensor
+    lips: torch.Tensor
+    face: torch.Tensor
+
+
+def geometry_map(
+    model: MorphableModel, vertices: Array, size: int, others: tuple[Array, ...] = ()
+) -> GeometryMap:
+    """Draw the geometry of one face.
+
+    Args:
+        model: The morphable model.
+        vertices: Vertices in crop pixels, (V, 3).
+        size: Side S of the crop.
+        others: Further vertices whose lower faces belong to the region, such as the source's own.
+    """
+    grid = size // STRIDE
+    face = rasterizer.render(vertices, model.triangles, _face_attributes(model), size)
+    mouth = rasterizer.render(*_mouth_mesh(model, vertices, size), size)
+    # Lips in front of the mouth's inside hide it.
+    mouth *= face[..., 3:] == 0
+    background = (1 - face[..., 3:]) * (1 - mouth[..., 3:])
+    place = np.stack(np.meshgrid(*[(np.arange(grid) + 0.5)] * 2, indexing="xy")).astype(np.float32)
+    pooled = [_pool(x, grid) for x in (face, mouth, background)]
+    # In cells: one unit of the code is about one cell wherever it lies. The mean face is about 1.6 units wide.
+    scale = grid * 0.85
+    code = np.concatenate(
+        [
+            pooled[0][:3] * scale,
+            pooled[1][:3] * grid,
+            place * pooled[2],
+            KIND_DISTANCE * (pooled[0][3:] - pooled[1][3:]),
+        ]
+    )
+    return GeometryMap(
+        pncc=torch.from_numpy(np.ascontiguousarray(face[..., :3].transpose(2, 0, 1))),
+        code=torch.from_numpy(code.astype(np.float32)),
+        lips=torch.from_numpy(regions.cells(regions.lip_region(model, vertices, size), grid)),
+        face=torch.from_numpy(regions.face_region(model, [vertices, *others], size)),
+    )
+
+
+KIND_DISTANCE = 6.0
+"""How far apart, in cells, face and background and the mouth's inside lie in the code."""
+
+
+def _face_attributes(model: MorphableModel) -> Array:
+    return np.concatenate([model.colours(), np.ones((model.num_vertices, 1), np.float32)], axis=1)
+
+
+def _mouth_mesh(
+    model: MorphableModel, vertices: Array, size: int
+) -> tuple[Array, npt.NDArray[np.int64], Array]:
+    """Triangles that span the mouth opening, with (place across, distance to upper lip, to lower lip, 1).
+
+    All three in shares of the crop's side, so that they do not depend on its resolution.
+    """
+    pairs = model.inner_lips[np.argsort(model.mean[model.inner_lips[:, 0], 0])]
+    left, right = model.mouth_corners[np.argsort(model.mean[model.mouth_corners, 0])]
+    upper = np.array([left, *pairs[:, 0], right])
+    lower = np.array([left, *pairs[:, 1], right])
+    gap = np.linalg.norm(vertices[upper, :2] - vertices[lower, :2], axis=1) / size
+    across = model.colours()[upper, 0]
+    one, none = np.ones_like(gap), np.zeros_like(gap)
+    attributes = np.concatenate(
+        [np.stack([across, none, gap, one], axis=1), np.stack([across, gap, none, one], axis=1)]
+    )
+    n, k = len(upper), np.arange(len(upper) - 1)
+    triangles = np.concatenate(
+        [np.stack([k, k + 1, n + k], axis=1), np.stack([k + 1, n + k, n + k + 1], axis=1)]
+    )
+    return vertices[np.concatenate([upper, lower])], triangles, attributes.astype(np.float32)
+
+
+def _pool(picture: Array, grid: int) -> Array:
+    step = picture.shape[0] // grid
+    return picture.reshape(grid, step, grid, step, -1).mean(axis=(1, 3)).transpose(2, 0, 1)
+
+
+class Encoder(nn.Sequential):
+    """Two downsampling convolutions, 3 x S x S to C x S/4 x S/4 [paper]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(3, channels // 2, 5, stride=2, padding=2),
+            nn.SiLU(),
+            nn.Conv2d(channels // 2, channels, 5, stride=2, padding=2),
+        )
+
+
+class GeometricAttention(nn.Module):
+    """Cross-attention from target geometry to reference geometry and texture, softmax(Q K^T / sqrt(D)) V.
+
+    Queries and keys hold the projected geometry latents with learnable positional embeddings and, beside them, the
+    matching code, so weighted that at the start the attention is a Gaussian over the code: the renderer then begins
+    with warped references instead of a grey mean face.
+
+    Args:
+        channels: Latent size C.
+        grid: Side of the grid of the positional embeddings; they are resampled for other crops.
+        width: Standard deviation of that Gaussian in cells.
+    """
+
+    def __init__(self, channels: int, grid: int, width: float) -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(channels, channels), nn.Linear(channels, channels)
+        self.value, self.out = nn.Linear(channels, channels), nn.Linear(channels, channels)
+        self.position = nn.Parameter(0.02 * torch.randn(channels, grid, grid))
+        self.log_precision = nn.Parameter(torch.full((CODE,), -2.0 * float(np.log(width))))
+        for layer in (self.query, self.key):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+        for layer in (self.value, self.out):
+            nn.init.eye_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def queries(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        """Queries of the chosen cells: latent (C, h, w), code (9, h, w), bool (h, w) to (Q, D)."""
+        learned = self.query(self._placed(latent)[where])
+        scaled = code.flatten(1).T[where.flatten()] * self.log_precision.exp()
+        # |a - b|^2 / 2 = |a|^2 / 2 - a b + |b|^2 / 2; the first term is the same for all keys and drops out.
+        return torch.cat([learned, scaled, torch.ones_like(scaled[:, :1])], dim=1)
+
+    def keys(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        """Keys of the chosen cells, (K, D)."""
+        learned = self.key(self._placed(latent)[where])
+        chosen = code.flatten(1).T[where.flatten()]
+        norm = (chosen.square() * self.log_precision.exp()).sum(dim=1, keepdim=True) / 2
+        return torch.cat([learned, chosen, -norm], dim=1)
+
+    def values(self, texture: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        """Values of the chosen cells, (K, C)."""
+        projected: torch.Tensor = self.value(texture.permute(1, 2, 0)[where])
+        return projected
+
+    def forward(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """(Q, D), (K, D), (K, C) to (Q, C). The scale 1 / sqrt(D) is part of the learned weights."""
+        # The fused kernel wants keys and values of one width, and never holds the whole weight matrix.
+        filled = nn.functional.pad(values, (0, keys.shape[1] - values.shape[1]))
+        mixed = nn.functional.scaled_dot_product_attention(
+            queries[None, None], keys[None, None], filled[None, None], scale=1.0
+        )
+        attended: torch.Tensor = self.out(mixed[0, 0, :, : values.shape[1]])
+        return attended
+
+    def _placed(self, latent: torch.Tensor) -> torch.Tensor:
+        position = self.position
+        if position.shape[1:] != latent.shape[1:]:
+            position = nn.functional.interpolate(
+                position[None], latent.shape[1:], mode="bilinear", align_corners=False
+            )[0]
+        return (latent + position).permute(1, 2, 0)
+
+
+class Residual(nn.Module):
+    """Two convolutions around which the input passes."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+        nn.init.zeros_(self.layers[2].weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) to the same."""
+        changed: torch.Tensor = x + self.layers(x)
+        return changed
+
+
+class Decoder(nn.Sequential):
+    """Latent and target geometry, concatenated, through two upsampling convolutions to a picture [paper]."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels + 3, width, 3, padding=1),
+            Residual(width),
+            nn.SiLU(),
+            nn.Conv2d(width, 2 * width, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.SiLU(),
+            Residual(width // 2),
+            nn.SiLU(),
+            nn.Conv2d(width // 2, width, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.SiLU(),
+            nn.Conv2d(width // 4, 3, 3, padding=1),
+        )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One encoded reference: keys and values of both attentions, only of the cells that may answer."""
+
+    lip_keys: torch.Tensor
+    lip_values: torch.Tensor
+    face_keys: torch.Tensor
+    face_values: torch.Tensor
+
+
+class Renderer(nn.Module):
+    """The whole of stage 2.
+
+    Args:
+        channels: Latent size C.
+        width: Width of the decoder.
+        size: Side of the crop that it was trained for.
+        use_lip: False lets Face-Attention do the lips as well (ablation "w/o Lip-Attention").
+        use_face: False lets Lip-Attention do the face as well (ablation "w/o Face-Attention").
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        width: int = 96,
+        size: int = 256,
+        use_lip: bool = True,
+        use_face: bool = True,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {
+            **{"channels": channels, "width": width, "size": size},
+            **{"use_lip": use_lip, "use_face": use_face},
+        }
+        grid = size // STRIDE
+        self.use_lip, self.use_face, self.channels = use_lip, use_face, channels
+        self.geometry_encoder, self.texture_encoder = Encoder(channels), Encoder(channels)
+        self.lip_attention = GeometricAttention(channels, grid, width=0.7)
+        self.face_attention = GeometricAttention(channels, grid, width=0.7)
+        self.decoder = Decoder(channels, width)
+
+    def encode_references(self, textures: torch.Tensor, maps: list[GeometryMap]) -> list[Reference]:
+        """Encode reference frames: crops (N, 3, S, S) in 0..1 and their geometry."""
+        latents = self.geometry_encoder(torch.stack([m.pncc for m in maps]) - 0.5)
+        pictures = self.texture_encoder(textures - 0.5)
+        return [self._reference(g, t, m) for g, t, m in zip(latents, pictures, maps, strict=True)]
+
+    @torch.inference_mode()
+    def encode_frozen(self, crops: list[npt.NDArray[np.uint8]], maps: list[GeometryMap]) -> list[Reference]:
+        """`encode_references` for crops uint8 (S, S, 3), without gradients."""
+        return self.encode_references(torch.stack([to_tensor(crop) for crop in crops]), maps)
+
+    def _reference(self, latent: torch.Tensor, texture: torch.Tensor, drawn: GeometryMap) -> Reference:
+        lip, face = self._answering(drawn)
+        return Reference(
+            self.lip_attention.keys(latent, drawn.code, lip),
+            self.lip_attention.values(texture, lip),
+            self.face_attention.keys(latent, drawn.code, face),
+            self.face_attention.values(texture, face),
+        )
+
+    def _answering(self, drawn: GeometryMap) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cells of a reference that Lip- and Face-Attention may take texture from."""
+        region = self.asking(drawn)
+        lip = drawn.lips > 0
+        # "The rest" [paper]: the face without its lips, whose words are the old ones.
+        return lip, (region & (drawn.lips < 0.5) if self.use_lip else region)
+
+    def asking(self, drawn: GeometryMap) -> torch.Tensor:
+        """Cells under the mask and next to it, bool (S/4, S/4): the others' latents are 0."""
+        under = regions.cells(drawn.face.numpy(), drawn.code.shape[1]) > 0
+        return torch.from_numpy(regions.grow(under, CONTEXT))
+
+    def sample(
+        self, target: GeometryMap, lip_references: list[Reference], face_references: list[Reference]
+    ) -> torch.Tensor:
+        """Dual attention: the latent (C, S/4, S/4) of the target, 0 where nothing asks."""
+        latent = self.geometry_encoder(target.pncc[None] - 0.5)[0]
+        region = self.asking(target)
+        share = self._lip_share(target)
+        lip, face = region & (share > 0), region & (share < 1)
+        out = latent.new_zeros(self.channels, *region.shape)
+        if lip.any():
+            keys = torch.cat([r.lip_keys for r in lip_references])
+            values = torch.cat([r.lip_values for r in lip_references])
+            attended = self.lip_attention(self.lip_attention.queries(latent, target.code, lip), keys, values)
+            out = out + _scatter(attended, lip) * share
+        if face.any():
+            keys = torch.cat([r.face_keys for r in face_references])
+            values = torch.cat([r.face_values for r in face_references])
+            attended = self.face_attention(
+                self.face_attention.queries(latent, target.code, face), keys, values
+            )
+            out = out + _scatter(attended, face) * (1 - share)
+        return out
+
+    def _lip_share(self, target: GeometryMap) -> torch.Tensor:
+        """M_lip, or all or nothing of it under the ablations."""
+        if not self.use_lip:
+            return torch.zeros_like(target.lips)
+        return target.lips if self.use_face else torch.ones_like(target.lips)
+
+    def decode(self, latents: torch.Tensor, geometries: torch.Tensor) -> torch.Tensor:
+        """Latents (B, C, h, w) and geometries (B, 3, 4h, 4w) to pictures (B, 3, 4h, 4w) in 0..1 (not clipped)."""
+        small = nn.functional.avg_pool2d(geometries, STRIDE) - 0.5
+        picture: torch.Tensor = self.decoder(torch.cat([latents, small], dim=1)) + 0.5
+        return picture
+
+    def forward(
+        self, targets: list[GeometryMap], lips: list[Reference], faces: list[Reference]
+    ) -> torch.Tensor:
+        """Render targets that share their references, (B, 3, S, S); right under each target's mask only."""
+        latents = torch.stack([self.sample(target, lips, faces) for target in targets])
+        return self.decode(latents, torch.stack([target.pncc for target in targets]))
+
+    @torch.inference_mode()
+    def render(
+        self, target: GeometryMap, lips: list[Reference], faces: list[Reference]
+    ) -> npt.NDArray[np.uint8]:
+        """Render one face, uint8 (S, S, 3); only the part under its mask is computed, the rest is 0."""
+        latent = self.sample(target, lips, faces)
+        rows, columns = _box(self.asking(target))
+        part = self.decode(
+            latent[None, :, rows, columns], target.pncc[None, :, _pixels(rows), _pixels(columns)]
+        )[0]
+        picture = np.zeros((*target.face.shape, 3), np.uint8)
+        picture[_pixels(rows), _pixels(columns)] = _to_bytes(part)
+        return picture
+
+    @torch.inference_mode()
+    def render_reference(
+        self,
+        target: GeometryMap,
+        lips: list[tuple[torch.Tensor, GeometryMap]],
+        faces: list[tuple[torch.Tensor, GeometryMap]],
+    ) -> npt.NDArray[np.uint8]:
+        """The same face by the paper's formula on full grids, (S, S, 3), for tests.
+
+        Args:
+            target: Target geometry.
+            lips: Texture (3, S, S) and geometry of each lip reference.
+            faces: The same of each face reference.
+        """
+        query = self.geometry_encoder(target.pncc[None] - 0.5)[0]
+        grid = query.shape[1:]
+        everywhere = torch.ones(grid, dtype=torch.bool)
+        sampled = []
+        for attention, chosen, kind in (
+            (self.lip_attention, lips, 0),
+            (self.face_attention, faces, 1),
+        ):
+            keys, values, bias = [], [], []
+            for texture, drawn in chosen:
+                latent = self.geometry_encoder(drawn.pncc[None] - 0.5)[0]
+                keys.append(attention.keys(latent, drawn.code, everywhere))
+                values.append(attention.values(self.texture_encoder(texture[None] - 0.5)[0], everywhere))
+                bias.append(torch.where(self._answering(drawn)[kind].flatten(), 0.0, -torch.inf))
+            scores = attention.queries(query, target.code, everywhere) @ torch.cat(keys).T + torch.cat(bias)
+            mixed = attention.out(torch.softmax(scores, dim=1) @ torch.cat(values))
+            sampled.append(mixed.T.reshape(-1, *grid))
+        share = self._lip_share(target)
+        dual = (sampled[0] * share + sampled[1] * (1 - share)) * self.asking(target)
+        return _to_bytes(self.decode(dual[None], target.pncc[None])[0])
+
+    def save(self, path: Path | str) -> None:
+        """Write the network with its configuration."""
+        weights.save_module(path, self, kind=KIND, version=VERSION, config=self.config)
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> Renderer:
+        """Read a network; without a path the one of the package.
+
+        Raises:
+            WeightsError: The file is missing, damaged or of another kind or version.
+        """
+        path = weights.packaged("stage2.safetensors") if path is None else Path(path)
+        arrays, config = weights.load_arrays(path, kind=KIND, version=VERSION)
+        try:
+            network = cls(**config)
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"{path}: its configuration is not one of this network ({error})") from error
+        return weights.fill_module(network, arrays, path)
+
+
+def to_tensor(crop: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """A crop uint8 (S, S, 3) as float32 (3, S, S) in 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))).float() / 255
+
+
+def _to_bytes(picture: torch.Tensor) -> npt.NDArray[np.uint8]:
+    scaled = (picture.clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(scaled.permute(1, 2, 0).numpy())
+
+
+def _scatter(rows: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """Rows (Q, C) to the chosen cells of a grid of zeros, (C, h, w)."""
+    grid = rows.new_zeros(where.numel(), rows.shape[1])
+    grid = grid.index_put((where.flatten().nonzero()[:, 0],), rows)
+    return grid.T.reshape(-1, *where.shape)
+
+
+def _box(where: torch.Tensor) -> tuple[slice, slice]:
+    rows, columns = where.any(dim=1).nonzero()[:, 0], where.any(dim=0).nonzero()[:, 0]
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _pixels(cells: slice) -> slice:
+    return slice(cells.start * STRIDE, cells.stop * STRIDE)

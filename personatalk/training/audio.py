@@ -1,0 +1,188 @@
+"""Pretrains our small audio encoder on speech alone.
+
+HuBERT's own first iteration: the transformer predicts, also where its input is masked, to which of a number of
+clusters of log-mel frames a frame belongs. A second head regresses the log-mel frame itself, which teaches the
+convolutions to hear a spectrum within minutes. Both heads are dropped afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.cluster.vq import kmeans2
+from scipy.spatial import cKDTree
+from torch import nn
+from transformers.audio_utils import mel_filter_bank
+
+from .. import weights
+from ..audio import SAMPLE_RATE, SMALL_HUBERT, STRIDE, AudioEncoder, normalise_loudness
+
+KIND, VERSION = "audio-encoder", 1
+MELS = 40
+SECONDS = 4
+CLUSTERS = 128
+MASK_SPAN, MASK_STARTS = 10, 0.05
+
+
+def log_mel(samples: torch.Tensor) -> torch.Tensor:
+    """Log-mel frames at 50 a second, frame k centred at (k + 1/2) * 320 samples: (B, N) to (B, N // 320, 40)."""
+    bank = mel_filter_bank(257, MELS, 50.0, 7600.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
+    padded = nn.functional.pad(samples, (96, 96))
+    window = torch.hann_window(512)
+    spectrum = torch.stft(padded, 512, STRIDE, window=window, center=False, return_complex=True).abs().square()
+    return (spectrum.transpose(1, 2) @ torch.from_numpy(bank).float() + 1e-6).log()
+
+
+def cluster_features(mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What is clustered: an utterance's log-mel frames, each band normalised over the utterance (so that voice and
+    microphone cancel), with their change over 3 frames: (T, 40) to (T, 80)."""
+    normal = (mel - mel.mean(axis=0)) / (mel.std(axis=0) + 0.5)
+    slope = np.roll(normal, -3, axis=0) - np.roll(normal, 3, axis=0)
+    return np.concatenate([normal, slope], axis=1)
+
+
+def read_sound(path: Path) -> npt.NDArray[np.float32]:
+    """A sound file as 16 kHz mono, -1..1."""
+    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+    with av.open(str(path)) as container:
+        parts = [r.to_ndarray().ravel() for f in container.decode(audio=0) for r in resampler.resample(f)]
+    parts += [r.to_ndarray().ravel() for r in resampler.resample(None)]
+    return np.concatenate(parts)
+
+
+class Pretrainer(nn.Module):
+    """The encoder's HuBERT with the two heads of the pretraining."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = AudioEncoder(SMALL_HUBERT["hidden_size"], SMALL_HUBERT)
+        hidden = SMALL_HUBERT["hidden_size"]
+        self.to_mel = nn.Linear(SMALL_HUBERT["conv_dim"][-1], MELS)
+        self.to_cluster = nn.Linear(hidden, CLUSTERS)
+
+    def forward(
+        self, samples: torch.Tensor, mask: torch.Tensor, mel: torch.Tensor, cluster: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Losses of the log-mel regression and of the cluster prediction."""
+        hubert = self.encoder.hubert
+        heard = hubert.feature_extractor(nn.functional.pad(samples, (40, 40))).transpose(1, 2)
+        mel_loss = nn.functional.mse_loss(self.to_mel(heard), mel)
+        projected = hubert.feature_projection(heard)
+        projected = torch.where(mask[..., None], hubert.masked_spec_embed, projected)
+        hidden = hubert.encoder(projected)[0]
+        losses = nn.functional.cross_entropy(
+            self.to_cluster(hidden).transpose(1, 2), cluster, reduction="none"
+        )
+        weight = torch.where(mask, 1.0, 0.5)
+        return mel_loss, (losses * weight).sum() / weight.sum()
+
+
+def batches(sounds: list[npt.NDArray[np.float32]], labels: list[npt.NDArray[np.int64]], size: int, seed: int):  # type: ignore[no-untyped-def]
+    """Endless random windows with augmentation: yields samples (B, N) and cluster labels (B, T)."""
+    random = np.random.default_rng(seed)
+    share = np.array([len(s) for s in sounds], np.float64)
+    frames = SECONDS * SAMPLE_RATE // STRIDE
+    while True:
+        samples = np.zeros((size, frames * STRIDE), np.float32)
+        target = np.zeros((size, frames), np.int64)
+        for row, k in enumerate(random.choice(len(sounds), size, p=share / share.sum())):
+            start = int(random.integers(0, max(1, len(labels[k]) - frames)))
+            part = sounds[k][start * STRIDE : (start + frames) * STRIDE]
+            samples[row, : len(part)] = part
+            target[row, : len(labels[k][start : start + frames])] = labels[k][start : start + frames]
+        yield torch.from_numpy(augment(samples, random)), torch.from_numpy(target)
+
+
+def augment(samples: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Random gain, tilt of the spectrum and noise for every row of (B, N)."""
+    size = (len(samples), 1)
+    tilt = random.uniform(-0.5, 0.5, size).astype(np.float32)
+    tilted = samples + tilt * np.concatenate([samples[:, :1], samples[:, :-1]], axis=1)
+    gain = 10 ** random.uniform(-0.4, 0.3, size)
+    noise = 10 ** random.uniform(-4.0, -1.8, size) * random.standard_normal(samples.shape)
+    return (gain * tilted + noise).astype(np.float32)
+
+
+def spans(shape: tuple[int, int], random: np.random.Generator) -> torch.Tensor:
+    """Mask of random spans, bool (B, T)."""
+    starts = random.random(shape) < MASK_STARTS
+    mask = np.zeros(shape, bool)
+    for shift in range(MASK_SPAN):
+        mask[:, shift:] |= starts[:, : shape[1] - shift]
+    return torch.from_numpy(mask)
+
+
+def main() -> None:
+    """Command line of the pretraining."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sounds", nargs="+", type=Path, help="folders of speech files")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.manual_seed(arguments.seed)
+    random = np.random.default_rng(arguments.seed)
+    files = [f for folder in arguments.sounds for f in sorted(folder.iterdir()) if f.suffix in AUDIO_SUFFIXES]
+    sounds = [normalise_loudness(read_sound(file)) for file in files]
+    sounds = [s for s in sounds if len(s) > SAMPLE_RATE]
+    print(f"{len(sounds)} sounds, {sum(map(len, sounds)) / SAMPLE_RATE / 60:.1f} minutes", flush=True)
+    labels = label(sounds, random)
+    train(sounds, labels, random, arguments)
+
+
+AUDIO_SUFFIXES = (".ogg", ".flac", ".wav", ".opus", ".mp3", ".mp4", ".mpg")
+
+
+def label(sounds: list[npt.NDArray[np.float32]], random: np.random.Generator) -> list[npt.NDArray[np.int64]]:
+    """Cluster number of every frame of every sound."""
+    features = [cluster_features(log_mel(torch.from_numpy(s)[None])[0].numpy()) for s in sounds]
+    pool = np.concatenate(features)
+    centres, _ = kmeans2(
+        pool[random.choice(len(pool), min(len(pool), 40000), replace=False)],
+        CLUSTERS,
+        iter=15,
+        minit="++",
+        seed=random,
+    )
+    tree = cKDTree(centres)
+    return [tree.query(f)[1].astype(np.int64) for f in features]
+
+
+def train(
+    sounds: list[npt.NDArray[np.float32]],
+    labels: list[npt.NDArray[np.int64]],
+    random: np.random.Generator,
+    arguments: argparse.Namespace,
+) -> None:
+    """Train for the given minutes with a learning rate that falls to zero, and save the encoder."""
+    network = Pretrainer().train()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=8e-4, weight_decay=0.01)
+    start = time.monotonic()
+    mel_mean, mel_std = -6.0, 3.0
+    for step, (samples, cluster) in enumerate(batches(sounds, labels, arguments.batch, arguments.seed)):
+        done = (time.monotonic() - start) / (60 * arguments.minutes)
+        if done >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = 8e-4 * min(1.0, (step + 1) / 100) * (1 - done)
+        mel = (log_mel(samples) - mel_mean) / mel_std
+        mel_loss, cluster_loss = network(samples, spans(tuple(cluster.shape), random), mel, cluster)
+        optimiser.zero_grad()
+        (mel_loss + cluster_loss).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        if step % 50 == 0:
+            print(f"step {step} mel {mel_loss.item():.3f} cluster {cluster_loss.item():.3f}", flush=True)
+    hubert = network.encoder.hubert
+    weights.save_module(arguments.output, hubert, kind=KIND, version=VERSION, config=SMALL_HUBERT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Makes the default morphable model: identity and expression bases on MediaPipe's mesh, from tracked clips.
+
+Per clip the faces are aligned to the mean by a similarity over the parts that expression hardly moves. The clip's
+neutral face is the mean of its frames with the mouth most closed, so that zero expression is a closed mouth at
+rest. Principal components of the neutrals give the identity basis, those of the differences the expression basis,
+with the lips weighted up, since they are few among 468 vertices and matter most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from .. import mesh
+from ..geometry import Array, IntArray, MorphableModel
+
+LIP_WEIGHT = 3.0
+NEUTRAL_SHARE = 0.25
+"""Share of a clip's frames, those with the mouth most closed, whose mean is its neutral face."""
+
+
+def build(clips: Iterable[Array], num_identity: int = 48, num_expression: int = 24) -> MorphableModel:
+    """Learn the model.
+
+    Args:
+        clips: Landmarks of one clip each, (T, 478, 3) in pixels, frames without a face left out.
+        num_identity: Number of shape components.
+        num_expression: Number of expression components.
+    """
+    raw = [clip[:, : mesh.NUM_VERTICES].astype(np.float64) for clip in clips]
+    mean = mean_face(raw)
+    index = mirror_index(mean)
+    both = raw + [mirrored(clip, index) for clip in raw]
+    mean = (mean + mirrored(mean[None], index)[0]) / 2
+    aligned = [align(clip, mean) for clip in both]
+    neutrals = [neutral(clip) for clip in aligned]
+    mean = np.mean(neutrals, axis=0)
+    differences = np.concatenate([clip[::3] - rest for clip, rest in zip(aligned, neutrals, strict=True)])
+    weight = np.ones(mesh.NUM_VERTICES)
+    weight[list(mesh.LIPS)] = LIP_WEIGHT
+    identity = _components(np.stack(neutrals) - mean, np.ones_like(weight), num_identity)
+    expression = _components(differences, weight, num_expression)
+    return _assemble(mean, identity, expression)
+
+
+def mirrored(clip: Array, index: IntArray) -> Array:
+    """The faces as in a mirror, vertices renamed by `index` (V,): (T, V, 3) to (T, V, 3)."""
+    return clip[:, index] * np.array([-1, 1, 1])
+
+
+def align(clip: Array, mean: Array) -> Array:
+    """Similarity-align every face (T, V, 3) to the mean (V, 3) over the rigid vertices."""
+    rigid = list(mesh.RIGID)
+    target = mean[rigid] - mean[rigid].mean(axis=0)
+    centre = clip[:, rigid].mean(axis=1, keepdims=True)
+    source = clip[:, rigid] - centre
+    u, d, vt = np.linalg.svd(np.swapaxes(source, 1, 2) @ target)
+    sign = np.ones((len(clip), 3))
+    sign[:, 2] = np.sign(np.linalg.det(u @ vt))
+    rotation = (u * sign[:, None]) @ vt
+    scale = (d * sign).sum(axis=1) / (source**2).sum(axis=(1, 2))
+    return ((clip - centre) @ rotation) * scale[:, None, None] + mean[rigid].mean(axis=0)
+
+
+def neutral(aligned: Array) -> Array:
+    """Mean of the frames with the mouth most closed: (T, V, 3) to (V, 3)."""
+    upper, lower = mesh.INNER_LIPS[0]
+    gap = np.linalg.norm(aligned[:, upper] - aligned[:, lower], axis=-1)
+    count = max(1, round(NEUTRAL_SHARE * len(gap)))
+    return aligned[np.argsort(gap)[:count]].mean(axis=0)
+
+
+def mean_face(clips: list[Array]) -> Array:
+    """Mean of the clips' mean faces, upright: eyes level at y = 0, outer corners one unit apart, x = 0 between."""
+    mean = clips[0].mean(axis=0)
+    for _ in range(4):
+        mean = np.mean([align(clip.mean(axis=0)[None], mean)[0] for clip in clips], axis=0)
+        mean = _upright(mean)
+    return mean
+
+
+def _upright(face: Array) -> Array:
+    left, right = face[mesh.OUTER_EYE_CORNERS[0]], face[mesh.OUTER_EYE_CORNERS[1]]
+    across = (right - left) / np.linalg.norm(right - left)
+    # Down runs from the eyes' middle to the middle between the mouth's corners, and the cheeks lie level in depth.
+    down = face[list(mesh.MOUTH_CORNERS)].mean(axis=0) - (left + right) / 2
+    down -= across * (across @ down)
+    down /= np.linalg.norm(down)
+    axes = np.stack([across, down, np.cross(across, down)], axis=1)
+    return (face - (left + right) / 2) @ axes / np.linalg.norm(right - left)
+
+
+def mirror_index(mean: Array) -> IntArray:
+    """For each vertex of an upright mean face (V, 3) the one on the other side: the best one-to-one matching."""
+    other = mean * np.array([-1, 1, 1])
+    distance = np.linalg.norm(other[:, None] - mean[None], axis=-1)
+    return linear_sum_assignment(distance)[1]
+
+
+def _components(samples: Array, weight: Array, count: int) -> Array:
+    """Principal directions times their standard deviations, (V, 3, count), under per-vertex weights."""
+    flat = (samples * weight[:, None]).reshape(len(samples), -1)
+    covariance = flat.T @ flat / len(flat)
+    values, vectors = np.linalg.eigh(covariance)
+    order = np.argsort(values)[::-1][:count]
+    basis = vectors[:, order] * np.sqrt(np.maximum(values[order], 0))
+    return basis.reshape(-1, 3, count) / weight[:, None, None]
+
+
+def _assemble(mean: Array, identity: Array, expression: Array) -> MorphableModel:
+    parts = (mesh.LIPS, mesh.JAW, mesh.FOREHEAD, mesh.EYES, mesh.BROWS, mesh.NOSE, mesh.RIGID)
+    keypoints = sorted(set().union(*parts))
+    return MorphableModel(
+        mean=mean.astype(np.float32),
+        identity=identity.astype(np.float32),
+        expression=expression.astype(np.float32),
+        triangles=mesh.triangles(),
+        keypoints=np.array(keypoints),
+        landmarks=np.array(keypoints),
+        rigid=np.array([keypoints.index(v) for v in mesh.RIGID]),
+        lips=np.array(mesh.LIPS),
+        inner_lips=np.array(mesh.INNER_LIPS),
+        mouth_corners=np.array(mesh.MOUTH_CORNERS),
+        jaw=np.array(mesh.JAW),
+        lower=lower_weight(mean),
+    )
+
+
+def lower_weight(mean: Array, top: int = 4, bottom: int = 2) -> Array:
+    """Weight of the generated lower face, rising smoothly from the nose's tip to its base: (V,) in 0..1."""
+    height = (mean[:, 1] - mean[top, 1]) / (mean[bottom, 1] - mean[top, 1])
+    step = np.clip(height, 0, 1)
+    return (step * step * (3 - 2 * step)).astype(np.float32)

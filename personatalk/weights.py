@@ -1,0 +1,108 @@
+"""Weight files: one `.safetensors` per network that carries its own kind, version and configuration.
+
+A path alone is enough to build a network; nothing is unpickled; loading is strict.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from .errors import WeightsError
+
+Module = TypeVar("Module", bound=torch.nn.Module)
+
+
+def packaged(name: str) -> Path:
+    """Path of a weights file that is shipped inside the package."""
+    return Path(__file__).parent / "weights" / name
+
+
+def save_arrays(
+    path: Path | str, arrays: dict[str, npt.NDArray[Any]], *, kind: str, version: int, config: dict[str, Any]
+) -> None:
+    """Write named arrays; floating point ones as float16.
+
+    Args:
+        path: File to write; its folder is made if needed.
+        arrays: Tensors by name.
+        kind: What the file is for, such as "renderer".
+        version: Version of this kind's layout; a reader takes no other.
+        config: JSON-able sizes that rebuild the network.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = {k: np.ascontiguousarray(v.astype(np.float16) if v.dtype.kind == "f" else v) for k, v in arrays.items()}
+    metadata = {"kind": kind, "version": str(version), "config": json.dumps(config)}
+    save_file(half, path, metadata={f"personatalk.{key}": value for key, value in metadata.items()})
+
+
+def load_arrays(
+    path: Path | str, *, kind: str, version: int
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Read what `save_arrays` wrote.
+
+    Returns:
+        The arrays by name (floating point ones as float16) and the configuration.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or of another kind or version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            _check_header(path, metadata, kind, version)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            config = json.loads(metadata["personatalk.config"])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise WeightsError(f"{path}: not a readable weights file ({error}); get or train it again") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path}: its configuration is not a table; get or train it again")
+    return arrays, config
+
+
+def save_module(
+    path: Path | str, module: torch.nn.Module, *, kind: str, version: int, config: dict[str, Any]
+) -> None:
+    """Write a network's parameters and buffers (float16) with its configuration."""
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+    save_arrays(path, arrays, kind=kind, version=version, config=config)
+
+
+def fill_module(module: Module, arrays: dict[str, npt.NDArray[Any]], path: Path | str) -> Module:
+    """Put arrays into a network as float32, strictly, and set it to evaluation.
+
+    Raises:
+        WeightsError: A tensor is missing, left over or of another shape.
+    """
+    state = {
+        name: torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "f" else array)
+        for name, array in arrays.items()
+    }
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{path}: tensors do not fit its own configuration: {reason}") from error
+    return module.eval()
+
+
+def _check_header(path: Path, metadata: dict[str, str], kind: str, version: int) -> None:
+    found_kind, found_version = metadata.get("personatalk.kind"), metadata.get("personatalk.version")
+    if found_kind != kind:
+        raise WeightsError(f"{path}: holds {found_kind or 'nothing of PersonaTalk'}, but {kind} was wanted")
+    if found_version != str(version):
+        raise WeightsError(
+            f"{path}: {kind} weights of version {found_version}, but this PersonaTalk reads version {version};"
+            " use the weights that came with it or train anew"
+        )
