@@ -1,7 +1,7 @@
 """PersonaTalk: visual dubbing that keeps the speaker's persona.
 
-    import personatalk
-    report = personatalk.dub("video.mp4", "speech.wav", "dubbed.mp4")
+import personatalk
+report = personatalk.dub("video.mp4", "speech.wav", "dubbed.mp4")
 """
 
 from __future__ import annotations

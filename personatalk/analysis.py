@@ -118,7 +118,9 @@ def analyse(
         MediaError: The file is damaged.
     """
     tell = progress or (lambda stage, steps, total: None)
-    scan = _scan(reader, tracker, Initialiser(model), lambda n: tell("faces", n, reader.info.estimated_frames))
+    scan = _scan(
+        reader, tracker, Initialiser(model), lambda n: tell("faces", n, reader.info.estimated_frames)
+    )
     usable, reason = _usable(scan)
     if not usable.any():
         raise FaceError(f"{reader.info.path}: {_nothing_usable(reason)}; give a video that shows the speaker")
@@ -189,9 +191,7 @@ def _nothing_usable(reason: dict[int, Reason]) -> str:
     return "no usable face in any frame (" + ", ".join(sorted(w.value for w in why)) + ")"
 
 
-def runs(
-    flags: npt.NDArray[np.bool_], breaks: npt.NDArray[np.bool_] | None = None
-) -> list[tuple[int, int]]:
+def runs(flags: npt.NDArray[np.bool_], breaks: npt.NDArray[np.bool_] | None = None) -> list[tuple[int, int]]:
     """Stretches of true flags as (start, stop); a stretch also ends before every index with a break."""
     found, start = [], -1
     for i, flag in enumerate(flags):

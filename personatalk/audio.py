@@ -59,29 +59,29 @@ class AudioEncoder(nn.Module):
         hidden = self.hubert.config.hidden_size
         self.to_frames = nn.Linear(2 * hidden, dim)
 
-    def features(self, samples: torch.Tensor) -> torch.Tensor:
-        """HuBERT's features at 50 a second; feature k stands for the samples around (k + 1/2) * 320.
+    def convolve(self, samples: torch.Tensor) -> torch.Tensor:
+        """HuBERT's temporal convolutions: 16 kHz (B, N) to (B, N // 320, C), 50 a second.
 
-        Args:
-            samples: 16 kHz, (B, N).
-
-        Returns:
-            (B, N // 320, H).
+        Feature k stands for the samples around (k + 1/2) * 320.
         """
         edge = (FIELD - STRIDE) // 2
-        features: torch.Tensor = self.hubert(nn.functional.pad(samples, (edge, edge))).last_hidden_state
-        return features
+        features: torch.Tensor = self.hubert.feature_extractor(nn.functional.pad(samples, (edge, edge)))
+        return features.transpose(1, 2)
 
-    def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Features at the video's clock: (B, N) at 16 kHz to (B, N // 640, D); frame j stands for time j / 25.
+    def contextualise(self, convolved: torch.Tensor) -> torch.Tensor:
+        """HuBERT's transformer and the interpolation to the video's clock: (B, F, C) to (B, F // 2, D).
 
-        The linear layer interpolates the two features on either side of the frame's time.
+        Frame j stands for time j / 25; a linear layer interpolates the two features on either side of it.
         """
-        features = self.features(samples)
+        features = self.hubert.encoder(self.hubert.feature_projection(convolved))[0]
         before = torch.cat([features[:, :1], features[:, :-1]], dim=1)
         pairs = torch.cat([before, features], dim=-1)
-        interpolated: torch.Tensor = self.to_frames(pairs[:, ::2])
+        interpolated: torch.Tensor = self.to_frames(pairs[:, 0 : 2 * (pairs.shape[1] // 2) : 2])
         return interpolated
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Features at the video's clock: 16 kHz (B, N) to (B, N // 640, D); frame j stands for time j / 25."""
+        return self.contextualise(self.convolve(samples))
 
 
 def hubert_config(checkpoint: Path | str) -> dict[str, Any]:

@@ -62,6 +62,8 @@ class FaceMeshTracker:
                 min_detection_confidence=min_confidence,
                 min_tracking_confidence=min_confidence,
             )
+            # The graph chatters once more when it first runs; there is no face in a black picture to remember.
+            self._mesh.process(np.zeros((64, 64, 3), np.uint8))
 
     def detect(self, rgb: npt.NDArray[np.uint8]) -> list[FloatArray]:
         """See `FaceTracker.detect`."""
@@ -189,4 +191,3 @@ def _quiet_native_stderr() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(null)
-

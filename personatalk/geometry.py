@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -134,8 +135,13 @@ class MorphableModel:
         arrays, _ = weights.load_arrays(path, kind=KIND, version=VERSION)
         names = {field.name for field in fields(cls)}
         if set(arrays) != names:
-            raise WeightsError(f"{path}: tensors {sorted(set(arrays) ^ names)} do not fit; make the model anew")
-        return cls(**{k: v.astype(np.int64 if v.dtype.kind == "i" else np.float32) for k, v in arrays.items()})
+            raise WeightsError(
+                f"{path}: tensors {sorted(set(arrays) ^ names)} do not fit; make the model anew"
+            )
+        typed: dict[str, Any] = {
+            k: v.astype(np.int64 if v.dtype.kind == "i" else np.float32) for k, v in arrays.items()
+        }
+        return cls(**typed)
 
 
 def rotations(pose: Array) -> Array:
@@ -201,7 +207,9 @@ def warp(rgb: npt.NDArray[np.uint8], transform: Array, size: int = CROP_SIZE) ->
     zoom = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
     if zoom < 0.8:
         rgb, transform = _low_passed(rgb, transform, size, zoom)
-    return cv2.warpAffine(rgb, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(
+        rgb, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
 
 
 def _low_passed(

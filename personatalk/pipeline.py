@@ -27,7 +27,7 @@ from .mux import EncodeOptions, VideoWriter, check_output
 from .references import FACE_REFERENCES, LIP_REFERENCES, lip_references
 from .report import Report
 from .stage1 import GeometryGenerator, SpeechMotion, rest_offsets, speaking_style
-from .stage2 import GeometryMap, Reference, Renderer, geometry_map, to_tensor
+from .stage2 import GeometryMap, Reference, Renderer, geometry_map
 from .timeline import LengthPolicy, Plan, frames_in_order, plan, retimed
 
 Progress = Callable[[str, int, int], None]
@@ -123,9 +123,7 @@ def dub(
                 analysis = analyse(reader, tracker, models.morphable, tell)
             finally:
                 tracker.close()
-        timeline = plan(
-            analysis.time, analysis.duration, len(samples) / SAMPLE_RATE, options.length
-        )
+        timeline = plan(analysis.time, analysis.duration, len(samples) / SAMPLE_RATE, options.length)
         _describe(report, analysis, timeline, samples)
         job = Dubbing(models, reader, analysis, timeline, samples, report)
         with VideoWriter(
@@ -298,9 +296,7 @@ class Dubbing:
         vertices = self._in_crop(model.join(generated, video), index)
         return geometry_map(model, vertices, self._size, (self._in_crop(video, index),))
 
-    def _composed(
-        self, waiting: _Waiting, rendered: npt.NDArray[np.uint8], mask: Array
-    ) -> Frame:
+    def _composed(self, waiting: _Waiting, rendered: npt.NDArray[np.uint8], mask: Array) -> Frame:
         assert waiting.crop is not None and waiting.transform is not None
         matched = match_colours(rendered, waiting.crop, mask)
         width, height = self.reader.info.upright_size

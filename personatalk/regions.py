@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from .geometry import CROP_SPAN, Array, MorphableModel
 
@@ -48,7 +49,7 @@ def cells(mask: Array, grid: int) -> Array:
     return mask.reshape(grid, step, grid, step).mean(axis=(1, 3))
 
 
-def grow(active: np.ndarray, radius: int) -> np.ndarray:
+def grow(active: npt.NDArray[np.bool_], radius: int) -> npt.NDArray[np.bool_]:
     """Dilate a bool grid by a square of the given radius."""
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     return cv2.dilate(active.astype(np.uint8), kernel).astype(bool)

@@ -113,7 +113,9 @@ class Report:
             MediaError: The file cannot be written.
         """
         try:
-            Path(path).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            Path(path).write_text(
+                json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
         except OSError as error:
             raise MediaError(f"{path}: the report cannot be written ({error.strerror})") from error
 

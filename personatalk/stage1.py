@@ -57,13 +57,11 @@ class LocalAttention(nn.Module):
 
     def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
         """Attend from (B, T, D) to a memory of the same times (B, T, D)."""
-        q, k, v = (_split(layer(x), self.heads) for layer, x in zip(self._layers(), (query, memory, memory)))
+        q = _split(self.query(query), self.heads)
+        k, v = _split(self.key(memory), self.heads), _split(self.value(memory), self.heads)
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=self._mask(q.shape[2]))
         joined: torch.Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return joined
-
-    def _layers(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-        return self.query, self.key, self.value
 
     def _mask(self, length: int) -> torch.Tensor:
         """Bias of every pair of times, (1, heads, T, T), minus infinity out of reach."""
@@ -194,14 +192,19 @@ class GeometryGenerator(nn.Module):
         Returns:
             Displacement of the vertices by the expression, model units, (B, N // 640, V, 3), frame j at time j / 25.
         """
-        heard = self.audio(samples)
+        return self.from_heard(self.audio(samples), style, template)
+
+    def from_heard(self, heard: torch.Tensor, style: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+        """The part after the audio encoder: audio features (B, T, D) to displacements (B, T, V, 3)."""
         x = style[:, None].expand(-1, heard.shape[1], -1)
         x = self.style_block(x, heard)
         x = self.template_block(x, self.vertex_encoder(100 * template.flatten(1)))
         for block in self.blocks:
             x = block(x)
-        offsets: torch.Tensor = self.decoder(self.norm(x)) / 100
-        return offsets.unflatten(-1, (-1, 3))
+        # In full precision also in training: velocities are differences of nearly equal numbers.
+        with torch.autocast(x.device.type, enabled=False):
+            offsets: torch.Tensor = self.decoder(self.norm(x.float())) / 100
+        return offsets.view(*offsets.shape[:-1], -1, 3)
 
     def check_fits(self, model: MorphableModel) -> None:
         """Make sure that the network speaks the mesh of a morphable model.
@@ -387,4 +390,4 @@ def rest_offsets(model: MorphableModel, beta: Array, opening: Array, share: floa
 
 
 def _split(x: torch.Tensor, heads: int) -> torch.Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)

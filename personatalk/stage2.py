@@ -167,40 +167,49 @@ class GeometricAttention(nn.Module):
 
     def queries(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Queries of the chosen cells: latent (C, h, w), code (9, h, w), bool (h, w) to (Q, D)."""
-        learned = self.query(self._placed(latent)[where])
+        with _full_precision(latent):
+            learned = self.query(self._placed(latent)[where])
         scaled = code.flatten(1).T[where.flatten()] * self.log_precision.exp()
         # |a - b|^2 / 2 = |a|^2 / 2 - a b + |b|^2 / 2; the first term is the same for all keys and drops out.
         return torch.cat([learned, scaled, torch.ones_like(scaled[:, :1])], dim=1)
 
     def keys(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Keys of the chosen cells, (K, D)."""
-        learned = self.key(self._placed(latent)[where])
+        with _full_precision(latent):
+            learned = self.key(self._placed(latent)[where])
         chosen = code.flatten(1).T[where.flatten()]
         norm = (chosen.square() * self.log_precision.exp()).sum(dim=1, keepdim=True) / 2
         return torch.cat([learned, chosen, -norm], dim=1)
 
     def values(self, texture: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Values of the chosen cells, (K, C)."""
-        projected: torch.Tensor = self.value(texture.permute(1, 2, 0)[where])
+        with _full_precision(texture):
+            projected: torch.Tensor = self.value(texture.permute(1, 2, 0)[where].float())
         return projected
 
     def forward(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """(Q, D), (K, D), (K, C) to (Q, C). The scale 1 / sqrt(D) is part of the learned weights."""
         # The fused kernel wants keys and values of one width, and never holds the whole weight matrix.
         filled = nn.functional.pad(values, (0, keys.shape[1] - values.shape[1]))
-        mixed = nn.functional.scaled_dot_product_attention(
-            queries[None, None], keys[None, None], filled[None, None], scale=1.0
-        )
-        attended: torch.Tensor = self.out(mixed[0, 0, :, : values.shape[1]])
+        with _full_precision(queries):
+            mixed = nn.functional.scaled_dot_product_attention(
+                queries[None, None], keys[None, None], filled[None, None], scale=1.0
+            )
+            attended: torch.Tensor = self.out(mixed[0, 0, :, : values.shape[1]])
         return attended
 
     def _placed(self, latent: torch.Tensor) -> torch.Tensor:
-        position = self.position
+        position: torch.Tensor = self.position
         if position.shape[1:] != latent.shape[1:]:
             position = nn.functional.interpolate(
                 position[None], latent.shape[1:], mode="bilinear", align_corners=False
             )[0]
-        return (latent + position).permute(1, 2, 0)
+        return (latent.float() + position).permute(1, 2, 0)
+
+
+def _full_precision(like: torch.Tensor) -> torch.autocast:
+    """Keep mixed precision out of the attention: the code's squares need more digits than bfloat16 has."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 class Residual(nn.Module):
@@ -208,10 +217,9 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)
-        )
-        nn.init.zeros_(self.layers[2].weight)
+        last = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        self.layers = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), last)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, h, w) to the same."""

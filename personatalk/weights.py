@@ -39,7 +39,9 @@ def save_arrays(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = {k: np.ascontiguousarray(v.astype(np.float16) if v.dtype.kind == "f" else v) for k, v in arrays.items()}
+    half = {
+        k: np.ascontiguousarray(v.astype(np.float16) if v.dtype.kind == "f" else v) for k, v in arrays.items()
+    }
     metadata = {"kind": kind, "version": str(version), "config": json.dumps(config)}
     save_file(half, path, metadata={f"personatalk.{key}": value for key, value in metadata.items()})
 

@@ -35,13 +35,17 @@ def log_mel(samples: torch.Tensor) -> torch.Tensor:
     bank = mel_filter_bank(257, MELS, 50.0, 7600.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
     padded = nn.functional.pad(samples, (96, 96))
     window = torch.hann_window(512)
-    spectrum = torch.stft(padded, 512, STRIDE, window=window, center=False, return_complex=True).abs().square()
+    spectrum = (
+        torch.stft(padded, 512, STRIDE, window=window, center=False, return_complex=True).abs().square()
+    )
     return (spectrum.transpose(1, 2) @ torch.from_numpy(bank).float() + 1e-6).log()
 
 
 def cluster_features(mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What is clustered: an utterance's log-mel frames, each band normalised over the utterance (so that voice and
-    microphone cancel), with their change over 3 frames: (T, 40) to (T, 80)."""
+    """What is clustered: log-mel frames and their change over 3 frames, (T, 40) to (T, 80).
+
+    Each band is normalised over the utterance, so that voice and microphone cancel.
+    """
     normal = (mel - mel.mean(axis=0)) / (mel.std(axis=0) + 0.5)
     slope = np.roll(normal, -3, axis=0) - np.roll(normal, 3, axis=0)
     return np.concatenate([normal, slope], axis=1)

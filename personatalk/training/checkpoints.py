@@ -33,8 +33,8 @@ class Averaged(Generic[Network]):
         with torch.no_grad():
             for mean, new in zip(self.network.parameters(), network.parameters(), strict=True):
                 mean.lerp_(new, 1 - decay)
-            for mean, new in zip(self.network.buffers(), network.buffers(), strict=True):
-                mean.copy_(new)
+            for buffer, current in zip(self.network.buffers(), network.buffers(), strict=True):
+                buffer.copy_(current)
 
 
 @dataclass
@@ -45,7 +45,11 @@ class State:
 
 
 def save_checkpoint(
-    folder: Path, state: State, network: nn.Module, averaged: Averaged[Network], optimiser: torch.optim.Optimizer
+    folder: Path,
+    state: State,
+    network: nn.Module,
+    averaged: Averaged[Network],
+    optimiser: torch.optim.Optimizer,
 ) -> None:
     """Write `checkpoint.pt` at once or not at all."""
     path = folder / "checkpoint.pt"

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from ..audio import FPS, SAMPLE_RATE
 from ..geometry import Array
-from ..stage1 import SAMPLES_PER_FRAME
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,3 @@ def load_clips(folder: Path, prefixes: tuple[str, ...], with_sound: bool = False
     paths = [p for p in sorted(folder.glob("*.npz")) if p.name.startswith(prefixes)]
     clips = [Clip.load(path) for path in paths]
     return [c for c in clips if len(c.sound) > SAMPLE_RATE] if with_sound else clips
-
-
-def sound_window(samples: npt.NDArray[np.float32], frame: int, frames: int) -> npt.NDArray[np.float32]:
-    """The sound under `frames` frames from `frame` on, zeros beyond its ends: (frames * 640,)."""
-    start, stop = frame * SAMPLES_PER_FRAME, (frame + frames) * SAMPLES_PER_FRAME
-    part = samples[max(0, start) : max(0, stop)]
-    before = max(0, -start)
-    return np.pad(part, (before, stop - start - before - len(part)))

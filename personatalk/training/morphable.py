@@ -9,12 +9,16 @@ with the lips weighted up, since they are few among 468 vertices and matter most
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from .. import mesh
-from ..geometry import Array, IntArray, MorphableModel
+from ..geometry import IntArray, MorphableModel
+
+Array = npt.NDArray[np.floating[Any]]
 
 LIP_WEIGHT = 3.0
 NEUTRAL_SHARE = 0.25

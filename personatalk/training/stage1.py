@@ -22,12 +22,12 @@ import torch
 from torch import nn
 
 from .. import weights
-from ..audio import SMALL_HUBERT, normalise_loudness
+from ..audio import SMALL_HUBERT, AudioEncoder, normalise_loudness
 from ..geometry import Array, MorphableModel
 from ..stage1 import GeometryGenerator, generate, speaking_style
 from . import audio as audio_training
 from .checkpoints import Averaged, State, load_checkpoint, save_checkpoint
-from .data import Clip, load_clips, sound_window
+from .data import Clip, load_clips
 
 FRAMES = 100
 """Frames of a training window."""
@@ -42,6 +42,7 @@ class Speech:
     Attributes:
         name: The clip's name.
         samples: Loudness-normalised sound at 16 kHz.
+        variants: The audio encoder's convolutions of several augmented copies of the sound, float16 (K, F, C).
         first: Number of the first frame; its time is number / 25.
         beta: Expression, (T, E).
         template: Shape displacement, (V, 3).
@@ -50,31 +51,44 @@ class Speech:
 
     name: str
     samples: Array
+    variants: torch.Tensor
     first: int
     beta: Array
     template: Array
     lag: float
 
     @classmethod
-    def of(cls, clip: Clip, model: MorphableModel, lag: float = 0.0) -> Speech:
-        """Prepare a clip."""
+    def of(
+        cls, clip: Clip, model: MorphableModel, encoder: AudioEncoder, lag: float, variants: int, seed: int
+    ) -> Speech:
+        """Prepare a clip.
+
+        As usual with HuBERT, its convolutions stay as they were pretrained; they are most of the arithmetic and
+        are done here once for each augmented copy of the sound.
+        """
         first, beta = clip.beta_at_clock()
         template = model.shape(clip.alpha) - model.mean
-        return cls(clip.name, normalise_loudness(clip.samples()), first, beta, template, lag)
+        samples = normalise_loudness(clip.samples())
+        random = np.random.default_rng(seed)
+        copies = [audio_training.augment(samples[None], random) for _ in range(variants)]
+        with torch.no_grad():
+            convolved = [encoder.convolve(torch.from_numpy(c))[0].half() for c in copies]
+        stacked = torch.stack(convolved) if convolved else torch.zeros(0)
+        return cls(clip.name, samples, stacked, first, beta, template, lag)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Training windows: sound (B, N), style source (B, F, E), template (B, V, 3), expression (B, T, E)."""
+    """Training windows: sound (B, F, C), style source (B, T', E), template (B, V, 3), expression (B, T, E)."""
 
-    samples: torch.Tensor
+    convolved: torch.Tensor
     style: torch.Tensor
     template: torch.Tensor
     beta: torch.Tensor
 
 
 def draw(speeches: list[Speech], size: int, random: np.random.Generator) -> Batch:
-    """Draw random windows with augmented sound."""
+    """Draw random windows."""
     share = np.array([min(len(s.beta), 1000) for s in speeches], np.float64)
     rows = []
     for k in random.choice(len(speeches), size, p=share / share.sum()):
@@ -82,12 +96,19 @@ def draw(speeches: list[Speech], size: int, random: np.random.Generator) -> Batc
         start = int(random.integers(0, max(1, len(speech.beta) - FRAMES + 1)))
         beta = speech.beta[start : start + FRAMES]
         beta = np.pad(beta, ((0, FRAMES - len(beta)), (0, 0)), mode="edge")
+        heard = speech.variants[int(random.integers(len(speech.variants)))]
         place = speech.first + start - round(speech.lag)
         style = speech.beta[random.choice(len(speech.beta), FRAMES)]
-        rows.append((sound_window(speech.samples, place, FRAMES), style, speech.template, beta))
-    samples, style, template, beta = (np.stack(column) for column in zip(*rows, strict=True))
-    augmented = audio_training.augment(samples.astype(np.float32), random)
-    return Batch(*(torch.from_numpy(x.astype(np.float32)) for x in (augmented, style, template, beta)))
+        rows.append((window(heard, 2 * place, 2 * FRAMES), style, speech.template, beta))
+    convolved, style, template, beta = zip(*rows, strict=True)
+    arrays = (torch.from_numpy(np.stack(x).astype(np.float32)) for x in (style, template, beta))
+    return Batch(torch.stack(convolved), *arrays)
+
+
+def window(series: torch.Tensor, start: int, length: int) -> torch.Tensor:
+    """Rows `start` to `start + length` - 1 of a series (F, C) as float32; beyond its ends they are repeated."""
+    index = torch.arange(start, start + length).clamp(0, len(series) - 1)
+    return series[index].float()
 
 
 class Loss(nn.Module):
@@ -122,7 +143,9 @@ class Loss(nn.Module):
         middle, real_middle = got[..., 0], wanted[..., 0]
         spread = (middle.std(dim=1) - real_middle.std(dim=1)).abs().mean()
         correlation = torch.nn.functional.cosine_similarity(
-            middle - middle.mean(dim=1, keepdim=True), real_middle - real_middle.mean(dim=1, keepdim=True), eps=1e-2
+            middle - middle.mean(dim=1, keepdim=True),
+            real_middle - real_middle.mean(dim=1, keepdim=True),
+            eps=1e-2,
         )
         return {
             "vertices": (error.abs() * self.weight).mean() * 3,
@@ -191,14 +214,20 @@ def main() -> None:
     """Command line of the training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path, help="folder of prepared clips")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run; it is resumed from there")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="folder of the run; it is resumed from there"
+    )
     parser.add_argument("--audio", type=Path, help="pretrained audio encoder")
-    parser.add_argument("--lags", type=Path, help="JSON file of offsets in frames by clip, as this program writes it")
+    parser.add_argument(
+        "--lags", type=Path, help="JSON file of offsets in frames by clip, as this program writes it"
+    )
     parser.add_argument("--train", nargs="+", default=["train__", "train_generated__"])
     parser.add_argument("--val", nargs="+", default=["val__"])
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--variants", type=int, default=6, help="augmented copies of every clip's sound")
+    parser.add_argument("--start", type=Path, help="weights of an earlier run to start from")
     parser.add_argument("--seed", type=int, default=0)
     train(parser.parse_args())
 
@@ -207,9 +236,13 @@ def train(arguments: argparse.Namespace) -> None:
     """Train for the given minutes with a cosine schedule; keep the best average on held-out speakers."""
     torch.manual_seed(arguments.seed)
     model = MorphableModel.load()
-    network = starting_network(model, arguments.audio).train()
+    network = starting_network(model, arguments.audio)
+    if arguments.start is not None:
+        network = GeometryGenerator.load(arguments.start)
+    network.audio.hubert.feature_extractor.requires_grad_(False)
+    network.train()
     averaged = Averaged(network, decay=0.995)
-    slow = [p for n, p in network.named_parameters() if n.startswith("audio.hubert")]
+    slow = [p for n, p in network.named_parameters() if n.startswith("audio.hubert") and p.requires_grad]
     fast = [p for n, p in network.named_parameters() if not n.startswith("audio.hubert")]
     groups = [{"params": slow, "scale": 0.4}, {"params": fast, "scale": 1.0}]
     optimiser = torch.optim.AdamW(groups, lr=arguments.rate, weight_decay=0.02)
@@ -217,8 +250,11 @@ def train(arguments: argparse.Namespace) -> None:
     state = load_checkpoint(arguments.output, network, averaged, optimiser)
     lags = json.loads(arguments.lags.read_text()) if arguments.lags else {}
     speeches, held_out = (
-        [Speech.of(c, model, lags.get(c.name, 0.0)) for c in load_clips(arguments.dataset, tuple(p), True)]
-        for p in (arguments.train, arguments.val)
+        [
+            Speech.of(c, model, network.audio, lags.get(c.name, 0.0), copies, arguments.seed + number)
+            for number, c in enumerate(load_clips(arguments.dataset, tuple(prefixes), True))
+        ]
+        for prefixes, copies in ((arguments.train, arguments.variants), (arguments.val, 0))
     )
     run(network, averaged, optimiser, state, Loss(model), model, speeches, held_out, arguments)
     found = estimate_lags(averaged.network, model, speeches)
@@ -243,12 +279,21 @@ def run(
     start, best, recent = time.monotonic(), 0.0, []
     while (done := (time.monotonic() - start) / (60 * arguments.minutes)) < 1:
         for group in optimiser.param_groups:
-            group["lr"] = arguments.rate * group["scale"] * min(1.0, (state.step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * done))
+            group["lr"] = (
+                arguments.rate
+                * group["scale"]
+                * min(1.0, (state.step + 1) / 100)
+                * 0.5
+                * (1 + np.cos(np.pi * done))
+            )
         batch = draw(speeches, arguments.batch, random)
         style = network.encode_style(loss.offsets(batch.style))
-        terms = loss(network(batch.samples, style, batch.template), batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            heard = network.audio.contextualise(batch.convolved)
+            offsets = network.from_heard(heard, style, batch.template)
+        terms = loss(offsets, batch)
         optimiser.zero_grad()
-        sum(terms.values()).backward()  # type: ignore[union-attr]
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         averaged.update(network)
@@ -258,7 +303,7 @@ def run(
             means = " ".join(f"{k} {v:.3f}" for k, v in zip(terms, np.mean(recent, axis=0), strict=True))
             print(f"step {state.step} minutes {(time.monotonic() - start) / 60:.1f} {means}", flush=True)
             recent = []
-        if state.step % 200 == 0:
+        if state.step % 400 == 0:
             figures = evaluate(averaged.network, model, held_out)
             print(f"step {state.step} val {figures}", flush=True)
             save_checkpoint(arguments.output, state, network, averaged, optimiser)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -80,7 +81,7 @@ class Sampler:
             [self._map(clip, i, int(random.integers(length))) for i in chosen],
         )
 
-    def _pictures(self, clip: Clip, frames: np.ndarray, tint: Array) -> torch.Tensor:
+    def _pictures(self, clip: Clip, frames: npt.NDArray[np.int64], tint: Array) -> torch.Tensor:
         assert clip.crops is not None
         pictures = torch.stack([to_tensor(np.asarray(clip.crops[i])) for i in frames])
         if pictures.shape[-1] != self.size:
@@ -120,17 +121,18 @@ def losses(pictures: torch.Tensor, window: Window) -> tuple[torch.Tensor, torch.
 
 
 def render_window(network: Renderer, window: Window) -> torch.Tensor:
-    """The targets of a window, (N, 3, S, S)."""
-    lips = network.encode_references(window.lip_textures, window.lip_maps)
-    faces = network.encode_references(window.face_textures, window.face_maps)
-    return network(window.target_maps, lips, faces)
+    """The targets of a window, (N, 3, S, S); convolutions in bfloat16."""
+    with torch.autocast(window.targets.device.type, torch.bfloat16):
+        lips = network.encode_references(window.lip_textures, window.lip_maps)
+        faces = network.encode_references(window.face_textures, window.face_maps)
+        return network(window.target_maps, lips, faces).float()
 
 
-def validate(network: nn.Module, sampler: Sampler, windows: int = 24) -> float:
+def validate(network: Renderer, sampler: Sampler, windows: int = 24) -> float:
     """PSNR over the generated region of fixed windows of held-out people, in dB."""
     sampler.random = np.random.default_rng(1234)
     with torch.no_grad():
-        errors = [losses(render_window(network, w), w)[1] for w in (sampler.draw(1) for _ in range(windows))]  # type: ignore[arg-type]
+        errors = [losses(render_window(network, w), w)[1] for w in (sampler.draw(1) for _ in range(windows))]
     return float(np.mean([-10 * np.log10(float(e)) for e in errors]))
 
 
@@ -138,7 +140,9 @@ def main() -> None:
     """Command line of the training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path, help="folder of prepared clips")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run; it is resumed from there")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="folder of the run; it is resumed from there"
+    )
     parser.add_argument("--train", nargs="+", default=["train__", "train_generated__", "train_mute__"])
     parser.add_argument("--val", nargs="+", default=["val__"])
     parser.add_argument("--size", type=int, default=256)
@@ -154,7 +158,9 @@ def train(arguments: argparse.Namespace) -> None:
     torch.manual_seed(arguments.seed)
     model, network = MorphableModel.load(), Renderer().train()
     averaged = Averaged(network, decay=0.998)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-3
+    )
     arguments.output.mkdir(parents=True, exist_ok=True)
     state = load_checkpoint(arguments.output, network, averaged, optimiser)
     sampler = Sampler(
@@ -164,17 +170,20 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.seed + state.step,
     )
     held_out = Sampler(model, load_clips(arguments.dataset, tuple(arguments.val)), arguments.size, 0)
-    start, recent, saved = time.monotonic(), [], time.monotonic()
+    start = saved = time.monotonic()
+    recent: list[tuple[float, float]] = []
     while (done := (time.monotonic() - start) / (60 * arguments.minutes)) < 1:
-        rate = arguments.rate * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * done))) * min(1.0, (state.step + 1) / 100)
+        rate = (
+            arguments.rate * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * done))) * min(1.0, (state.step + 1) / 100)
+        )
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad()
         for _ in range(arguments.windows):
             window = sampler.draw()
             loss, squared = losses(render_window(network, window), window)
-            (loss / arguments.windows).backward()  # type: ignore[no-untyped-call]
-            recent.append((float(loss), float(squared)))
+            (loss / arguments.windows).backward()
+            recent.append((loss.item(), squared.item()))
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         averaged.update(network)
@@ -191,11 +200,11 @@ def train(arguments: argparse.Namespace) -> None:
             print(f"step {state.step} val psnr {validate(averaged.network, held_out):.2f}", flush=True)
         if time.monotonic() - saved > 240:
             save_checkpoint(arguments.output, state, network, averaged, optimiser)
-            averaged.network.save(arguments.output / "stage2.safetensors")  # type: ignore[operator]
+            averaged.network.save(arguments.output / "stage2.safetensors")
             saved = time.monotonic()
     print(f"step {state.step} val psnr {validate(averaged.network, held_out):.2f}", flush=True)
     save_checkpoint(arguments.output, state, network, averaged, optimiser)
-    averaged.network.save(arguments.output / "stage2.safetensors")  # type: ignore[operator]
+    averaged.network.save(arguments.output / "stage2.safetensors")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,7 @@
+"""`python -m personatalk` is `personatalk`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

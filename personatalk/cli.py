@@ -1,0 +1,194 @@
+"""The command line: `personatalk dub`, `personatalk inspect`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from types import FrameType
+from typing import get_args
+
+from tqdm import tqdm
+
+from . import __version__
+from .errors import PersonaTalkError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class Bars:
+    """One progress bar per stage, on the terminal's error stream.
+
+    Args:
+        hidden: Show nothing.
+    """
+
+    def __init__(self, hidden: bool = False) -> None:
+        self.hidden = hidden
+        self._stage = ""
+        self._bar: tqdm[None] | None = None
+
+    def __call__(self, stage: str, steps: int, total: int) -> None:
+        """Move the bar of a stage on; a new stage closes the last one's."""
+        if stage != self._stage or self._bar is None:
+            self.close()
+            self._stage = stage
+            self._bar = tqdm(
+                total=total or None, desc=f"{stage:9s}", unit="frame", disable=self.hidden or None
+            )
+        self._bar.update(steps)
+
+    def close(self) -> None:
+        """End the last bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Words after the program's name; those of the process where None.
+
+    Returns:
+        Exit code: 0 done, 1 an error that was explained in one line, 2 wrong usage, 130 interrupted.
+    """
+    options = parser().parse_args(arguments)
+    # A polite kill cleans up like Ctrl-C does.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code: int = options.run(options)
+    except PersonaTalkError as error:
+        print(f"personatalk: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("personatalk: interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="personatalk", description="Visual dubbing that keeps the speaker's persona."
+    )
+    top.add_argument("--version", action="version", version=f"personatalk {__version__}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_dub(commands)
+    _add_inspect(commands)
+    return top
+
+
+def _add_dub(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from .timeline import LengthPolicy
+
+    dub = commands.add_parser(
+        "dub",
+        help="dub a video with a speech",
+        description="Write VIDEO with its mouth saying SPEECH. Picture outside the face, size, frame rate, timestamps"
+        " and other tracks stay. Every output is tagged as generated.",
+    )
+    dub.add_argument("video", nargs="?", type=Path, metavar="VIDEO", help="a video of a person speaking")
+    dub.add_argument(
+        "speech", nargs="?", type=Path, metavar="SPEECH", help="audio file, or a video with sound"
+    )
+    dub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="video to write")
+    dub.add_argument("--sample", action="store_true", help="dub the sample clip of the package")
+    dub.add_argument(
+        "--length",
+        choices=get_args(LengthPolicy),
+        default="video",
+        help="where speech and video differ in length: 'video' (default) keeps all frames and closes the mouth after"
+        " the speech; 'video-original' keeps all frames and the original mouth after it; 'shortest' ends with the"
+        " shorter; 'pingpong' lasts as long as the speech, playing the video forward and backward",
+    )
+    dub.add_argument("--codec", default="libx264", help="video encoder (default: libx264)")
+    dub.add_argument(
+        "--crf", type=float, default=14, help="quality, lower is better (default: 14, near-transparent)"
+    )
+    dub.add_argument("--preset", default="medium", help="speed preset of the encoder (default: medium)")
+    dub.add_argument("--report", type=Path, metavar="FILE.json", help="write what was done, as JSON")
+    dub.add_argument("--quiet", action="store_true", help="no progress bars, no summary")
+    _add_models(dub)
+    dub.set_defaults(run=_dub)
+
+
+def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    inspect = commands.add_parser(
+        "inspect",
+        help="draw what PersonaTalk sees in a video",
+        description="Draw a contact sheet of VIDEO: landmarks, PNCC, generated region, and the lip references.",
+    )
+    inspect.add_argument("video", type=Path, metavar="VIDEO")
+    inspect.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT.png", help="picture to write"
+    )
+    inspect.add_argument("--frames", type=int, default=6, help="frames on the sheet (default: 6)")
+    inspect.add_argument("--quiet", action="store_true", help="no progress bars")
+    _add_models(inspect)
+    inspect.set_defaults(run=_inspect)
+
+
+def _add_models(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("models", "weights of the package where not given")
+    group.add_argument("--face-model", type=Path, metavar="FILE.task", help="MediaPipe Tasks face landmarker")
+    group.add_argument("--morphable", type=Path, metavar="FILE", help="morphable model")
+    if command.prog.endswith("dub"):
+        group.add_argument("--stage1", type=Path, metavar="FILE", help="geometry generator")
+        group.add_argument("--stage2", type=Path, metavar="FILE", help="renderer")
+
+
+def _dub(options: argparse.Namespace) -> int:
+    from .mux import EncodeOptions
+    from .pipeline import DubOptions, Models, dub
+    from .sample import sample_files
+
+    if options.sample:
+        options.video, options.speech = sample_files()
+    if options.video is None or options.speech is None:
+        print("personatalk dub: give VIDEO and SPEECH, or --sample", file=sys.stderr)
+        return 2
+    _check_report(options.report)
+    encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
+    choices = DubOptions(length=options.length, encode=encode, face_model=options.face_model)
+    models = Models.load(options.morphable, options.stage1, options.stage2)
+    with closing(Bars(options.quiet)) as bars:
+        report = dub(
+            options.video, options.speech, options.output, options=choices, models=models, progress=bars
+        )
+    if options.report is not None:
+        report.write(options.report)
+    if not options.quiet:
+        print("\n".join(report.summary()))
+    return 0
+
+
+def _check_report(path: Path | None) -> None:
+    """Find out before the work, not after it, that the report cannot be written."""
+    from .errors import MediaError
+
+    if path is not None and not path.absolute().parent.is_dir():
+        raise MediaError(f"{path}: the folder of the report does not exist; make it or choose another")
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from .geometry import MorphableModel
+    from .inspection import inspect
+
+    with closing(Bars(options.quiet)) as bars:
+        model = MorphableModel.load(options.morphable)
+        inspect(options.video, options.output, model, options.face_model, options.frames, bars)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

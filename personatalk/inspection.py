@@ -1,0 +1,132 @@
+"""`personatalk inspect`: a contact sheet of what the analysis finds in a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from . import rasterizer, regions
+from .analysis import Analysis, analyse
+from .errors import MediaError
+from .faces import open_tracker
+from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
+from .media import VideoReader
+from .pipeline import choose_lip_frames
+
+TILE = 192
+LIPS_IN_A_ROW = 9
+
+Picture = npt.NDArray[np.uint8]
+
+
+def inspect(
+    video: Path | str,
+    output: Path | str,
+    model: MorphableModel,
+    face_model: Path | str | None = None,
+    count: int = 6,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> None:
+    """Draw the contact sheet of a video.
+
+    Rows: frames spread over the usable ones, as crop, with landmarks, as PNCC, with the generated region and the lip
+    region; then the lip references of the first usable shot, from closed to open.
+
+    Args:
+        video: The video.
+        output: Picture to write, PNG or JPEG.
+        model: The morphable model.
+        face_model: MediaPipe Tasks model; None takes the default backend.
+        count: Frames on the sheet.
+        progress: Told about the progress.
+
+    Raises:
+        MediaError: The video cannot be read or the picture not be written.
+        FaceError: There is no usable face.
+    """
+    output = Path(output)
+    if not output.absolute().parent.is_dir():
+        raise MediaError(f"{output}: the folder does not exist; make it or choose another")
+    with VideoReader(video) as reader:
+        tracker = open_tracker(face_model)
+        try:
+            analysis = analyse(reader, tracker, model, progress)
+        finally:
+            tracker.close()
+        seen = np.flatnonzero(analysis.usable)
+        chosen = seen[np.unique(np.linspace(0, len(seen) - 1, count).astype(np.int64))]
+        lips = choose_lip_frames(model, analysis, int(analysis.shot_of[seen[0]]))
+        tiles: dict[int, list[Picture]] = {}
+        crops: dict[int, Picture] = {}
+        for frame in reader.frames(0, int(max(chosen.max(), lips.max())) + 1):
+            if frame.index in chosen or frame.index in lips:
+                crop = warp(frame.rgb(), crop_transform(analysis.pose[frame.index]))
+                crops[frame.index] = crop
+                if frame.index in chosen:
+                    tiles[frame.index] = _row(model, analysis, frame.index, crop)
+    _write(output, _sheet([tiles[int(i)] for i in chosen], [crops[int(i)] for i in lips]))
+
+
+def _row(model: MorphableModel, analysis: Analysis, index: int, crop: Picture) -> list[Picture]:
+    vertices = _in_crop(model, analysis, index)
+    size = len(crop)
+    pncc = rasterizer.render(vertices, model.triangles, model.colours(), size)
+    face = regions.face_region(model, [vertices], size)
+    lips = regions.lip_region(model, vertices, size)
+    return [
+        _labelled(crop, f"frame {index}, {analysis.time[index]:.2f} s"),
+        _labelled(_dotted(crop, vertices[model.keypoints]), "landmarks"),
+        _labelled((255 * pncc).astype(np.uint8), "PNCC"),
+        _labelled(_tinted(_tinted(crop, face, (60, 160, 255)), lips, (255, 60, 60)), "mask: face, lips"),
+    ]
+
+
+def _in_crop(model: MorphableModel, analysis: Analysis, index: int) -> Array:
+    pose = analysis.pose[index]
+    return apply_transform(crop_transform(pose), project(analysis.vertices(model, index), pose))
+
+
+def _dotted(crop: Picture, points: Array) -> Picture:
+    out = crop.copy()
+    for x, y in points[:, :2].round().astype(int):
+        cv2.circle(out, (int(x), int(y)), 1, (80, 255, 80), -1, cv2.LINE_AA)
+    return out
+
+
+def _tinted(crop: Picture, mask: Array, colour: tuple[int, int, int]) -> Picture:
+    weight = 0.45 * mask[..., None]
+    return (crop * (1 - weight) + weight * np.array(colour)).astype(np.uint8)
+
+
+def _labelled(crop: Picture, text: str) -> Picture:
+    tile = cv2.resize(crop, (TILE, TILE), interpolation=cv2.INTER_AREA)
+    for colour, width in ((0, 0, 0), 3), ((255, 255, 255), 1):
+        cv2.putText(tile, text, (4, TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.38, colour, width, cv2.LINE_AA)
+    return tile
+
+
+def _sheet(rows: list[list[Picture]], lips: Iterable[Picture]) -> Picture:
+    """Two frames side by side, then the lip references in smaller tiles."""
+    width = 2 * TILE * len(rows[0])
+    lines = []
+    for first in range(0, len(rows), 2):
+        lines.append(np.hstack([tile for row in rows[first : first + 2] for tile in row]))
+    side = width // LIPS_IN_A_ROW
+    small = [cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA) for crop in lips]
+    for first in range(0, len(small), LIPS_IN_A_ROW):
+        lines.append(np.hstack(small[first : first + LIPS_IN_A_ROW]))
+    padded = [np.pad(line, ((0, 4), (0, width - line.shape[1]), (0, 0))) for line in lines]
+    return np.vstack(padded)
+
+
+def _write(output: Path, picture: Picture) -> None:
+    try:
+        written = cv2.imwrite(str(output), np.ascontiguousarray(picture[..., ::-1]))
+    except cv2.error as error:
+        raise MediaError(f"{output}: no picture format of that name; use .png or .jpg") from error
+    if not written:
+        raise MediaError(f"{output}: the picture cannot be written; check folder and free space")
