@@ -13,10 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import FaceError
-from .faces import CutDetector, FaceTracker, FloatArray, main_face
+from .faces import CutDetector, FaceTracker, main_face
 from .fitting import Estimate, Initialiser, Tables, fit_shape, fit_shot
 from .geometry import Array, MorphableModel, rotations
-from .media import Frame, VideoInfo, VideoReader
+from .media import VideoInfo, VideoReader
+
+Initialise = Callable[[npt.NDArray[np.uint8], Array], Estimate]
+"""The learned initialisation: upright picture (H, W, 3) and landmarks (478, 3) to the coefficients of a frame."""
 
 SMALLEST_FACE = 16.0
 """Least distance in pixels between the eyes' outer corners of a face that can be dubbed."""
@@ -104,6 +107,7 @@ def analyse(
     tracker: FaceTracker,
     model: MorphableModel,
     progress: Callable[[str, int, int], None] | None = None,
+    initialise: Initialise | None = None,
 ) -> Analysis:
     """Analyse a video.
 
@@ -112,15 +116,16 @@ def analyse(
         tracker: Face backend.
         model: The morphable model.
         progress: Called with the stage's name, the steps done since the last call, and their total (0: unknown).
+        initialise: The learned initialisation; by default the closed form from the landmarks.
 
     Raises:
         FaceError: No frame of the video shows a usable face.
         MediaError: The file is damaged.
     """
     tell = progress or (lambda stage, steps, total: None)
-    scan = _scan(
-        reader, tracker, Initialiser(model), lambda n: tell("faces", n, reader.info.estimated_frames)
-    )
+    closed_form = Initialiser(model)
+    initialise = initialise or (lambda rgb, face: closed_form(face))
+    scan = _scan(reader, tracker, initialise, lambda n: tell("faces", n, reader.info.estimated_frames))
     usable, reason = _usable(scan)
     if not usable.any():
         raise FaceError(f"{reader.info.path}: {_nothing_usable(reason)}; give a video that shows the speaker")
@@ -139,9 +144,7 @@ def analyse(
     return Analysis(reader.info, time, duration, usable, reason, shots, shot_of, beta, pose)
 
 
-def _scan(
-    reader: VideoReader, tracker: FaceTracker, initialise: Initialiser, tell: Callable[[int], None]
-) -> _Scan:
+def _scan(reader: VideoReader, tracker: FaceTracker, initialise: Initialiser, tell: Callable[[int], None]) -> _Scan:
     scan, cuts, previous = _Scan([], [], [], []), CutDetector(), None
     for frame in reader.frames():
         rgb = frame.rgb()
@@ -149,18 +152,12 @@ def _scan(
         previous = None if cut else previous
         face = main_face(tracker.detect(rgb), previous)
         previous = previous if face is None else face
-        _note(scan, frame, reader.info, cut, face, initialise)
+        scan.time.append(frame.time)
+        scan.duration.append(float(frame.duration * reader.info.time_base))
+        scan.cut.append(cut)
+        scan.estimates.append(None if face is None else initialise(rgb, face))
         tell(1)
     return scan
-
-
-def _note(
-    scan: _Scan, frame: Frame, info: VideoInfo, cut: bool, face: FloatArray | None, initialise: Initialiser
-) -> None:
-    scan.time.append(frame.time)
-    scan.duration.append(float(frame.duration * info.time_base))
-    scan.cut.append(cut)
-    scan.estimates.append(None if face is None else initialise(face))
 
 
 def _usable(scan: _Scan) -> tuple[npt.NDArray[np.bool_], dict[int, Reason]]:

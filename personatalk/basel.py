@@ -1,7 +1,7 @@
 """The Basel Face Model 2009 as the geometry, from the file that Deep3DFaceRecon makes of it.
 
-The model's owners give it only to people who register with them, so nothing of it is in this package: `BFM_model_front
-.mat` is read from a path of the user's (see docs/basel.md). In that file
+The model's owners give it only to people who register with them, so nothing of it is in this package:
+`BFM_model_front.mat` is read from a path of the user's (see docs/basel.md). In that file
 
 - coordinates are in decimetres, x to the right of the picture, y up and z towards the camera;
 - the bases are already multiplied by the standard deviations of their components: `idBase` is Basel's `shapePC` times
@@ -83,7 +83,8 @@ class BaselFrame:
 
     def basis_to_model(self, basis: Array) -> Array:
         """Directions in Basel space to directions in model space, (V, 3, N)."""
-        return np.matmul(self.axes.T / self.unit, basis).astype(np.float32)
+        turned: Array = np.matmul(self.axes.T / self.unit, basis).astype(np.float32)
+        return turned
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,7 @@ class Bars:
         if stage != self._stage or self._bar is None:
             self.close()
             self._stage = stage
-            self._bar = tqdm(
-                total=total or None, desc=f"{stage:9s}", unit="frame", disable=self.hidden or None
-            )
+            self._bar = tqdm(total=total or None, desc=f"{stage:9s}", unit="frame", disable=self.hidden or None)
         self._bar.update(steps)
 
     def close(self) -> None:
@@ -78,9 +76,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = argparse.ArgumentParser(
-        prog="personatalk", description="Visual dubbing that keeps the speaker's persona."
-    )
+    top = argparse.ArgumentParser(prog="personatalk", description="Visual dubbing that keeps the speaker's persona.")
     top.add_argument("--version", action="version", version=f"personatalk {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_dub(commands)
@@ -98,9 +94,7 @@ def _add_dub(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         " and other tracks stay. Every output is tagged as generated.",
     )
     dub.add_argument("video", nargs="?", type=Path, metavar="VIDEO", help="a video of a person speaking")
-    dub.add_argument(
-        "speech", nargs="?", type=Path, metavar="SPEECH", help="audio file, or a video with sound"
-    )
+    dub.add_argument("speech", nargs="?", type=Path, metavar="SPEECH", help="audio file, or a video with sound")
     dub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="video to write")
     dub.add_argument("--sample", action="store_true", help="dub the sample clip of the package")
     dub.add_argument(
@@ -112,9 +106,7 @@ def _add_dub(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         " shorter; 'pingpong' lasts as long as the speech, playing the video forward and backward",
     )
     dub.add_argument("--codec", default="libx264", help="video encoder (default: libx264)")
-    dub.add_argument(
-        "--crf", type=float, default=14, help="quality, lower is better (default: 14, near-transparent)"
-    )
+    dub.add_argument("--crf", type=float, default=14, help="quality, lower is better (default: 14, near-transparent)")
     dub.add_argument("--preset", default="medium", help="speed preset of the encoder (default: medium)")
     dub.add_argument("--report", type=Path, metavar="FILE.json", help="write what was done, as JSON")
     dub.add_argument("--quiet", action="store_true", help="no progress bars, no summary")
@@ -129,9 +121,7 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Draw a contact sheet of VIDEO: landmarks, PNCC, generated region, and the lip references.",
     )
     inspect.add_argument("video", type=Path, metavar="VIDEO")
-    inspect.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="OUT.png", help="picture to write"
-    )
+    inspect.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.png", help="picture to write")
     inspect.add_argument("--frames", type=int, default=6, help="frames on the sheet (default: 6)")
     inspect.add_argument("--quiet", action="store_true", help="no progress bars")
     _add_models(inspect)
@@ -162,9 +152,7 @@ def _dub(options: argparse.Namespace) -> int:
     choices = DubOptions(length=options.length, encode=encode, face_model=options.face_model)
     models = Models.load(options.morphable, options.stage1, options.stage2)
     with closing(Bars(options.quiet)) as bars:
-        report = dub(
-            options.video, options.speech, options.output, options=choices, models=models, progress=bars
-        )
+        report = dub(options.video, options.speech, options.output, options=choices, models=models, progress=bars)
     if options.report is not None:
         report.write(options.report)
     if not options.quiet:

@@ -16,7 +16,7 @@ from .geometry import Array, apply_transform, invert_transform
 
 Picture = npt.NDArray[np.uint8]
 
-COLOUR_GRID = 32
+COLOUR_GRID = 64
 """Cells per side of the grid on which colours are compared."""
 MOST_SHIFT = 24.0
 """Largest colour correction, in grey levels."""
@@ -52,17 +52,17 @@ def match_colours(rendered: Picture, source: Picture, mask: Array) -> Picture:
         source: The source's crop, uint8 (S, S, 3).
         mask: Opacity, (S, S).
     """
-    step = mask.shape[0] // COLOUR_GRID
-    difference = source.astype(np.float32) - rendered
-    edge = ((mask > 0.02) & (mask < 0.9)).astype(np.float32)
-    edge *= (np.abs(difference).max(axis=2) < SAME_PLACE).astype(np.float32)
-    weight = _pool(edge, step)
+    grid = (COLOUR_GRID, COLOUR_GRID)
+    small, old, new = (cv2.resize(x, grid, interpolation=cv2.INTER_AREA) for x in (mask, source, rendered))
+    difference = old.astype(np.float32) - new
+    weight = ((small > 0.02) & (small < 0.95)).astype(np.float32)
+    weight *= np.abs(difference).max(axis=2) < SAME_PLACE
     if weight.sum() < 1:
         return rendered
-    total = _pool(difference * edge[..., None], step)
+    total = difference * weight[..., None]
     # A narrow and a wide blur: close to the edge the near differences rule, far from it the mean.
     spread, spread_weight = np.zeros_like(total), np.zeros_like(weight)
-    for sigma, trust in ((2.0, 1.0), (6.0, 0.1), (20.0, 0.01)):
+    for sigma, trust in ((3.0, 1.0), (10.0, 0.1), (30.0, 0.01)):
         spread += trust * cv2.GaussianBlur(total, (0, 0), sigma)
         spread_weight += trust * cv2.GaussianBlur(weight, (0, 0), sigma)
     shift = np.clip(spread / (spread_weight[..., None] + 1e-6), -MOST_SHIFT, MOST_SHIFT)
@@ -99,9 +99,3 @@ def to_picture(crop: Picture, mask: Array, transform: Array, width: int, height:
     pixels = cv2.warpAffine(crop, moved, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     opacity = cv2.warpAffine(mask, moved, size, flags=cv2.INTER_LINEAR)
     return Patch(pixels, np.clip(opacity, 0, 1), int(left), int(top))
-
-
-def _pool(picture: Array, step: int) -> Array:
-    side = picture.shape[0] // step
-    pooled = picture[: side * step, : side * step].reshape(side, step, side, step, -1).mean(axis=(1, 3))
-    return pooled[..., 0] if picture.ndim == 2 else pooled

@@ -90,9 +90,7 @@ class FaceLandmarkerTracker:
     def __init__(self, model: Path | str, max_faces: int = 1, min_confidence: float = 0.4) -> None:
         path = Path(model)
         if not path.is_file():
-            raise FaceError(
-                f"{path}: no such face landmarker model; give the path of MediaPipe's face_landmarker.task"
-            )
+            raise FaceError(f"{path}: no such face landmarker model; give the path of MediaPipe's face_landmarker.task")
         with _quiet_native_stderr():
             import mediapipe as mp
             from mediapipe.tasks.python import BaseOptions, vision

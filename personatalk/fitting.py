@@ -209,9 +209,7 @@ class _Problem:
     moves the face's outline by about one unit in each of them, which conditions the problem.
     """
 
-    def __init__(
-        self, model: MorphableModel, tables: Tables, alpha: Array, unit: float, temporal: bool
-    ) -> None:
+    def __init__(self, model: MorphableModel, tables: Tables, alpha: Array, unit: float, temporal: bool) -> None:
         points = model.keypoints
         self.unit, self.temporal = unit, temporal
         self.alpha_mean = torch.from_numpy(alpha.astype(np.float32))

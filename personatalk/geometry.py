@@ -86,11 +86,11 @@ class MorphableModel:
 
     def shape(self, alpha: Array) -> Array:
         """Vertices without expression, {alpha, 0, 0}: (..., I) to (..., V, 3)."""
-        return (self.mean + np.tensordot(alpha, self.identity, axes=(-1, 2))).astype(np.float32)
+        return self.mean + _combine(alpha, self.identity)
 
     def offsets(self, beta: Array) -> Array:
         """Displacement of the vertices by an expression: (..., E) to (..., V, 3)."""
-        return np.tensordot(beta, self.expression, axes=(-1, 2)).astype(np.float32)
+        return _combine(beta, self.expression)
 
     def vertices(self, alpha: Array, beta: Array) -> Array:
         """Vertices in model space, {alpha, beta, 0}: (..., I) and (..., E) to (..., V, 3)."""
@@ -135,13 +135,17 @@ class MorphableModel:
         arrays, _ = weights.load_arrays(path, kind=KIND, version=VERSION)
         names = {field.name for field in fields(cls)}
         if set(arrays) != names:
-            raise WeightsError(
-                f"{path}: tensors {sorted(set(arrays) ^ names)} do not fit; make the model anew"
-            )
+            raise WeightsError(f"{path}: tensors {sorted(set(arrays) ^ names)} do not fit; make the model anew")
         typed: dict[str, Any] = {
             k: v.astype(np.int64 if v.dtype.kind == "i" else np.float32) for k, v in arrays.items()
         }
         return cls(**typed)
+
+
+def _combine(coefficients: Array, basis: Array) -> Array:
+    """Weighted sum of a basis (V, 3, N): (..., N) to (..., V, 3)."""
+    flat = coefficients.astype(np.float32) @ basis.reshape(-1, basis.shape[2]).T
+    return flat.reshape(*coefficients.shape[:-1], -1, 3)
 
 
 def rotations(pose: Array) -> Array:
@@ -207,9 +211,7 @@ def warp(rgb: npt.NDArray[np.uint8], transform: Array, size: int = CROP_SIZE) ->
     zoom = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
     if zoom < 0.8:
         rgb, transform = _low_passed(rgb, transform, size, zoom)
-    return cv2.warpAffine(
-        rgb, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    return cv2.warpAffine(rgb, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _low_passed(

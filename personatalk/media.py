@@ -627,9 +627,7 @@ def decode_speech(
     Raises:
         MediaError: The track cannot be decoded.
     """
-    resampler = av.AudioResampler(
-        sample_format, layout or stream.codec_context.layout.name, rate, frame_size or None
-    )
+    resampler = av.AudioResampler(sample_format, layout or stream.codec_context.layout.name, rate, frame_size or None)
     base = container_start(container, stream)
     seconds: float | None = None
     bad = 0

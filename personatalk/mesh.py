@@ -75,9 +75,7 @@ def triangles() -> npt.NDArray[np.int64]:
     for a, b in FACEMESH_TESSELATION:
         neighbours.setdefault(a, set()).add(b)
         neighbours.setdefault(b, set()).add(a)
-    cliques = {
-        tuple(sorted((a, b, c))) for a, b in FACEMESH_TESSELATION for c in neighbours[a] & neighbours[b]
-    }
+    cliques = {tuple(sorted((a, b, c))) for a, b in FACEMESH_TESSELATION for c in neighbours[a] & neighbours[b]}
     uses: dict[tuple[int, int], int] = {}
     for clique in cliques:
         for edge in combinations(clique, 2):

@@ -468,9 +468,7 @@ class _Copies:
             copy = self._add_text(output, stream, TEXT_SUBTITLES[name])
         else:
             kind = getattr(stream.codec_context, "name", None) or stream.name or "unknown"
-            self.warnings.append(
-                f"stream {stream.index} ({stream.type}, {kind}) was left out of {name}: {reason}"
-            )
+            self.warnings.append(f"stream {stream.index} ({stream.type}, {kind}) was left out of {name}: {reason}")
             return
         copy.metadata.update(kept_tags(stream.metadata))
         disposition = int(stream.disposition)
@@ -692,16 +690,12 @@ class VideoWriter:
         source, output = self.source, self._container
         codec = choose_video_codec(self.options.codec, output.supported_codecs)
         if codec != self.options.codec:
-            self.warnings.append(
-                f"the video is {codec}: {output.format.name} cannot hold {self.options.codec}"
-            )
+            self.warnings.append(f"the video is {codec}: {output.format.name} cannot hold {self.options.codec}")
         fps = source.average_fps.limit_denominator(65535)
         frame_clock = codec in FRAME_CLOCK or output.format.name == "avi"
         time_base = 1 / fps if frame_clock else source.time_base
         self._durations_kept = time_base == source.time_base
-        self._video = output.add_stream(
-            codec, rate=fps, options=self._codec_options(codec), time_base=time_base
-        )
+        self._video = output.add_stream(codec, rate=fps, options=self._codec_options(codec), time_base=time_base)
         context = self._video.codec_context
         context.width, context.height = source.width, source.height
         context.pix_fmt, lost = choose_pix_fmt(codec, source.pix_fmt, source.width, source.height)

@@ -21,9 +21,7 @@ BT601 = 5
 MATRICES = {1: 1, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: 9, 10: 9}
 # What pictures become for blending when their own format has no whole samples in memory.
 BLENDABLE = ("yuv422p", "yuv422p10le", "yuv444p", "yuv444p10le", "rgb24", "rgba", "rgb48le", "gray")
-INTERPOLATION = int(av.video.reformatter.Interpolation.BICUBIC) | int(
-    av.video.reformatter.Interpolation.ACCURATE_RND
-)
+INTERPOLATION = int(av.video.reformatter.Interpolation.BICUBIC) | int(av.video.reformatter.Interpolation.ACCURATE_RND)
 
 
 @dataclass(frozen=True)
@@ -238,9 +236,7 @@ def _blend(source: Any, target: Any, box: Box, patch: UInt8, mask: Float32) -> N
     planes = planes_of(target) or []
     across, down = max(plane.step_x for plane in planes), max(plane.step_y for plane in planes)
     outer = _aligned(box, across, down, source.width, source.height)
-    inner = np.s_[
-        box.top - outer.top : box.bottom - outer.top, box.left - outer.left : box.right - outer.left
-    ]
+    inner = np.s_[box.top - outer.top : box.bottom - outer.top, box.left - outer.left : box.right - outer.left]
     region = crop(source, outer)
     rgb = to_rgb(region).copy()
     rgb[inner] = np.where(mask[..., None] > 0, patch, rgb[inner])

@@ -25,9 +25,7 @@ def training_face_references(frame: int, length: int, count: int = FACE_REFERENC
     return np.linspace(low, high, count).round().astype(np.int64)
 
 
-def training_lip_references(
-    length: int, random: np.random.Generator, count: int = LIP_REFERENCES_TRAINING
-) -> IntArray:
+def training_lip_references(length: int, random: np.random.Generator, count: int = LIP_REFERENCES_TRAINING) -> IntArray:
     """Random frames of the whole video, different ones as long as there are enough."""
     return random.choice(length, count, replace=length < count).astype(np.int64)
 

@@ -15,6 +15,9 @@ LIP_MARGIN = 0.09
 """How far the lip region reaches beyond the lips, in model units."""
 FACE_MARGIN = 0.06
 """How far the generated region reaches beyond the jaw's outline, in model units."""
+FACE_REACH = 0.62
+"""Vertices farther than this from the mean face's middle, in model units, do not widen the generated region: towards
+the ears the jaw hardly moves, and hair and earrings begin."""
 FEATHER = 0.035
 """Standard deviation of the soft edge of the generated region, in model units."""
 
@@ -33,7 +36,7 @@ def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
 
     Target and source both belong in: where the new jaw is higher than the old one, the old one must be painted over.
     """
-    points = model.lower > 0.9
+    points = (model.lower > 0.9) & (np.abs(model.mean[:, 0]) < FACE_REACH)
     mask = np.maximum.reduce([_hull(vertices[points], size) for vertices in shapes])
     mask = _dilate(mask, FACE_MARGIN, size)
     soft = cv2.GaussianBlur(mask, (0, 0), FEATHER * _pixels_per_unit(size))
@@ -45,8 +48,7 @@ def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
 
 def cells(mask: Array, grid: int) -> Array:
     """Share of each cell of a grid that a mask covers: (size, size) to (grid, grid)."""
-    step = mask.shape[0] // grid
-    return mask.reshape(grid, step, grid, step).mean(axis=(1, 3))
+    return cv2.resize(mask, (grid, grid), interpolation=cv2.INTER_AREA)
 
 
 def grow(active: npt.NDArray[np.bool_], radius: int) -> npt.NDArray[np.bool_]:

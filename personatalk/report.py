@@ -113,9 +113,7 @@ class Report:
             MediaError: The file cannot be written.
         """
         try:
-            Path(path).write_text(
-                json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
+            Path(path).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
             raise MediaError(f"{path}: the report cannot be written ({error.strerror})") from error
 
@@ -126,9 +124,7 @@ class Report:
             f" {self.frames_per_second:.1f} frames/s"
         ]
         for span in self.passed_through[:10]:
-            lines.append(
-                f"  {span.start_seconds:.2f} s to {span.end_seconds:.2f} s passed through: {span.reason}"
-            )
+            lines.append(f"  {span.start_seconds:.2f} s to {span.end_seconds:.2f} s passed through: {span.reason}")
         if len(self.passed_through) > 10:
             lines.append(f"  and {len(self.passed_through) - 10} more stretches; --report lists them")
         return lines + [f"  note: {warning}" for warning in self.warnings]

@@ -170,9 +170,7 @@ class GeometryGenerator(nn.Module):
         self.style = StyleEncoder(self.vertex_encoder, dim)
         self.style_block = Block(LocalAttention(dim, heads, reach), dim, dropout)
         self.template_block = Block(TemplateAttention(dim), dim, dropout)
-        self.blocks = nn.ModuleList(
-            Block(LocalAttention(dim, heads, reach), dim, dropout) for _ in range(layers)
-        )
+        self.blocks = nn.ModuleList(Block(LocalAttention(dim, heads, reach), dim, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
         self.decoder = nn.Linear(dim, 3 * vertices)
 
@@ -340,9 +338,7 @@ class SpeechMotion:
             if len(self._chunks) >= KEPT_CHUNKS:
                 del self._chunks[next(iter(self._chunks))]
             start = number * CHUNK
-            self._chunks[key] = generate_span(
-                self.network, self.samples, start, start + CHUNK, self.style, template
-            )
+            self._chunks[key] = generate_span(self.network, self.samples, start, start + CHUNK, self.style, template)
         return self._chunks[key]
 
 

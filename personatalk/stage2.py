@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -54,9 +55,7 @@ class GeometryMap:
     face: torch.Tensor
 
 
-def geometry_map(
-    model: MorphableModel, vertices: Array, size: int, others: tuple[Array, ...] = ()
-) -> GeometryMap:
+def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tuple[Array, ...] = ()) -> GeometryMap:
     """Draw the geometry of one face.
 
     Args:
@@ -99,9 +98,7 @@ def _face_attributes(model: MorphableModel) -> Array:
     return np.concatenate([model.colours(), np.ones((model.num_vertices, 1), np.float32)], axis=1)
 
 
-def _mouth_mesh(
-    model: MorphableModel, vertices: Array, size: int
-) -> tuple[Array, npt.NDArray[np.int64], Array]:
+def _mouth_mesh(model: MorphableModel, vertices: Array, size: int) -> tuple[Array, npt.NDArray[np.int64], Array]:
     """Triangles that span the mouth opening, with (place across, distance to upper lip, to lower lip, 1).
 
     All three in shares of the crop's side, so that they do not depend on its resolution.
@@ -117,15 +114,14 @@ def _mouth_mesh(
         [np.stack([across, none, gap, one], axis=1), np.stack([across, gap, none, one], axis=1)]
     )
     n, k = len(upper), np.arange(len(upper) - 1)
-    triangles = np.concatenate(
-        [np.stack([k, k + 1, n + k], axis=1), np.stack([k + 1, n + k, n + k + 1], axis=1)]
-    )
+    triangles = np.concatenate([np.stack([k, k + 1, n + k], axis=1), np.stack([k + 1, n + k, n + k + 1], axis=1)])
     return vertices[np.concatenate([upper, lower])], triangles, attributes.astype(np.float32)
 
 
 def _pool(picture: Array, grid: int) -> Array:
-    step = picture.shape[0] // grid
-    return picture.reshape(grid, step, grid, step, -1).mean(axis=(1, 3)).transpose(2, 0, 1)
+    """Means over the cells of a grid: (S, S, C) to (C, grid, grid)."""
+    pooled = cv2.resize(picture, (grid, grid), interpolation=cv2.INTER_AREA)
+    return pooled.reshape(grid, grid, -1).transpose(2, 0, 1)
 
 
 class Encoder(nn.Sequential):
@@ -297,7 +293,8 @@ class Renderer(nn.Module):
     @torch.inference_mode()
     def encode_frozen(self, crops: list[npt.NDArray[np.uint8]], maps: list[GeometryMap]) -> list[Reference]:
         """`encode_references` for crops uint8 (S, S, 3), without gradients."""
-        return self.encode_references(torch.stack([to_tensor(crop) for crop in crops]), maps)
+        with fast_convolutions():
+            return self.encode_references(torch.stack([to_tensor(crop) for crop in crops]), maps)
 
     def _reference(self, latent: torch.Tensor, texture: torch.Tensor, drawn: GeometryMap) -> Reference:
         lip, face = self._answering(drawn)
@@ -337,9 +334,7 @@ class Renderer(nn.Module):
         if face.any():
             keys = torch.cat([r.face_keys for r in face_references])
             values = torch.cat([r.face_values for r in face_references])
-            attended = self.face_attention(
-                self.face_attention.queries(latent, target.code, face), keys, values
-            )
+            attended = self.face_attention(self.face_attention.queries(latent, target.code, face), keys, values)
             out = out + _scatter(attended, face) * (1 - share)
         return out
 
@@ -355,23 +350,18 @@ class Renderer(nn.Module):
         picture: torch.Tensor = self.decoder(torch.cat([latents, small], dim=1)) + 0.5
         return picture
 
-    def forward(
-        self, targets: list[GeometryMap], lips: list[Reference], faces: list[Reference]
-    ) -> torch.Tensor:
+    def forward(self, targets: list[GeometryMap], lips: list[Reference], faces: list[Reference]) -> torch.Tensor:
         """Render targets that share their references, (B, 3, S, S); right under each target's mask only."""
         latents = torch.stack([self.sample(target, lips, faces) for target in targets])
         return self.decode(latents, torch.stack([target.pncc for target in targets]))
 
     @torch.inference_mode()
-    def render(
-        self, target: GeometryMap, lips: list[Reference], faces: list[Reference]
-    ) -> npt.NDArray[np.uint8]:
+    def render(self, target: GeometryMap, lips: list[Reference], faces: list[Reference]) -> npt.NDArray[np.uint8]:
         """Render one face, uint8 (S, S, 3); only the part under its mask is computed, the rest is 0."""
-        latent = self.sample(target, lips, faces)
         rows, columns = _box(self.asking(target))
-        part = self.decode(
-            latent[None, :, rows, columns], target.pncc[None, :, _pixels(rows), _pixels(columns)]
-        )[0]
+        with fast_convolutions():
+            latent = self.sample(target, lips, faces)[None, :, rows, columns]
+            part = self.decode(latent, target.pncc[None, :, _pixels(rows), _pixels(columns)])[0].float()
         picture = np.zeros((*target.face.shape, 3), np.uint8)
         picture[_pixels(rows), _pixels(columns)] = _to_bytes(part)
         return picture
@@ -429,6 +419,11 @@ class Renderer(nn.Module):
         except (TypeError, ValueError) as error:
             raise WeightsError(f"{path}: its configuration is not one of this network ({error})") from error
         return weights.fill_module(network, arrays, path)
+
+
+def fast_convolutions() -> torch.autocast:
+    """Convolutions in bfloat16 where the processor has instructions for it: a grey level of difference at most."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
 
 
 def to_tensor(crop: npt.NDArray[np.uint8]) -> torch.Tensor:

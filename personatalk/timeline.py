@@ -184,9 +184,7 @@ def _forward(reader: VideoReader, start: int, stop: int) -> Iterator[Frame]:
         last = frame.index
         yield frame
     if last != stop - 1:
-        raise MediaError(
-            f"{reader.info.path} has no frame {last + 1}, but {stop} were counted; check the file"
-        )
+        raise MediaError(f"{reader.info.path} has no frame {last + 1}, but {stop} were counted; check the file")
 
 
 def _backward(reader: VideoReader, start: int, stop: int, byte_budget: int) -> Iterator[Frame]:

@@ -39,16 +39,12 @@ def save_arrays(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = {
-        k: np.ascontiguousarray(v.astype(np.float16) if v.dtype.kind == "f" else v) for k, v in arrays.items()
-    }
+    half = {k: np.ascontiguousarray(v.astype(np.float16) if v.dtype.kind == "f" else v) for k, v in arrays.items()}
     metadata = {"kind": kind, "version": str(version), "config": json.dumps(config)}
     save_file(half, path, metadata={f"personatalk.{key}": value for key, value in metadata.items()})
 
 
-def load_arrays(
-    path: Path | str, *, kind: str, version: int
-) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+def load_arrays(path: Path | str, *, kind: str, version: int) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Read what `save_arrays` wrote.
 
     Returns:
@@ -73,9 +69,7 @@ def load_arrays(
     return arrays, config
 
 
-def save_module(
-    path: Path | str, module: torch.nn.Module, *, kind: str, version: int, config: dict[str, Any]
-) -> None:
+def save_module(path: Path | str, module: torch.nn.Module, *, kind: str, version: int, config: dict[str, Any]) -> None:
     """Write a network's parameters and buffers (float16) with its configuration."""
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
     save_arrays(path, arrays, kind=kind, version=version, config=config)

@@ -1,31 +1,26 @@
-"""The character of the embedded sample: a shaded head on the package's mean face, drawn with its own rasteriser.
+"""The character of the embedded sample: a shaded head on the package's mean face, in geometry and colours.
 
-Lengths are in the model's unit (the distance between the outer eye corners), x right, y down, z away. All layers
-(skin, hair, shirt, eyes, mouth) write into one set of per-pixel buffers, which are then lit together.
+Lengths are in the model's unit (the distance between the outer eye corners), x right, y down, z away.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import PchipInterpolator
 from scipy.sparse import csr_matrix
-from scipy.spatial.transform import Rotation
 
 from personatalk import mesh, rasterizer
 from personatalk.geometry import MorphableModel
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
+"""Numbers of either precision; the rasteriser and the filters take single, geometry is done in double."""
 IntArray = npt.NDArray[np.int64]
 
-SIZE = 512
-OVERSAMPLING = 2
-PIXELS_PER_UNIT = 132.0 * OVERSAMPLING
-ORIGIN = np.array([256.0, 218.0]) * OVERSAMPLING
-"""Picture position of the point between the eyes, in oversampled pixels."""
 SKULL_CENTRE = np.array([0.0, -0.12, 0.72])
 SKULL_RADII = np.array([0.86, 1.0, 1.02])
 NECK_PIVOT = np.array([0.0, 1.15, 0.75])
@@ -33,19 +28,15 @@ RINGS = 8
 TEXTURE = (2048, 1024)
 """Width and height of the skin's texture in pixels."""
 OVAL = (*mesh.JAW, *reversed(mesh.FOREHEAD))
-EYE_RADIUS, IRIS_RADIUS, PUPIL_RADIUS = 0.140, 0.070, 0.030
 UPPER_LIDS = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (263, 466, 388, 387, 386, 385, 384, 398, 362))
 LOWER_LIDS = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (263, 249, 390, 373, 374, 380, 381, 382, 362))
+CREASES = ((130, 247, 30, 29, 27, 28, 56, 190), (359, 467, 260, 259, 257, 258, 286, 414))
 BROW_LINES = (((46, 53, 52, 65, 55), (70, 63, 105, 66, 107)), ((276, 283, 282, 295, 285), (300, 293, 334, 296, 336)))
 
 SKIN = np.array([0.60, 0.335, 0.225])
-LIPS = np.array([0.44, 0.135, 0.115])
+LIPS = np.array([0.40, 0.125, 0.105])
 HAIR = np.array([0.072, 0.036, 0.019])
-IRIS = np.array([0.075, 0.105, 0.085])
 SHIRT = np.array([0.035, 0.115, 0.175])
-KEY = np.array([-0.48, -0.58, -0.66])
-FILL = np.array([0.75, -0.05, -0.65])
-RIM = np.array([0.72, -0.35, 0.60])
 
 
 @dataclass(frozen=True)
@@ -67,23 +58,6 @@ class Pose:
     brows: float
     turn: Array
     gaze: Array
-
-
-@dataclass
-class Buffers:
-    """Per-pixel inputs of the lighting, (H, W, C): what the nearest surface is like."""
-
-    albedo: Array
-    normal: Array
-    gloss: Array
-    depth: Array
-
-    def put(self, where: npt.NDArray[np.bool_], albedo: Array, normal: Array, gloss: Array, depth: Array) -> None:
-        """Overwrite the pixels `where` with another layer's."""
-        for mine, other in zip(
-            (self.albedo, self.normal, self.gloss, self.depth), (albedo, normal, gloss, depth), strict=True
-        ):
-            np.copyto(mine, other, where=where.reshape(where.shape + (1,) * (mine.ndim - 2)))
 
 
 # ------------------------------------------------------------------------------------------------- surfaces
@@ -211,15 +185,15 @@ class Head:
         """The least expression that changes given measures of the face, and their values on the mean face."""
 
         def measures(v: Array) -> Array:
-            gaps = [v[b, 1] - v[a, 1] for a, b in mesh.INNER_LIPS[:5]]
-            eyes = [v[145, 1] - v[159, 1], v[374, 1] - v[386, 1]]
-            lips = [v[17, 1] - v[14, 1], v[13, 1] - v[0, 1], v[17, 2] - v[14, 2], v[17, 2] - v[152, 2]]
+            gaps = [v[b, 1] - v[a, 1] for a, b in mesh.INNER_LIPS[:5:2]]
+            lips = [v[17, 1] - v[14, 1], v[13, 1] - v[0, 1], v[17, 2] - v[14, 2]]
             corner = (v[61, 1] + v[291, 1]) / 2
-            return np.array([*gaps, v[291, 0] - v[61, 0], corner, v[152, 1], *eyes, *lips])
+            still = [v[33, 1] + v[263, 1], v[145, 1] - v[159, 1], v[374, 1] - v[386, 1], v[0, 2], v[10, 1]]
+            return np.array([*gaps, v[291, 0] - v[61, 0], corner, v[152, 1], *lips, *still])
 
         basis = self.model.expression.astype(np.float64)
         effects = np.stack([measures(basis[..., k]) for k in range(basis.shape[2])], axis=1)
-        ridge = effects.T @ np.linalg.inv(effects @ effects.T + 1e-6 * np.eye(len(effects)))
+        ridge = effects.T @ np.linalg.inv(effects @ effects.T + 1e-5 * np.eye(len(effects)))
         return ridge, measures(self.model.mean.astype(np.float64))
 
     def _lid_movement(self) -> Array:
@@ -230,9 +204,7 @@ class Head:
             near = np.exp(-(((self.model.mean[:, None, :2] - high[:, :2]) / 0.055) ** 2).sum(-1))
             reach = np.exp(-((np.maximum(high[:, 1].min() - self.model.mean[:, 1], 0) / 0.06) ** 2))
             mean_move = (near @ (0.92 * (low - high))) / (near.sum(axis=1, keepdims=True) + 1e-3)
-            above = self.model.mean[:, 1] < np.interp(
-                self.model.mean[:, 0], *sorted_by_x(0.5 * (high + low))
-            )
+            above = self.model.mean[:, 1] < np.interp(self.model.mean[:, 0], *sorted_by_x(0.5 * (high + low)))
             move += mean_move * (reach * above * near.max(axis=1) ** 0.5)[:, None]
             move[list(upper)] = 0.92 * (low - high)
             move[list(lower)] = -0.08 * (low - high)
@@ -245,13 +217,13 @@ class Head:
 
     def vertices(self, pose: Pose) -> Array:
         """The subdivided skin in head space, for one pose."""
-        share = np.array([1, 0.82, 0.82, 0.62, 0.62])
         wanted = self._now.copy()
-        wanted[:5] = pose.opening * share + 0.002
-        wanted[5:8] += [pose.width, -0.018 + 0.1 * pose.opening, 0.5 * pose.opening]
-        wanted[10:12] -= [0.12 * pose.opening, 0.08 * pose.opening]
+        wanted[:3] = pose.opening * np.array([1.1, 0.95, 0.75]) + 0.002
+        wanted[3:6] += [pose.width, -0.018 + 0.1 * pose.opening, 0.5 * pose.opening]
+        wanted[6:8] -= [0.12 * pose.opening, 0.08 * pose.opening]
         beta = self._solve @ (wanted - self._now)
-        move = self.model.expression @ beta + pose.blink * self._blink + pose.brows * self._brow
+        move = self.model.lower[:, None] * (self.model.expression @ beta)
+        move = move + pose.blink * self._blink + pose.brows * self._brow
         face = self.model.mean + move
         part_lips(face, pose.opening)
         out = self.rest.copy()
@@ -302,7 +274,9 @@ def paint_skin(head: Head, rng: np.random.Generator) -> tuple[Array, Array]:
         cv2.fillPoly(mask, [np.round(uv[list(vertices)] * 16).astype(np.int32)], 1.0, cv2.LINE_AA, 4)
         return cv2.GaussianBlur(mask, (0, 0), soft)
 
-    mottle = 0.035 * noise(rng, shape, (28, 28)) + 0.022 * noise(rng, shape, (5, 5)) + 0.02 * noise(rng, shape, (1.3, 1.3))
+    mottle = (
+        0.035 * noise(rng, shape, (28, 28)) + 0.022 * noise(rng, shape, (5, 5)) + 0.02 * noise(rng, shape, (1.3, 1.3))
+    )
     colour = SKIN * (1 + mottle)[..., None]
     flush = 0.55 * spot((50, 280), 75, 55) + 0.35 * spot((4,), 60, 40) + 0.2 * spot((152, 9), 90, 40)
     flush += 0.22 * spot((159, 386), 80, 24)
@@ -317,7 +291,9 @@ def paint_skin(head: Head, rng: np.random.Generator) -> tuple[Array, Array]:
     gloss = 0.30 + 0.25 * spot((4, 9, 151), 45, 60) + 0.35 * lips + 0.06 * noise(rng, shape, (1.5, 1.5))
     colour *= 1 - 0.9 * nostrils(uv, shape)[..., None]
     for lids in (*UPPER_LIDS, *LOWER_LIDS):
-        dark_line(colour, uv[list(lids)], 4 if lids in UPPER_LIDS else 2, 0.75 if lids in UPPER_LIDS else 0.35)
+        dark_line(colour, uv[list(lids)], *((11, 0.9) if lids in UPPER_LIDS else (4, 0.45)))
+    for crease in CREASES:
+        dark_line(colour, uv[list(crease)], 3, 0.4)
     paint_brows(colour, uv, rng)
     paint_scalp(colour, head, rng)
     return colour.astype(np.float32), np.clip(gloss, 0, 1).astype(np.float32)
@@ -354,7 +330,10 @@ def paint_brows(colour: Array, uv: Array, rng: np.random.Generator) -> None:
     """Draw the eyebrows hair by hair between the mesh's two lines of vertices."""
     mask = np.zeros(colour.shape[:2], np.float32)
     for low, high in BROW_LINES:
-        bottom, top = (np.stack([np.interp(np.linspace(0, 4, 90), range(5), uv[list(r)].T[k]) for k in (0, 1)], 1) for r in (low, high))
+        bottom, top = (
+            np.stack([np.interp(np.linspace(0, 4, 90), range(5), uv[list(r)].T[k]) for k in (0, 1)], 1)
+            for r in (low, high)
+        )
         outward = np.sign(bottom[0, 0] - bottom[-1, 0])
         for _ in range(620):
             along = rng.beta(1.5, 1.3)
@@ -423,12 +402,14 @@ class Hair:
         comb = unit(top * over + (1 - top) * down + rng.normal(0, 0.11, roots.shape))
         clump = np.sin(roots @ rng.normal(0, 9, (3, 4)) + rng.uniform(0, 6, 4)).sum(axis=1, keepdims=True)
         length = (0.11 + 0.33 * top) * rng.uniform(0.7, 1.1, (len(roots), 1)) * (1 + 0.06 * clump)
-        lift = 0.10 + 0.42 * top * (0.35 + 0.65 * front)
+        lift = 0.22 + 0.75 * top * (0.4 + 0.6 * front)
         line, here, step = [roots], roots, length / (self.POINTS - 1)
         for k in range(1, self.POINTS):
             t = k / (self.POINTS - 1)
-            curl = np.array([0, 0.55, 0.1]) * t * t
-            here = here + step * unit(comb + outward * lift * (1 - 1.9 * t) + curl + 0.12 * clump * np.cross(comb, outward))
+            away = unit((here - SKULL_CENTRE) / SKULL_RADII**2)
+            along = comb + np.array([0, 0.45, 0.1]) * t * t + 0.12 * clump * np.cross(comb, outward)
+            along = unit(along - away * (along * away).sum(axis=1, keepdims=True))
+            here = here + step * unit(along + away * lift * (1 - 1.35 * t))
             line.append(here)
         return np.stack(line, axis=1)
 
@@ -451,7 +432,7 @@ class Hair:
 def torso() -> tuple[Array, IntArray, Array]:
     """Neck and shoulders: vertices, triangles, and how far each vertex lies below the collar (V, 1)."""
     y = np.linspace(0.55, 2.7, 90)
-    width = PchipInterpolator([0.5, 1.2, 1.5, 1.72, 1.9, 2.1, 2.7], [0.57, 0.55, 0.57, 0.74, 1.20, 1.85, 2.2])(y)
+    width = PchipInterpolator([0.5, 1.2, 1.5, 1.72, 1.9, 2.1, 2.7], [0.53, 0.51, 0.54, 0.72, 1.20, 1.85, 2.2])(y)
     depth = PchipInterpolator([0.5, 1.2, 1.6, 2.0, 2.7], [0.50, 0.50, 0.56, 0.78, 0.9])(y)
     angle = np.linspace(0, 2 * np.pi, 160, endpoint=False)[None]
     x = width[:, None] * np.sin(angle)
@@ -471,23 +452,27 @@ def shirt_colour(below: Array, weave: Array) -> tuple[Array, Array]:
     return skin + cloth[..., None] * (fabric - skin), 0.22 * (1 - cloth)
 
 
-def ear(side: int) -> tuple[Array, IntArray]:
-    """One ear, a shell with a rim: vertices in head space and triangles."""
-    rho, angle = np.meshgrid(np.linspace(0, 1, 14), np.linspace(0, 2 * np.pi, 40, endpoint=False), indexing="ij")
+def ear(side: int) -> tuple[Array, IntArray, Array]:
+    """One ear, a shell with a rim: vertices in head space, triangles and colours."""
+    rho, angle = np.meshgrid(np.linspace(0, 1, 30), np.linspace(0, 2 * np.pi, 60, endpoint=False), indexing="ij")
     lobe = 1 - 0.22 * np.clip(np.sin(angle), 0, 1) ** 2
-    bulge = 0.07 * np.exp(-(((rho - 0.82) / 0.16) ** 2)) - 0.04 * np.exp(-((rho / 0.45) ** 2)) - 0.16 * (rho > 0.97)
-    along = 0.165 * rho * lobe * np.cos(angle)
-    local = np.stack([bulge + 0.45 * along, 0.29 * rho * np.sin(angle) - 0.12 * along, along], axis=-1)
-    points = local.reshape(-1, 3) * [side, 1, 1] + [side * 0.83, 0.20, 0.80]
-    triangles = grid(14, 40, around=True)
-    return points, triangles[:, ::-1] if side > 0 else triangles
+    fold = np.exp(-(((rho - 0.55) / 0.10) ** 2)) * np.clip(np.cos(angle) + 0.3, 0, 1)
+    bulge = 0.075 * np.exp(-(((rho - 0.84) / 0.11) ** 2)) + 0.05 * fold - 0.05 * np.exp(-((rho / 0.42) ** 2))
+    bulge -= 0.16 * np.clip((rho - 0.9) / 0.1, 0, 1) ** 2
+    along = 0.150 * rho * lobe * np.cos(angle)
+    local = np.stack([bulge + 0.5 * along, 0.265 * rho * np.sin(angle) - 0.12 * along, along], axis=-1)
+    points = local.reshape(-1, 3) * [side, 1, 1] + [side * 0.82, 0.20, 0.82]
+    shade = 1 - 0.45 * np.exp(-((rho / 0.40) ** 2)) - 0.22 * np.exp(-(((rho - 0.70) / 0.06) ** 2))
+    colour = shade[..., None] * SKIN * [1.0, 0.82, 0.80]
+    triangles = grid(30, 60, around=True)
+    return points, triangles[:, ::-1] if side > 0 else triangles, colour.reshape(-1, 3)
 
 
 def teeth(upper: bool) -> tuple[Array, IntArray, Array]:
     """A row of teeth: vertices, triangles, and (position along the row, height from the gum) per vertex."""
     along, height = np.meshgrid(np.linspace(-1, 1, 81), np.linspace(0, 1, 9), indexing="ij")
     reach = 0.25 if upper else 0.22
-    edge, root = (0.868, 0.70) if upper else (0.872, 1.02)
+    edge, root = (0.866, 0.70) if upper else (0.825, 1.00)
     z = -0.095 + (0.0 if upper else 0.025) + 0.26 * along**2 + 0.02 * height
     points = np.stack([reach * along, root + (edge - root) * height, z], axis=-1).reshape(-1, 3)
     return points, grid(81, 9), np.stack([along, height], axis=-1).reshape(-1, 2)
@@ -497,262 +482,9 @@ def tongue() -> tuple[Array, IntArray]:
     """The tongue, the upper half of an ellipsoid."""
     a, b = np.meshgrid(np.linspace(0.02, np.pi / 2, 12), np.linspace(0, 2 * np.pi, 40, endpoint=False), indexing="ij")
     ball = np.stack([np.sin(a) * np.cos(b), -np.cos(a), np.sin(a) * np.sin(b)], axis=-1).reshape(-1, 3)
-    return ball * [0.19, 0.09, 0.24] + [0, 0.965, 0.18], grid(12, 40, around=True)
+    return ball * [0.19, 0.09, 0.24] + [0, 0.915, 0.18], grid(12, 40, around=True)
 
 
 def about_neck(points: Array, turn: Array) -> Array:
     """Rotate head points about the neck."""
     return (points - NECK_PIVOT) @ turn.T + NECK_PIVOT
-
-
-# -------------------------------------------------------------------------------------------------- drawing
-
-
-def draw(points: Array, triangles: IntArray, attributes: Array, both_sides: bool = True) -> tuple[Array, Array, Array]:
-    """Rasterise view-space points: which pixels are hit, their depth in units, and the attributes."""
-    flat = points * PIXELS_PER_UNIT
-    flat[:, :2] += ORIGIN
-    if not both_sides:
-        a, b, c = (flat[triangles[:, k], :2] for k in range(3))
-        triangles = triangles[np.cross(b - a, c - a) < 0]
-    values = np.concatenate([np.ones((len(points), 1)), points[:, 2:], attributes], axis=1)
-    picture = rasterizer.render(flat, np.ascontiguousarray(triangles), values, SIZE * OVERSAMPLING)
-    hit = picture[..., 0] > 0.5
-    return hit, np.where(hit, picture[..., 1], np.inf).astype(np.float32), picture[..., 2:]
-
-
-class Character:
-    """Draws the character: give poses, get pictures."""
-
-    def __init__(self, model: MorphableModel, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        self.head = Head(model)
-        self.skin, self.gloss = paint_skin(self.head, rng)
-        self.hair = Hair(self.head, rng)
-        self.ears = (ear(-1), ear(1))
-        self.torso = torso()
-        self.backdrop = backdrop()
-        self.grain = noise(rng, (SIZE * OVERSAMPLING,) * 2, (2.0, 2.0))
-
-    def picture(self, pose: Pose) -> npt.NDArray[np.uint8]:
-        """One frame, uint8 (SIZE, SIZE, 3), sRGB."""
-        turn = Rotation.from_rotvec(pose.turn).as_matrix()
-        local = self.head.vertices(pose)
-        skin = about_neck(local, turn)
-        buffers = empty_buffers()
-        self._put_torso(buffers)
-        covered = self._put_skin(buffers, skin, turn)
-        sparkle = self._put_eyes(buffers, skin, turn, pose, covered)
-        self._put_mouth(buffers, skin, turn, pose, covered)
-        self._put_hair(buffers, turn)
-        light = lit(buffers, shadows(buffers.depth, skin, self.head.triangles))
-        light += sparkle[..., None]
-        present = np.isfinite(buffers.depth)[..., None]
-        linear = np.where(present, light, self.backdrop)
-        small = cv2.resize(linear.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        return np.round(255 * to_srgb(small)).astype(np.uint8)
-
-    def _put_torso(self, buffers: Buffers) -> None:
-        points, triangles, below = self.torso
-        values = np.concatenate([normals(points, triangles), below], axis=1)
-        hit, depth, out = draw(points, triangles, values, both_sides=False)
-        colour, gloss = shirt_colour(out[..., 3], self.grain)
-        buffers.put(hit, colour, out[..., :3], gloss, depth)
-
-    def _put_skin(self, buffers: Buffers, skin: Array, turn: Array) -> npt.NDArray[np.bool_]:
-        for points, triangles in self.ears:
-            shell = about_neck(points, turn)
-            hit, depth, out = draw(shell, triangles, normals(shell, triangles))
-            colour = np.broadcast_to(SKIN * [1.0, 0.84, 0.82], out.shape)
-            gloss = np.full(hit.shape, 0.25, np.float32)
-            buffers.put(hit & (depth < buffers.depth), colour, out, gloss, depth)
-        values = np.concatenate([normals(skin, self.head.triangles), self.head.uv], axis=1)
-        hit, depth, out = draw(skin, self.head.triangles, values, both_sides=False)
-        u, v = np.ascontiguousarray(out[..., 3]), np.ascontiguousarray(out[..., 4])
-        colour = cv2.remap(self.skin, u, v, cv2.INTER_LINEAR)
-        gloss = cv2.remap(self.gloss, u, v, cv2.INTER_LINEAR)
-        buffers.put(hit & (depth < buffers.depth), colour, out[..., :3], gloss, depth)
-        return hit
-
-    def _put_eyes(self, buffers: Buffers, skin: Array, turn: Array, pose: Pose, covered: Array) -> Array:
-        """Put the eyeballs into the lids' holes; returns the light that they mirror."""
-        look = turn @ Rotation.from_rotvec([pose.gaze[1], -pose.gaze[0], 0]).as_matrix()
-        sparkle = np.zeros(covered.shape, np.float32)
-        for upper, lower in zip(UPPER_LIDS, LOWER_LIDS, strict=True):
-            hole = opening_mask(skin[[*upper, *lower[-2:0:-1]]]) & ~covered
-            rest = self.head.fine[[upper[0], upper[-1], upper[4], lower[4]]].mean(axis=0)
-            centre = about_neck(rest + [0, 0, 0.72 * EYE_RADIUS], turn)
-            normal = sphere_normals(centre)
-            colour = eye_colour(normal @ look, self.grain)
-            shade = lid_shade(hole)
-            depth = (centre[2] + EYE_RADIUS * normal[..., 2]).astype(np.float32)
-            buffers.put(hole, colour * shade[..., None], normal, np.full(hole.shape, 0.15, np.float32), depth)
-            glint = np.exp(-((np.arccos(np.clip(normal @ unit(np.array([-0.20, -0.24, -1.0])), -1, 1)) / 0.075) ** 4))
-            second = np.exp(-((np.arccos(np.clip(normal @ unit(np.array([0.22, 0.16, -1.0])), -1, 1)) / 0.06) ** 2))
-            sparkle += hole * shade * (1.1 * glint + 0.10 * second)
-        return sparkle
-
-    def _put_mouth(self, buffers: Buffers, skin: Array, turn: Array, pose: Pose, covered: Array) -> None:
-        ring = [*mesh.UPPER_LIP_INNER, *mesh.LOWER_LIP_INNER[-2:0:-1]]
-        hole = opening_mask(skin[ring]) & ~covered
-        if not hole.any():
-            return
-        inside = empty_buffers()
-        inside.albedo[:] = [0.035, 0.008, 0.007]
-        inside.normal[:] = [0, 0, -1]
-        inside.depth[:] = 0.5
-        jaw = np.array([0, 0.80 * pose.opening, 0.1 * pose.opening])
-        points, triangles = tongue()
-        muscle = about_neck(points + jaw, turn)
-        hit, depth, out = draw(muscle, triangles, normals(muscle, triangles))
-        inside.put(hit, np.broadcast_to([0.36, 0.10, 0.10], out.shape), -out * np.sign(out[..., 2:]), 0.5 * hit, depth)
-        for upper in (False, True):
-            points, triangles, place = teeth(upper)
-            row = about_neck(points + (0 if upper else 1) * jaw, turn)
-            hit, depth, out = draw(row, triangles, np.concatenate([normals(row, triangles), place], axis=1))
-            colour, present = tooth_colour(out[..., 3], out[..., 4])
-            normal = -out[..., :3] * np.sign(out[..., 2:3])
-            inside.put(hit & present & (depth < inside.depth), colour, normal, 0.5 * hit, depth)
-        deep = np.clip(1.05 - (inside.depth + 0.10) / 0.42, 0.06, 1)
-        shade = deep * cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 7) ** 0.8
-        inside.albedo *= (shade * lid_shade(hole))[..., None]
-        inside.gloss *= shade
-        buffers.put(hole, inside.albedo, inside.normal, inside.gloss, np.maximum(inside.depth, -0.1))
-
-    def _put_hair(self, buffers: Buffers, turn: Array) -> None:
-        points, values = self.hair.ribbons(turn)
-        hit, depth, out = draw(points, self.hair.triangles, values)
-        gloss = np.full(hit.shape, 0.55, np.float32)
-        buffers.put(hit & (depth < buffers.depth), out[..., 3:6], unit(out[..., :3]), gloss, depth)
-
-
-def empty_buffers() -> Buffers:
-    """Buffers of a picture with nothing in it."""
-    shape = (SIZE * OVERSAMPLING,) * 2
-    colour, normal = np.zeros((2, *shape, 3), np.float32)
-    return Buffers(colour, normal, np.zeros(shape, np.float32), np.full(shape, np.inf, np.float32))
-
-
-def screen() -> tuple[Array, Array]:
-    """x and y of every pixel in units."""
-    rows, columns = np.mgrid[: SIZE * OVERSAMPLING, : SIZE * OVERSAMPLING].astype(np.float32)
-    return (columns - ORIGIN[0]) / PIXELS_PER_UNIT, (rows - ORIGIN[1]) / PIXELS_PER_UNIT
-
-
-def backdrop() -> Array:
-    """A plain wall with a soft pool of light."""
-    x, y = screen()
-    glow = np.exp(-(((x - 0.5) / 1.9) ** 2) - ((y - 0.1) / 1.7) ** 2)[..., None]
-    return np.array([0.070, 0.085, 0.095]) + glow * np.array([0.20, 0.215, 0.215])
-
-
-def opening_mask(ring: Array) -> npt.NDArray[np.bool_]:
-    """Pixels inside a closed ring of view-space points, and a few around it."""
-    mask = np.zeros((SIZE * OVERSAMPLING,) * 2, np.uint8)
-    corners = ring[:, :2] * PIXELS_PER_UNIT + ORIGIN
-    cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1)
-    return cv2.dilate(mask, np.ones((5, 5), np.uint8)) > 0
-
-
-def lid_shade(hole: npt.NDArray[np.bool_]) -> Array:
-    """The shadow that an opening's upper edge throws into it."""
-    mask = hole.astype(np.float32)
-    lower = np.roll(mask, 9, axis=0) * mask
-    return 0.35 + 0.65 * cv2.GaussianBlur(lower, (0, 0), 4.5)
-
-
-def sphere_normals(centre: Array) -> Array:
-    """Normals of an eyeball at every pixel; beyond its outline those of the rim."""
-    x, y = screen()
-    n = np.stack([x - centre[0], y - centre[1]], axis=-1) / EYE_RADIUS
-    n /= np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 0.98) / 0.98
-    return np.concatenate([n, -np.sqrt(1 - (n**2).sum(-1, keepdims=True))], axis=-1)
-
-
-def eye_colour(local: Array, grain: Array) -> Array:
-    """Colour of the eyeball by its normal in the eye's own frame."""
-    radius = EYE_RADIUS * np.hypot(local[..., 0], local[..., 1])
-    angle = np.arctan2(local[..., 1], local[..., 0])
-    white = np.array([0.62, 0.57, 0.54]) * (1 - 0.5 * np.clip(radius / EYE_RADIUS, 0, 1)[..., None] ** 4 * [0.5, 1, 1])
-    streaks = 1 + 0.22 * np.sin(23 * angle + 2 * np.sin(5 * angle)) + 0.15 * np.sin(41 * angle)
-    warm = np.clip((0.045 - radius) / 0.015, 0, 1)[..., None] * [0.10, 0.05, -0.02]
-    iris = (IRIS + warm) * streaks[..., None] * (1.15 - (radius / IRIS_RADIUS)[..., None] ** 4 * 0.9)
-    ring = np.clip((IRIS_RADIUS + 0.004 - radius) / 0.008, 0, 1)[..., None]
-    pupil = np.clip((radius - PUPIL_RADIUS) / 0.004, 0, 1)[..., None]
-    return white * (1 - ring) + np.clip(iris, 0.006, 1) * ring * (0.03 + 0.97 * pupil)
-
-
-def tooth_colour(along: Array, height: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Colour of a row of teeth, and where it has not ended."""
-    place = (np.sign(along) * np.abs(along) ** 0.9 * 5.0) % 1.0
-    between = np.abs(place - 0.5) * 2
-    present = height < 1 - 0.16 * between**4
-    gap = 1 - 0.55 * np.exp(-(((1 - between) / 0.10) ** 2))
-    gum = np.clip((height - 0.16 - 0.1 * between**2) / 0.06, 0, 1)[..., None]
-    enamel = np.array([0.66, 0.60, 0.50]) * gap[..., None] * (0.85 + 0.15 * height[..., None])
-    return gum * enamel + (1 - gum) * np.array([0.40, 0.13, 0.12]), present
-
-
-# ------------------------------------------------------------------------------------------------- lighting
-
-
-def shadows(depth: Array, skin: Array, triangles: IntArray) -> Array:
-    """How much of the key light reaches each pixel past the head, 0..1."""
-    forward = unit(-KEY)
-    right = unit(np.cross([0, 1, 0], forward))
-    frame = np.stack([right, np.cross(forward, right), forward])
-    x, y = screen()
-    place = np.stack([x, y, np.where(np.isfinite(depth), depth, 0)], axis=-1) @ frame.T
-    side, zoom = 512, 110.0
-
-    def on_map(points: Array) -> Array:
-        return points * [zoom, zoom, 1] + [side / 2, side / 2, 0]
-
-    caster = on_map(skin @ frame.T)
-    drawn = rasterizer.render(caster, triangles, np.stack([np.ones(len(caster)), caster[:, 2]], axis=1), side)
-    nearest = np.where(drawn[..., 0] > 0.5, drawn[..., 1], 9.0).astype(np.float32)
-    mapped = on_map(place).astype(np.float32)
-    total = np.zeros(depth.shape, np.float32)
-    for dx, dy in ((0, 0), (4, 1), (-4, -1), (1, 4), (-1, -4), (3, -3), (-3, 3)):
-        seen = cv2.remap(nearest, mapped[..., 0] + dx, mapped[..., 1] + dy, cv2.INTER_NEAREST, borderValue=9.0)
-        total += np.clip(1 - (mapped[..., 2] - seen - 0.045) / 0.05, 0, 1) / 7
-    return cv2.GaussianBlur(total, (0, 0), 3.5)
-
-
-def cavities(depth: Array) -> Array:
-    """Darkening of places that lie deeper than their surroundings (after Luft et al. 2006)."""
-    flat = np.minimum(depth, 1.2)
-    near = np.clip(flat - cv2.GaussianBlur(flat, (0, 0), 9), 0, 0.12)
-    wide = np.clip(flat - cv2.GaussianBlur(flat, (0, 0), 40), 0, 0.4)
-    return 1 - 1.6 * near - 0.9 * wide
-
-
-def lit(buffers: Buffers, key_share: Array) -> Array:
-    """Light every pixel: key, fill and rim light, a soft sky, and a highlight; linear light."""
-    normal = unit(buffers.normal)
-    softness = np.array([0.42, 0.24, 0.18])
-
-    def wrapped(direction: Array) -> Array:
-        facing = (normal @ unit(direction))[..., None]
-        return np.clip((facing + softness) / (1 + softness), 0, 1) ** 1.3
-
-    def highlight(direction: Array, power: float) -> Array:
-        half = unit(unit(direction) + [0, 0, -1])
-        return np.clip(normal @ half, 0, 1) ** power
-
-    # Skin lets red light through: its shadows are warm.
-    share = key_share[..., None] ** np.array([0.75, 1.0, 1.1])
-    sky = 0.5 - 0.5 * normal[..., 1:2]
-    ambient = np.array([0.15, 0.14, 0.15]) * (0.45 + 0.55 * sky) * 1.7
-    light = 1.18 * share * wrapped(KEY) * [1.0, 0.95, 0.88] + 0.30 * wrapped(FILL) * [0.85, 0.95, 1.1]
-    edge = np.clip(1 + normal[..., 2:], 0, 1) ** 3 * np.clip(normal @ unit(RIM) + 0.3, 0, 1)[..., None]
-    colour = buffers.albedo * (light + ambient) * cavities(buffers.depth)[..., None]
-    shine = key_share * (0.10 * highlight(KEY, 18) + 0.16 * highlight(KEY, 70)) + 0.03 * highlight(FILL, 20)
-    return colour + (buffers.gloss * shine)[..., None] + 0.22 * edge * (0.25 + buffers.albedo)
-
-
-def to_srgb(linear: Array) -> Array:
-    """Linear light to sRGB, 0..1, with a soft shoulder for highlights."""
-    x = np.clip(linear, 0, None)
-    x = np.where(x > 0.7, 0.7 + 0.3 * np.tanh((x - 0.7) / 0.3), x)
-    return np.where(x < 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)

@@ -71,7 +71,8 @@ def test_mouth_opening_follows_the_jaw(model: MorphableModel) -> None:
     gaps = [0.0, 0.05, 0.1, 0.2, 0.3]
     faces = np.stack([model.expression_only(opened(model, gap)) for gap in gaps])
     opening = model.mouth_opening(faces)
-    np.testing.assert_allclose(opening, opening[0] + gaps, atol=0.01)
+    np.testing.assert_allclose(opening, opening[0] + gaps, atol=0.025)  # the lips also move in depth
+    assert (np.diff(opening) > 0.04).all()
     assert float(model.mouth_opening(faces[3])) == pytest.approx(float(opening[3]))
 
 
@@ -93,8 +94,8 @@ POINTS = np.array([[1.0, 2.0, 3.0], [-0.5, 0.25, 0.0]], np.float32)
         ((0, np.pi / 2, 0, 0, 0, 0), POINTS[:, [2, 1, 0]] * [1, 1, -1]),
         ((np.pi / 2, 0, 0, 0, 0, 0), POINTS[:, [0, 2, 1]] * [1, -1, 1]),
         ((0, 0, 0, np.log(3), 0, 0), 3 * POINTS),
-        ((0, 0, 0, 0, 10, -20), POINTS + [10, -20, 0]),
-        ((0, 0, np.pi, np.log(2), 5, 7), POINTS * [-2, -2, 2] + [5, 7, 0]),
+        ((0, 0, 0, 0, 10, -20), POINTS + np.array([10, -20, 0])),
+        ((0, 0, np.pi, np.log(2), 5, 7), POINTS * [-2, -2, 2] + np.array([5, 7, 0])),
     ],
 )
 def test_project_known_poses(pose: tuple[float, ...], wanted: np.ndarray) -> None:

@@ -35,9 +35,7 @@ def log_mel(samples: torch.Tensor) -> torch.Tensor:
     bank = mel_filter_bank(257, MELS, 50.0, 7600.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
     padded = nn.functional.pad(samples, (96, 96))
     window = torch.hann_window(512)
-    spectrum = (
-        torch.stft(padded, 512, STRIDE, window=window, center=False, return_complex=True).abs().square()
-    )
+    spectrum = torch.stft(padded, 512, STRIDE, window=window, center=False, return_complex=True).abs().square()
     return (spectrum.transpose(1, 2) @ torch.from_numpy(bank).float() + 1e-6).log()
 
 
@@ -80,9 +78,7 @@ class Pretrainer(nn.Module):
         projected = hubert.feature_projection(heard)
         projected = torch.where(mask[..., None], hubert.masked_spec_embed, projected)
         hidden = hubert.encoder(projected)[0]
-        losses = nn.functional.cross_entropy(
-            self.to_cluster(hidden).transpose(1, 2), cluster, reduction="none"
-        )
+        losses = nn.functional.cross_entropy(self.to_cluster(hidden).transpose(1, 2), cluster, reduction="none")
         weight = torch.where(mask, 1.0, 0.5)
         return mel_loss, (losses * weight).sum() / weight.sum()
 

@@ -185,9 +185,7 @@ def shifted_correlation(got: Array, real: Array, lag: int) -> float:
     return float(np.corrcoef(a[:n], b[:n])[0, 1])
 
 
-def estimate_lags(
-    network: GeometryGenerator, model: MorphableModel, speeches: list[Speech]
-) -> dict[str, float]:
+def estimate_lags(network: GeometryGenerator, model: MorphableModel, speeches: list[Speech]) -> dict[str, float]:
     """Offset of each clip's picture against its sound, where the network can tell; else 0."""
     lags = {}
     for speech in speeches:
@@ -214,19 +212,16 @@ def main() -> None:
     """Command line of the training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path, help="folder of prepared clips")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="folder of the run; it is resumed from there"
-    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run; it is resumed from there")
     parser.add_argument("--audio", type=Path, help="pretrained audio encoder")
-    parser.add_argument(
-        "--lags", type=Path, help="JSON file of offsets in frames by clip, as this program writes it"
-    )
+    parser.add_argument("--lags", type=Path, help="JSON file of offsets in frames by clip, as this program writes it")
     parser.add_argument("--train", nargs="+", default=["train__", "train_generated__"])
     parser.add_argument("--val", nargs="+", default=["val__"])
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--variants", type=int, default=6, help="augmented copies of every clip's sound")
+    parser.add_argument("--every", type=float, default=5, help="minutes between evaluations")
     parser.add_argument("--start", type=Path, help="weights of an earlier run to start from")
     parser.add_argument("--seed", type=int, default=0)
     train(parser.parse_args())
@@ -276,15 +271,12 @@ def run(
 ) -> None:
     """The loop."""
     random = np.random.default_rng(arguments.seed + state.step)
-    start, best, recent = time.monotonic(), 0.0, []
+    start = saved = time.monotonic()
+    best, recent = 0.0, []
     while (done := (time.monotonic() - start) / (60 * arguments.minutes)) < 1:
         for group in optimiser.param_groups:
             group["lr"] = (
-                arguments.rate
-                * group["scale"]
-                * min(1.0, (state.step + 1) / 100)
-                * 0.5
-                * (1 + np.cos(np.pi * done))
+                arguments.rate * group["scale"] * min(1.0, (state.step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * done))
             )
         batch = draw(speeches, arguments.batch, random)
         style = network.encode_style(loss.offsets(batch.style))
@@ -303,13 +295,28 @@ def run(
             means = " ".join(f"{k} {v:.3f}" for k, v in zip(terms, np.mean(recent, axis=0), strict=True))
             print(f"step {state.step} minutes {(time.monotonic() - start) / 60:.1f} {means}", flush=True)
             recent = []
-        if state.step % 400 == 0:
-            figures = evaluate(averaged.network, model, held_out)
-            print(f"step {state.step} val {figures}", flush=True)
+        if time.monotonic() - saved > 60 * arguments.every:
+            best = keep_best(averaged, model, held_out, best, arguments.output, state)
             save_checkpoint(arguments.output, state, network, averaged, optimiser)
-            if figures["r"] > best:
-                best = figures["r"]
-                averaged.network.save(arguments.output / "stage1.safetensors")
+            saved = time.monotonic()
+    keep_best(averaged, model, held_out, best, arguments.output, state)
+    save_checkpoint(arguments.output, state, network, averaged, optimiser)
+
+
+def keep_best(
+    averaged: Averaged[GeometryGenerator],
+    model: MorphableModel,
+    held_out: list[Speech],
+    best: float,
+    output: Path,
+    state: State,
+) -> float:
+    """Evaluate on held-out speakers and save the average if it is the best so far; returns the best r."""
+    figures = evaluate(averaged.network, model, held_out)
+    print(f"step {state.step} val " + " ".join(f"{k} {v:.3f}" for k, v in figures.items()), flush=True)
+    if figures["r"] > best:
+        averaged.network.save(output / "stage1.safetensors")
+    return max(best, figures["r"])
 
 
 if __name__ == "__main__":

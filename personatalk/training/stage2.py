@@ -140,9 +140,7 @@ def main() -> None:
     """Command line of the training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path, help="folder of prepared clips")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="folder of the run; it is resumed from there"
-    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run; it is resumed from there")
     parser.add_argument("--train", nargs="+", default=["train__", "train_generated__", "train_mute__"])
     parser.add_argument("--val", nargs="+", default=["val__"])
     parser.add_argument("--size", type=int, default=256)
@@ -158,9 +156,7 @@ def train(arguments: argparse.Namespace) -> None:
     torch.manual_seed(arguments.seed)
     model, network = MorphableModel.load(), Renderer().train()
     averaged = Averaged(network, decay=0.998)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-3
-    )
+    optimiser = torch.optim.AdamW(network.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-3)
     arguments.output.mkdir(parents=True, exist_ok=True)
     state = load_checkpoint(arguments.output, network, averaged, optimiser)
     sampler = Sampler(
@@ -173,9 +169,7 @@ def train(arguments: argparse.Namespace) -> None:
     start = saved = time.monotonic()
     recent: list[tuple[float, float]] = []
     while (done := (time.monotonic() - start) / (60 * arguments.minutes)) < 1:
-        rate = (
-            arguments.rate * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * done))) * min(1.0, (state.step + 1) / 100)
-        )
+        rate = arguments.rate * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * done))) * min(1.0, (state.step + 1) / 100)
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad()
