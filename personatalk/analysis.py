@@ -144,7 +144,7 @@ def analyse(
     return Analysis(reader.info, time, duration, usable, reason, shots, shot_of, beta, pose)
 
 
-def _scan(reader: VideoReader, tracker: FaceTracker, initialise: Initialiser, tell: Callable[[int], None]) -> _Scan:
+def _scan(reader: VideoReader, tracker: FaceTracker, initialise: Initialise, tell: Callable[[int], None]) -> _Scan:
     scan, cuts, previous = _Scan([], [], [], []), CutDetector(), None
     for frame in reader.frames():
         rgb = frame.rgb()

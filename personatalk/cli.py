@@ -131,7 +131,8 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _add_models(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("models", "weights of the package where not given")
     group.add_argument("--face-model", type=Path, metavar="FILE.task", help="MediaPipe Tasks face landmarker")
-    group.add_argument("--morphable", type=Path, metavar="FILE", help="morphable model")
+    group.add_argument("--morphable", type=Path, metavar="FILE", help="morphable model, or BFM_model_front.mat")
+    group.add_argument("--deep3d", type=Path, metavar="FILE.pth", help="Deep3DFaceRecon's checkpoint, for a .mat")
     if command.prog.endswith("dub"):
         group.add_argument("--stage1", type=Path, metavar="FILE", help="geometry generator")
         group.add_argument("--stage2", type=Path, metavar="FILE", help="renderer")
@@ -150,7 +151,7 @@ def _dub(options: argparse.Namespace) -> int:
     _check_report(options.report)
     encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
     choices = DubOptions(length=options.length, encode=encode, face_model=options.face_model)
-    models = Models.load(options.morphable, options.stage1, options.stage2)
+    models = Models.load(options.morphable, options.stage1, options.stage2, options.deep3d)
     with closing(Bars(options.quiet)) as bars:
         report = dub(options.video, options.speech, options.output, options=choices, models=models, progress=bars)
     if options.report is not None:
@@ -169,12 +170,12 @@ def _check_report(path: Path | None) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from .geometry import MorphableModel
     from .inspection import inspect
+    from .pipeline import load_face_model
 
     with closing(Bars(options.quiet)) as bars:
-        model = MorphableModel.load(options.morphable)
-        inspect(options.video, options.output, model, options.face_model, options.frames, bars)
+        model, initialise = load_face_model(options.morphable, options.deep3d)
+        inspect(options.video, options.output, model, options.face_model, options.frames, bars, initialise)
     return 0
 
 

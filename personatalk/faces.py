@@ -62,12 +62,14 @@ class FaceMeshTracker:
                 min_detection_confidence=min_confidence,
                 min_tracking_confidence=min_confidence,
             )
-            # The graph chatters once more when it first runs; there is no face in a black picture to remember.
-            self._mesh.process(np.zeros((64, 64, 3), np.uint8))
+        self._settled = False
 
     def detect(self, rgb: npt.NDArray[np.uint8]) -> list[FloatArray]:
         """See `FaceTracker.detect`."""
-        found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
+        # The graph chatters when it first runs, and once more when it first finds a face.
+        with contextlib.nullcontext() if self._settled else _quiet_native_stderr():
+            found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
+        self._settled = self._settled or bool(found)
         return [_to_pixels(face.landmark, rgb.shape[1], rgb.shape[0]) for face in found]
 
     def close(self) -> None:

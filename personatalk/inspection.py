@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import rasterizer, regions
-from .analysis import Analysis, analyse
+from .analysis import Analysis, Initialise, analyse
 from .errors import MediaError
 from .faces import open_tracker
 from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
@@ -30,6 +30,7 @@ def inspect(
     face_model: Path | str | None = None,
     count: int = 6,
     progress: Callable[[str, int, int], None] | None = None,
+    initialise: Initialise | None = None,
 ) -> None:
     """Draw the contact sheet of a video.
 
@@ -43,6 +44,7 @@ def inspect(
         face_model: MediaPipe Tasks model; None takes the default backend.
         count: Frames on the sheet.
         progress: Told about the progress.
+        initialise: The learned initialisation of the geometry; None for the default one.
 
     Raises:
         MediaError: The video cannot be read or the picture not be written.
@@ -54,7 +56,7 @@ def inspect(
     with VideoReader(video) as reader:
         tracker = open_tracker(face_model)
         try:
-            analysis = analyse(reader, tracker, model, progress)
+            analysis = analyse(reader, tracker, model, progress, initialise)
         finally:
             tracker.close()
         seen = np.flatnonzero(analysis.usable)

@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from . import __version__
-from .analysis import Analysis, Reason, analyse
+from .analysis import Analysis, Initialise, Reason, analyse
 from .audio import SAMPLE_RATE
+from .basel import load_basel_face_model, load_basel_frame
 from .compositing import match_colours, to_picture
-from .errors import MediaError
+from .deep3d import Deep3DInitialiser, ReconNet
+from .errors import MediaError, WeightsError
 from .faces import open_tracker
 from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
 from .media import Frame, VideoReader, read_speech
@@ -43,11 +45,19 @@ PROVENANCE = {
 
 @dataclass(frozen=True)
 class Models:
-    """The trained parts."""
+    """The trained parts.
+
+    Attributes:
+        morphable: The morphable model.
+        stage1: The geometry generator, trained on that model's mesh.
+        stage2: The renderer.
+        initialise: The learned initialisation of the geometry; None for the default one.
+    """
 
     morphable: MorphableModel
     stage1: GeometryGenerator
     stage2: Renderer
+    initialise: Initialise | None = None
 
     @classmethod
     def load(
@@ -55,15 +65,41 @@ class Models:
         morphable: Path | str | None = None,
         stage1: Path | str | None = None,
         stage2: Path | str | None = None,
+        deep3d: Path | str | None = None,
     ) -> Models:
         """Read the weights; those of the package where no path is given.
+
+        Args:
+            morphable: A morphable model of ours, or the Basel Face Model as `BFM_model_front.mat`.
+            stage1: Weights of the geometry generator.
+            stage2: Weights of the renderer.
+            deep3d: Deep3DFaceRecon's checkpoint, which initialises the geometry of the Basel Face Model.
 
         Raises:
             WeightsError: A file is missing, damaged, of another version, or does not fit the others.
         """
-        models = cls(MorphableModel.load(morphable), GeometryGenerator.load(stage1), Renderer.load(stage2))
+        face, initialise = load_face_model(morphable, deep3d)
+        models = cls(face, GeometryGenerator.load(stage1), Renderer.load(stage2), initialise)
         models.stage1.check_fits(models.morphable)
         return models
+
+
+def load_face_model(
+    morphable: Path | str | None, deep3d: Path | str | None = None
+) -> tuple[MorphableModel, Initialise | None]:
+    """Read a morphable model of ours or of Basel, and the initialisation that goes with it (None: the default one).
+
+    Raises:
+        WeightsError: A file is missing, damaged or of another kind, or the two do not belong together.
+    """
+    if morphable is None or Path(morphable).suffix != ".mat":
+        if deep3d is not None:
+            raise WeightsError(f"{deep3d}: Deep3DFaceRecon speaks of the Basel Face Model; give its .mat as well")
+        return MorphableModel.load(morphable), None
+    model = load_basel_face_model(morphable)
+    if deep3d is None:
+        return model, None
+    return model, Deep3DInitialiser(model, ReconNet.load(deep3d), load_basel_frame(morphable))
 
 
 @dataclass(frozen=True)
@@ -120,7 +156,7 @@ def dub(
         with report.stage("analysis"):
             tracker = open_tracker(options.face_model)
             try:
-                analysis = analyse(reader, tracker, models.morphable, tell)
+                analysis = analyse(reader, tracker, models.morphable, tell, models.initialise)
             finally:
                 tracker.close()
         timeline = plan(analysis.time, analysis.duration, len(samples) / SAMPLE_RATE, options.length)

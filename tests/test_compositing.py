@@ -118,7 +118,7 @@ def blended(picture: Picture, patch: Patch) -> Picture:
 def check_fits(patch: Patch, width: int, height: int) -> None:
     assert patch.pixels.dtype == np.uint8
     assert patch.pixels.shape == (*patch.mask.shape, 3)
-    assert 0 <= patch.mask.min()
+    assert patch.mask.min() >= 0
     assert patch.mask.max() <= 1
     assert patch.left >= 0
     assert patch.top >= 0

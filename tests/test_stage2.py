@@ -26,7 +26,7 @@ def renderer(size: int = SIZE, **options: bool) -> Renderer:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-        for part, gain in ((network.decoder, 1.5), (network.texture_encoder, 2.0)):
+        for part, gain in ((network.decoder, 1.3), (network.texture_encoder, 3.0)):
             for parameter in part.parameters():
                 parameter.mul_(gain if parameter.ndim > 1 else 1.0)
     return network
@@ -75,24 +75,24 @@ def difference(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("options", [{}, {"use_lip": False}, {"use_face": False}], ids=["full", "face", "lip"])
-def test_the_fast_renderer_equals_the_formula(scene: Scene, options: dict[str, bool]) -> None:
-    network = renderer(**options)
+def test_the_fast_renderer_equals_the_formula(full_scene: Scene, options: dict[str, bool]) -> None:
+    scene, network = full_scene, renderer(FULL, **options)
     references = scene.textured(network)
     plain = [(to_tensor(crop), drawn) for crop, drawn in zip(scene.crops, scene.maps, strict=True)]
-    fast = network.render(scene.target, references[:4], references[3:])
-    slow = network.render_reference(scene.target, plain[:4], plain[3:])
-    assert fast.shape == slow.shape == (SIZE, SIZE, 3)
+    fast = network.render(scene.target, references[2:5], references[4:])
+    slow = network.render_reference(scene.target, plain[2:5], plain[4:])
+    assert fast.shape == slow.shape == (FULL, FULL, 3)
     assert slow[scene.mask > 0.5].std() > 5, "a flat picture: the test is void"
     assert difference(fast, slow, scene.mask > 0.5) <= 2
 
 
-def test_a_batch_equals_single_faces(scene: Scene) -> None:
-    network = renderer()
+def test_a_batch_equals_single_faces(full_scene: Scene) -> None:
+    scene, network = full_scene, renderer(FULL)
     references = scene.textured(network)
     targets = [scene.target, scene.maps[0], scene.maps[5]]
     with torch.inference_mode():
         together = network(targets, references[:3], references[3:])
-    assert together.shape == (3, 3, SIZE, SIZE)
+    assert together.shape == (3, 3, FULL, FULL)
     for target, picture in zip(targets, together, strict=True):
         single = network.render(target, references[:3], references[3:])
         batch = (picture.clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
@@ -153,8 +153,8 @@ def test_lips_and_face_take_texture_from_their_own_references(scene: Scene) -> N
     face_changed = network.render(scene.target, plain[:3], other[3:]).astype(int)
     lips = cv2.resize(scene.target.lips.numpy(), (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
     inside, outside = lips == 1, (cv2.dilate(lips, np.ones((33, 33))) == 0) & (scene.mask > 0.5)
-    assert inside.sum() > 100
-    assert outside.sum() > 100
+    assert inside.sum() > 50
+    assert outside.sum() > 50
     assert np.abs(lip_changed - base)[inside].mean() > 1
     assert np.abs(lip_changed - base)[outside].max() == 0
     assert np.abs(face_changed - base)[outside].mean() > 1
@@ -199,7 +199,13 @@ def test_without_face_attention_the_lips_references_do_it_all(model: MorphableMo
     # The face has to come from somewhere: the lip references' cheeks must be able to answer.
     beyond = [cv2.dilate(lip_region(model, v, SIZE), np.ones((17, 17))) == 0 for v in scene.vertices]
     cheeks = scene.textured(network, inverted(scene, range(6), beyond))
-    assert difference(network.render(scene.target, cheeks[:3], plain[3:]), base, scene.mask > 0.5) > 2
+    target_lips = lip_region(model, scene.target_vertices, SIZE)
+    asked = (scene.mask > 0.5) & (cv2.dilate(target_lips, np.ones((25, 25))) == 0)
+    by_cheeks, by_all = (
+        np.abs(network.render(scene.target, lips[:3], plain[3:]).astype(int) - base)[asked].mean()
+        for lips in (cheeks, other)
+    )
+    assert by_cheeks > 0.5 * by_all
 
 
 def test_the_code_tells_face_mouth_and_background_apart(model: MorphableModel) -> None:

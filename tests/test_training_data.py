@@ -11,15 +11,15 @@ from scipy.spatial.transform import Rotation
 from synthetic import face_in_crop, opened, pose_of, smooth_picture, speech_like
 from torch import nn
 
-from personatalk.audio import FPS, SAMPLE_RATE, STRIDE
+from personatalk.audio import FPS, SAMPLE_RATE, SMALL_HUBERT, STRIDE, AudioEncoder
 from personatalk.geometry import Array, MorphableModel
-from personatalk.stage1 import SAMPLES_PER_FRAME
 from personatalk.stage2 import geometry_map
+from personatalk.training import stage1 as training
 from personatalk.training.audio import augment, log_mel, spans
 from personatalk.training.checkpoints import Averaged, State, load_checkpoint, save_checkpoint
-from personatalk.training.data import Clip, load_clips, sound_window
+from personatalk.training.data import Clip, load_clips
 from personatalk.training.morphable import align, lower_weight, mirror_index, mirrored
-from personatalk.training.stage1 import shifted_correlation
+from personatalk.training.stage1 import FRAMES, Batch, Loss, Speech, draw, shifted_correlation, window
 from personatalk.training.stage2 import Sampler, Window, losses
 
 
@@ -83,9 +83,7 @@ def test_clips_are_chosen_by_name_and_sound(tmp_path: Path, model: MorphableMode
 
 @pytest.mark.parametrize("rate", [25.0, 30.0, 23.976, 50.0])
 @pytest.mark.parametrize("start", [0.0, 0.05])
-def test_expression_comes_at_the_models_clock(
-    tmp_path: Path, model: MorphableModel, rate: float, start: float
-) -> None:
+def test_expression_comes_at_the_models_clock(tmp_path: Path, model: MorphableModel, rate: float, start: float) -> None:
     clip = Clip.load(write(tmp_path, "a", model, frames=61, rate=rate, start=start))
     first, beta = clip.beta_at_clock()
     assert first == (0 if start == 0 else 2)
@@ -99,22 +97,82 @@ def test_expression_comes_at_the_models_clock(
         np.testing.assert_allclose(beta, clip.beta, atol=1e-5)
 
 
-def test_sound_windows_are_filled_up_with_silence() -> None:
-    samples = np.arange(1, 5 * SAMPLES_PER_FRAME + 1, dtype=np.float32)
-    np.testing.assert_array_equal(
-        sound_window(samples, 1, 2), samples[SAMPLES_PER_FRAME : 3 * SAMPLES_PER_FRAME]
-    )
-    early = sound_window(samples, -2, 3)
-    assert not early[: 2 * SAMPLES_PER_FRAME].any()
-    np.testing.assert_array_equal(early[2 * SAMPLES_PER_FRAME :], samples[:SAMPLES_PER_FRAME])
-    late = sound_window(samples, 4, 3)
-    np.testing.assert_array_equal(late[:SAMPLES_PER_FRAME], samples[4 * SAMPLES_PER_FRAME :])
-    assert not late[SAMPLES_PER_FRAME:].any()
-    for frame in (-50, 50):
-        beyond = sound_window(samples, frame, 3)
-        assert len(beyond) == 3 * SAMPLES_PER_FRAME
-        assert not beyond.any()
-    assert len(sound_window(samples, -1, 8)) == 8 * SAMPLES_PER_FRAME
+def test_windows_repeat_the_ends() -> None:
+    series = torch.arange(10.0, dtype=torch.float16)[:, None]
+    assert window(series, 2, 3)[:, 0].tolist() == [2, 3, 4]
+    assert window(series, -2, 4)[:, 0].tolist() == [0, 0, 0, 1]
+    assert window(series, 8, 4)[:, 0].tolist() == [8, 9, 9, 9]
+    assert window(series, 0, 2).dtype == torch.float32
+
+
+@pytest.fixture(scope="module")
+def encoder() -> AudioEncoder:
+    torch.manual_seed(0)
+    return AudioEncoder(8, {**SMALL_HUBERT, "num_hidden_layers": 1}).eval()
+
+
+def test_a_speech_holds_sound_and_expression_at_one_clock(
+    tmp_path: Path, model: MorphableModel, encoder: AudioEncoder
+) -> None:
+    clip = Clip.load(write(tmp_path, "a", model, frames=61, rate=30.0, start=0.2, seconds=3.0))
+    speech = Speech.of(clip, model, encoder, 0.0, variants=2, seed=0)
+    assert speech.first == 5
+    assert len(speech.beta) == 51
+    assert speech.variants.shape[:2] == (2, 150)
+    assert not torch.equal(speech.variants[0], speech.variants[1])
+    np.testing.assert_allclose(model.mean + speech.template, model.shape(clip.alpha), atol=1e-5)
+    again = Speech.of(clip, model, encoder, 0.0, variants=2, seed=0)
+    assert torch.equal(again.variants, speech.variants)
+    assert len(Speech.of(clip, model, encoder, 0.0, variants=0, seed=0).variants) == 0
+
+
+@pytest.mark.parametrize("lag", [0.0, 3.0, -2.0])
+def test_a_training_window_pairs_the_sound_with_its_expression(model: MorphableModel, lag: float) -> None:
+    first, frames = 4, FRAMES + 60
+    beta = np.zeros((frames, model.num_expression), np.float32)
+    beta[:, 0] = first + np.arange(frames)  # the frame's number on the clock
+    features = torch.arange(2.0 * (first + frames + 10))[None, :, None].half()
+    template = np.zeros((model.num_vertices, 3), np.float32)
+    speech = Speech("a", np.zeros(0, np.float32), features, first, beta, template, lag)
+    batch = draw([speech], 12, np.random.default_rng(0))
+    assert batch.convolved.shape == (12, 2 * FRAMES, 1)
+    assert batch.beta.shape == batch.style.shape == (12, FRAMES, model.num_expression)
+    for heard, shown in zip(batch.convolved[:, ::2, 0], batch.beta[:, :, 0], strict=True):
+        # A picture that is late by `lag` frames shows what was said so much earlier.
+        wanted = (2 * (shown - lag)).clamp(0, features.shape[1] - 1)
+        torch.testing.assert_close(heard, wanted, atol=0.5, rtol=0)  # float16
+    assert len({float(x) for x in batch.beta[:, 0, 0]}) > 5
+
+
+def test_a_clip_shorter_than_a_window_is_held_at_its_end(model: MorphableModel) -> None:
+    beta = np.arange(20, dtype=np.float32)[:, None].repeat(model.num_expression, axis=1)
+    template = np.zeros((model.num_vertices, 3), np.float32)
+    speech = Speech("a", np.zeros(0, np.float32), torch.zeros(1, 40, 3).half(), 0, beta, template, 0.0)
+    batch = draw([speech], 2, np.random.default_rng(0))
+    assert batch.beta[0, :, 0].tolist() == [*range(20), *[19] * (FRAMES - 20)]
+
+
+def test_the_generators_loss_is_zero_for_the_real_thing_only(model: MorphableModel) -> None:
+    random = np.random.default_rng(0)
+    gaps = 0.1 + 0.1 * np.sin(np.arange(30))
+    beta = torch.from_numpy(np.stack([opened(model, g) for g in gaps])[None])
+    template = torch.from_numpy(0.01 * random.standard_normal((1, model.num_vertices, 3)).astype(np.float32))
+    batch = Batch(torch.zeros(0), beta, template, beta)
+    loss = Loss(model)
+    real = loss.offsets(beta)
+    np.testing.assert_allclose(real[0].numpy(), model.offsets(beta[0].numpy()), atol=1e-5)
+    terms = loss(real, batch)
+    assert all(abs(float(t)) < 1e-4 for t in terms.values()), terms
+    half = loss(0.5 * real, batch)
+    assert float(half["vertices"]) > 0.05
+    assert float(half["velocity"]) > 0.05
+    assert float(half["spread"]) > 0.5
+    wrong = loss(real.flip(1), batch)
+    assert float(wrong["correlation"]) > 0.5
+    assert abs(float(wrong["spread"])) < 1e-4
+    opening = loss.opening(real, template)[0, :, 0].numpy()
+    shape = model.mean + template[0].numpy()
+    np.testing.assert_allclose(opening, 100 * model.mouth_opening(shape + real[0].numpy()), rtol=1e-3)
 
 
 def test_the_average_follows_the_network() -> None:
@@ -226,20 +284,20 @@ def sampler(model: MorphableModel, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_target_is_never_its_own_reference(sampler: Sampler) -> None:
     assert [c.name for c in sampler.clips] == ["train__long"]
     for _ in range(12):
-        window = sampler.draw()
+        drawn = sampler.draw()
         frames = [
             (pictures.mean(dim=(1, 2, 3)) * 255).tolist()
-            for pictures in (window.targets, window.lip_textures, window.face_textures)
+            for pictures in (drawn.targets, drawn.lip_textures, drawn.face_textures)
         ]
         # The whole window shares one tint, so that equal frames are equal numbers.
         targets, lips, faces = ({round(x, 2) for x in part} for part in frames)
         assert len(targets) == 3
         assert targets.isdisjoint(lips)
         assert targets.isdisjoint(faces)
-        assert len(window.target_maps) == 3
-        assert len(window.lip_maps) == len(window.face_maps) == 5
-        assert window.targets.shape == (3, 3, 64, 64)
-        assert 0 <= window.targets.min() <= window.targets.max() <= 1
+        assert len(drawn.target_maps) == 3
+        assert len(drawn.lip_maps) == len(drawn.face_maps) == 5
+        assert drawn.targets.shape == (3, 3, 64, 64)
+        assert 0 <= drawn.targets.min() <= drawn.targets.max() <= 1
 
 
 def made_up_window(model: MorphableModel) -> Window:
@@ -250,31 +308,31 @@ def made_up_window(model: MorphableModel) -> Window:
 
 
 def test_the_renderers_loss_looks_under_the_mask_only(model: MorphableModel) -> None:
-    window = made_up_window(model)
-    face = window.target_maps[0].face
-    same, squared = losses(window.targets, window)
+    sample = made_up_window(model)
+    face = sample.target_maps[0].face
+    same, squared = losses(sample.targets, sample)
     assert float(same) == 0
     assert float(squared) == 0
-    inside = window.targets + 0.1 * (face > 0.5)
-    loss, squared = losses(inside, window)
+    inside = sample.targets + 0.1 * (face > 0.5)
+    loss, squared = losses(inside, sample)
     assert float(loss) > 0.05
     assert 0.005 < float(squared) <= 0.0101
     far = nn.functional.max_pool2d(face[None, None], 33, stride=1, padding=16)[0, 0] == 0
     assert far.sum() > 50
-    loss, squared = losses(window.targets + far, window)
+    loss, squared = losses(sample.targets + far, sample)
     assert float(squared) == 0
     assert float(loss) < 1e-3
 
 
 def test_the_mouth_weighs_more(model: MorphableModel) -> None:
-    window = made_up_window(model)
-    drawn = window.target_maps[0]
+    sample = made_up_window(model)
+    drawn = sample.target_maps[0]
     lips = nn.functional.interpolate(drawn.lips[None, None], (64, 64), mode="nearest")[0, 0]
     mouth = lips == 1
     cheek = (lips == 0) & (drawn.face == 1)
     assert min(mouth.sum(), cheek.sum()) > 30
     mouth_loss, cheek_loss = (
-        float(losses(window.targets + 0.1 * where, window)[0]) / int(where.sum()) for where in (mouth, cheek)
+        float(losses(sample.targets + 0.1 * where, sample)[0]) / int(where.sum()) for where in (mouth, cheek)
     )
     assert mouth_loss > 1.5 * cheek_loss
 
@@ -287,6 +345,21 @@ def test_the_lag_is_found(lag: int) -> None:
     scores = {k: shifted_correlation(got, real, k) for k in range(-7, 8)}
     assert max(scores, key=lambda k: scores[k]) == lag
     assert scores[lag] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("known", [0.0, 3.0])
+def test_the_estimated_offset_is_the_whole_one_whatever_was_known(
+    model: MorphableModel, monkeypatch: pytest.MonkeyPatch, known: float
+) -> None:
+    motion = np.convolve(np.random.default_rng(0).standard_normal(130), np.ones(4) / 4, mode="same")
+    gaps = (0.1 + 0.1 * motion / np.abs(motion).max()).astype(np.float32)
+    shown = np.stack([opened(model, g) for g in gaps[10 - 3 : 110 - 3]])  # three frames late
+    heard = np.stack([model.offsets(opened(model, g)) for g in gaps[10:110]])
+    monkeypatch.setattr(training, "generate", lambda *_: heard)
+    monkeypatch.setattr(training, "speaking_style", lambda *_: torch.zeros(1, 1))
+    template = np.zeros((model.num_vertices, 3), np.float32)
+    speech = Speech("a", np.zeros(0, np.float32), torch.zeros(0), 0, shown, template, known)
+    assert training.estimate_lags(None, model, [speech]) == {"a": 3.0}  # type: ignore[arg-type]
 
 
 def test_a_still_mouth_correlates_with_nothing() -> None:
@@ -345,9 +418,7 @@ def test_align_undoes_a_similarity(model: MorphableModel) -> None:
     for _ in range(5):
         turn = Rotation.random(random_state=random).as_matrix()
         faces.append(random.uniform(20, 400) * model.mean @ turn.T + random.uniform(-500, 500, 3))
-    np.testing.assert_allclose(
-        align(np.stack(faces), model.mean), np.repeat(model.mean[None], 5, axis=0), atol=1e-4
-    )
+    np.testing.assert_allclose(align(np.stack(faces), model.mean), np.repeat(model.mean[None], 5, axis=0), atol=1e-4)
 
 
 def test_align_leaves_the_expression(model: MorphableModel) -> None:
@@ -357,4 +428,4 @@ def test_align_leaves_the_expression(model: MorphableModel) -> None:
 
 
 def test_the_models_own_seam_is_the_trainings(model: MorphableModel) -> None:
-    np.testing.assert_allclose(lower_weight(model.mean), model.lower, atol=2e-3)
+    np.testing.assert_allclose(lower_weight(model.mean), model.lower, atol=5e-3)  # float16

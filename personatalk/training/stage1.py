@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,10 +275,9 @@ def run(
     start = saved = time.monotonic()
     best, recent = 0.0, []
     while (done := (time.monotonic() - start) / (60 * arguments.minutes)) < 1:
+        rate = arguments.rate * min(1.0, (state.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
         for group in optimiser.param_groups:
-            group["lr"] = (
-                arguments.rate * group["scale"] * min(1.0, (state.step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * done))
-            )
+            group["lr"] = rate * group["scale"]
         batch = draw(speeches, arguments.batch, random)
         style = network.encode_style(loss.offsets(batch.style))
         with torch.autocast("cpu", torch.bfloat16):

@@ -8,6 +8,7 @@ saves most of the encoding; a target is never its own reference, or its texture 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ def train(arguments: argparse.Namespace) -> None:
     start = saved = time.monotonic()
     recent: list[tuple[float, float]] = []
     while (done := (time.monotonic() - start) / (60 * arguments.minutes)) < 1:
-        rate = arguments.rate * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * done))) * min(1.0, (state.step + 1) / 100)
+        rate = arguments.rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done))) * min(1.0, (state.step + 1) / 100)
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad()
