@@ -111,9 +111,7 @@ def main() -> None:
             report = pipeline.dub(clip, speech, result, models=models)
             seconds = time.perf_counter() - start
             source_count, count, same, mean, worst = measure(clip, result)
-            rows.append(
-                Row(clip.name, name, count, source_count, same, report.dubbed, mean, worst, count / seconds)
-            )
+            rows.append(Row(clip.name, name, count, source_count, same, report.dubbed, mean, worst, count / seconds))
             print(rows[-1], flush=True)
         if arguments.quality is not None:
             figures.append(

@@ -58,9 +58,7 @@ def make(clip: Clip) -> Path:
     with av.open(str(clip.path), "w", container_options=clip.muxer) as out:
         time_base = clip.time_base or 1 / clip.fps
         options = {"preset": "ultrafast"} if clip.codec == "libx264" else {}
-        video = out.add_stream(
-            clip.codec, rate=clip.fps, options={**options, **clip.options}, time_base=time_base
-        )
+        video = out.add_stream(clip.codec, rate=clip.fps, options={**options, **clip.options}, time_base=time_base)
         video.width, video.height = clip.size
         video.pix_fmt = clip.pix_fmt
         if clip.aspect:
@@ -97,9 +95,7 @@ def encode_pictures(out, video, clip: Clip, time_base: Fraction) -> None:
     for number in range(clip.count):
         frame = av.VideoFrame.from_ndarray(picture(number, *clip.size), format="rgb24")
         if clip.colours:
-            frame = frame.reformat(
-                format=clip.pix_fmt, dst_colorspace=clip.colours[0], dst_color_range=clip.colours[1]
-            )
+            frame = frame.reformat(format=clip.pix_fmt, dst_colorspace=clip.colours[0], dst_color_range=clip.colours[1])
         else:
             frame = frame.reformat(format=clip.pix_fmt)
         frame.pts = clip.pts[number] if clip.pts else number

@@ -21,7 +21,9 @@ def sample_frames(count: int) -> list[np.ndarray]:
         return [frame.rgb() for frame in reader.frames(0, count)]
 
 
-def write_video(path: Path, frames: Sequence[np.ndarray], times: Sequence[float] | None = None, clockwise: int = 0) -> Path:
+def write_video(
+    path: Path, frames: Sequence[np.ndarray], times: Sequence[float] | None = None, clockwise: int = 0
+) -> Path:
     """Write frames as H.264, at 25 a second or at given times in seconds."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=25, options={"crf": "10", "preset": "ultrafast"})

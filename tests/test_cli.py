@@ -133,7 +133,9 @@ def test_interrupting_leaves_nothing(tmp_path: Path) -> None:
     assert output.read_bytes() == b"an earlier result"
 
 
-def test_dub_writes_video_and_report(tmp_path: Path, clip: Path, speech: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dub_writes_video_and_report(
+    tmp_path: Path, clip: Path, speech: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output, report = tmp_path / "out.mkv", tmp_path / "report.json"
     assert main(["dub", str(clip), str(speech), "-o", str(output), "--report", str(report)]) == 0
     assert output.stat().st_size > 1000 and report.stat().st_size > 300

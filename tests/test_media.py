@@ -126,9 +126,7 @@ def test_mirrored_video_is_not_upside_down(tmp_path):
     assert rotation_of((one, 0, 0, 0, -one, 0, 0, 0, 1 << 30)) == 180  # upside down, then mirrored
 
 
-@pytest.mark.parametrize(
-    "colours", [(1, 1, 1, 1), (6, 2, 6, 6), (9, 1, 9, 14)], ids=["bt709", "bt601-full", "bt2020"]
-)
+@pytest.mark.parametrize("colours", [(1, 1, 1, 1), (6, 2, 6, 6), (9, 1, 9, 14)], ids=["bt709", "bt601-full", "bt2020"])
 def test_colour_tags_and_colours(tmp_path, colours):
     clip = Clip(tmp_path / "a.mp4", count=1, colours=colours, pix_fmt="yuv444p", options={"crf": "1"})
     with VideoReader(make(clip)) as reader:
@@ -193,9 +191,7 @@ def grown(place: np.ndarray, by: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(padded, (2 * by + 1, 2 * by + 1)).any(axis=(2, 3))
 
 
-@pytest.mark.parametrize(
-    "pix_fmt", ["yuv420p", "yuv420p10le", "yuv422p", "nv12", "yuva420p", "gray", "rgb24"]
-)
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le", "yuv422p", "nv12", "yuva420p", "gray", "rgb24"])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_samples_outside_the_mask_are_bit_exact(pix_fmt, rotation):
     rng = np.random.default_rng(0)
@@ -254,10 +250,7 @@ def test_patch_may_hang_over(left, top):
     height, width = frame.rgb().shape[:2]
     result = frame.pasted(np.zeros((12, 12, 3), np.uint8), np.ones((12, 12), np.float32), left, top)
     overlaps = -12 < left < width and -12 < top < height
-    assert (
-        any(not np.array_equal(a, b) for a, b in zip(samples(frame), samples(result), strict=True))
-        == overlaps
-    )
+    assert any(not np.array_equal(a, b) for a, b in zip(samples(frame), samples(result), strict=True)) == overlaps
 
 
 def test_pasted_rejects_sizes_that_do_not_fit():
@@ -301,9 +294,7 @@ def test_unreadable(tmp_path):
 def test_truncated_file_is_an_error_that_names_the_time(tmp_path, suffix):
     muxer = {"movflags": "faststart"} if suffix == ".mp4" else {}
     options = {"g": "10", "crf": "5"}
-    path = make(
-        Clip(tmp_path / f"whole{suffix}", count=100, options=options, muxer=muxer, audio=[("aac", 440)])
-    )
+    path = make(Clip(tmp_path / f"whole{suffix}", count=100, options=options, muxer=muxer, audio=[("aac", 440)]))
     data = path.read_bytes()
     cut = tmp_path / f"cut{suffix}"
     cut.write_bytes(data[: len(data) * 6 // 10])

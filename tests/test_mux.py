@@ -147,18 +147,14 @@ def test_rotation_aspect_and_pictures(tmp_path, speech, clockwise, target):
             assert np.abs(x.rgb().astype(int) - y.rgb()).mean() < 1.5
 
 
-@pytest.mark.parametrize(
-    "pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuvj420p", "gray"]
-)
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuvj420p", "gray"])
 def test_pixel_format(tmp_path, speech, pix_fmt):
     source = make(Clip(tmp_path / "a.mp4", count=2, pix_fmt=pix_fmt))
     dub(source, tmp_path / "out.mp4", speech)
     assert probe_video(tmp_path / "out.mp4").pix_fmt == probe_video(source).pix_fmt
 
 
-@pytest.mark.parametrize(
-    "colours", [(1, 1, 1, 1), (6, 2, 6, 6), (9, 1, 9, 16)], ids=["bt709", "bt601-full", "hdr"]
-)
+@pytest.mark.parametrize("colours", [(1, 1, 1, 1), (6, 2, 6, 6), (9, 1, 9, 16)], ids=["bt709", "bt601-full", "hdr"])
 @pytest.mark.parametrize("target", [".mp4", ".mkv"])
 def test_colours(tmp_path, speech, colours, target):
     source = make(Clip(tmp_path / "a.mp4", count=2, colours=colours, pix_fmt="yuv420p10le"))
@@ -182,9 +178,7 @@ def test_pixel_format_choice():
 
 
 def test_odd_size_survives(tmp_path, speech):
-    source = make(
-        Clip(tmp_path / "a.mkv", count=3, size=(63, 47), codec="libvpx-vp9", options={"cpu-used": "8"})
-    )
+    source = make(Clip(tmp_path / "a.mkv", count=3, size=(63, 47), codec="libvpx-vp9", options={"cpu-used": "8"}))
     dub(source, tmp_path / "out.mp4", speech)
     assert probe_video(tmp_path / "out.mp4").upright_size == (63, 47)
 
@@ -297,9 +291,7 @@ def test_copied_sound_is_bit_exact_and_in_time(tmp_path, speech):
 
     def packets(name: Path) -> list[tuple[float, bytes]]:
         with av.open(str(name)) as file:
-            return [
-                (float(p.pts * p.time_base), bytes(p)) for p in file.demux(file.streams.audio[1]) if p.size
-            ]
+            return [(float(p.pts * p.time_base), bytes(p)) for p in file.demux(file.streams.audio[1]) if p.size]
 
     before, after = packets(path), packets(tmp_path / "out.mp4")
     assert [data for _, data in before] == [data for _, data in after]
@@ -459,9 +451,7 @@ def test_speech_is_copied_where_it_fits_and_always_in_time(tmp_path, name, codec
     np.testing.assert_allclose(heard, said, atol=0.004 if target != ".avi" else 0.03)
 
 
-@pytest.mark.parametrize(
-    "target, rate", [(".mp4", 22050), (".mkv", 22050), (".webm", 48000), (".mov", 22050)]
-)
+@pytest.mark.parametrize("target, rate", [(".mp4", 22050), (".mkv", 22050), (".webm", 48000), (".mov", 22050)])
 def test_speech_keeps_its_rate_and_channels(tmp_path, target, rate):
     both = np.stack([clicks(0.5, 22050, (0.1,)), clicks(0.5, 22050, (0.3,))], -1)
     speech = write_wav(tmp_path / "s.wav", both, 22050)
@@ -654,12 +644,8 @@ def test_full_disk(tmp_path, speech, limit, target):
         dub(source, out, speech, EncodeOptions(preset="ultrafast", crf=1))
         limit = int(out.stat().st_size * limit)
         out.unlink()
-    code = LIMITED.format(
-        root=str(ROOT), limit=limit, source=str(source), output=str(out), speech=str(speech)
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
-    )
+    code = LIMITED.format(root=str(ROOT), limit=limit, source=str(source), output=str(out), speech=str(speech))
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("MediaError disk full") and "free" in done.stdout
     assert done.stdout.count("\n") == 1
     assert not leftovers(tmp_path) and not out.exists()

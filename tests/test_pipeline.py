@@ -123,7 +123,9 @@ def test_the_report_holds_what_was_done(sample: Dubbed, tmp_path: Path) -> None:
     sample.report.write(tmp_path / "report.json")
     stored = json.loads((tmp_path / "report.json").read_text())
     assert stored["frames"] == stored["dubbed"] == stored["faces"] > 50
-    assert stored["shots"] == [{"first": 0, "last": stored["frames"] - 1, "start_seconds": 0.0, "usable": stored["frames"]}]
+    assert stored["shots"] == [
+        {"first": 0, "last": stored["frames"] - 1, "start_seconds": 0.0, "usable": stored["frames"]}
+    ]
     assert {"analysis", "render", "encode"} <= set(stored["stage_seconds"])
     assert len(stored["lip_references"]) == 25
 
@@ -152,9 +154,7 @@ def test_no_face_anywhere_is_an_error_and_leaves_nothing(tmp_path: Path, models:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4"]
 
 
-def test_references_do_not_cross_a_cut(
-    tmp_path: Path, models: Models, frames: list[np.ndarray], speech: Path
-) -> None:
+def test_references_do_not_cross_a_cut(tmp_path: Path, models: Models, frames: list[np.ndarray], speech: Path) -> None:
     # The second shot shows the sample in other colours: any texture taken across the cut would show.
     other = [np.ascontiguousarray(f[..., ::-1] // 2 + 60) for f in frames[:12]]
     source = write_video(tmp_path / "in.mp4", [*frames[:12], *other])

@@ -138,9 +138,7 @@ def test_forward_order_is_one_pass_and_backward_holds_one_chunk(clip, monkeypatc
     assert len(list(frames_in_order(clip, range(50)))) == 50
     assert passes == [(0, 50)]
     passes.clear()
-    assert [f.index for f in frames_in_order(clip, range(49, -1, -1), byte_budget=1)] == list(
-        range(49, -1, -1)
-    )
+    assert [f.index for f in frames_in_order(clip, range(49, -1, -1), byte_budget=1)] == list(range(49, -1, -1))
     assert all(stop - start <= 8 for start, stop in passes) and len(passes) == 7
 
 
