@@ -21,7 +21,14 @@ BT601 = 5
 MATRICES = {1: 1, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: 9, 10: 9}
 # What pictures become for blending when their own format has no whole samples in memory.
 BLENDABLE = ("yuv422p", "yuv422p10le", "yuv444p", "yuv444p10le", "rgb24", "rgba", "rgb48le", "gray")
-INTERPOLATION = int(av.video.reformatter.Interpolation.BICUBIC) | int(av.video.reformatter.Interpolation.ACCURATE_RND)
+# Without full chroma interpolation (SWS_FULL_CHR_H_INT) swscale takes a short cut from subsampled formats to RGB that
+# comes out one to two grey levels too dark.
+FULL_CHROMA = 0x2000
+INTERPOLATION = (
+    int(av.video.reformatter.Interpolation.BICUBIC)
+    | int(av.video.reformatter.Interpolation.ACCURATE_RND)
+    | FULL_CHROMA
+)
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def test_lips_and_face_take_texture_from_their_own_references(scene: Scene) -> N
     assert inside.sum() > 50
     assert outside.sum() > 50
     assert np.abs(lip_changed - base)[inside].mean() > 1
-    assert np.abs(lip_changed - base)[outside].max() == 0
+    assert np.abs(lip_changed - base)[outside].max() <= 1
     assert np.abs(face_changed - base)[outside].mean() > 1
 
 
