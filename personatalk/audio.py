@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import HubertConfig, HubertModel
 
@@ -91,28 +92,35 @@ def hubert_config(checkpoint: Path | str) -> dict[str, Any]:
         WeightsError: There is no such checkpoint, or it is no HuBERT.
     """
     try:
-        config = HubertConfig.from_pretrained(str(checkpoint))
+        values, _ = HubertConfig.get_config_dict(str(checkpoint))
     except (OSError, ValueError) as error:
         raise WeightsError(_unloadable(checkpoint, error)) from error
-    return dict(config.to_diff_dict())
+    if values.get("model_type") != "hubert":
+        raise WeightsError(f"{checkpoint}: no HuBERT checkpoint, but one of {values.get('model_type') or 'nothing known'}")
+    return dict(HubertConfig.from_dict(values).to_diff_dict())
 
 
 def load_hubert(encoder: AudioEncoder, checkpoint: Path | str) -> None:
     """Put the weights of a HuBERT checkpoint, a folder or a name on the hub, into an encoder of its configuration.
 
     Raises:
-        WeightsError: There is no such checkpoint, or its sizes are not the encoder's.
+        WeightsError: There is no such checkpoint, it is no HuBERT or damaged, or its sizes are not the encoder's.
     """
-    try:
-        encoder.hubert = HubertModel.from_pretrained(str(checkpoint))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise WeightsError(_unloadable(checkpoint, error)) from error
-    hidden = encoder.hubert.config.hidden_size
+    hidden = hubert_config(checkpoint).get("hidden_size", HubertConfig().hidden_size)
     if 2 * hidden != encoder.to_frames.in_features:
         raise WeightsError(
             f"{checkpoint}: features of size {hidden}, but {encoder.to_frames.in_features // 2} are wanted;"
             " train stage 1 with this encoder first"
         )
+    try:
+        hubert, found = HubertModel.from_pretrained(str(checkpoint), output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(_unloadable(checkpoint, error)) from error
+    # The embedding of masked input is only used in pretraining; some checkpoints leave it out.
+    missing = set(found["missing_keys"]) - {"masked_spec_embed"}
+    if missing or found["mismatched_keys"]:
+        raise WeightsError(f"{checkpoint}: tensors are missing or of another size: {sorted(missing)[:3]}")
+    encoder.hubert = hubert
 
 
 def normalise_loudness(samples: npt.NDArray[np.float32], level: float = 0.1) -> npt.NDArray[np.float32]:

@@ -31,8 +31,8 @@ class Patch:
     Attributes:
         pixels: uint8 (h, w, 3).
         mask: Opacity, float32 (h, w) in 0..1.
-        left: Picture column of the first pixel; may be negative.
-        top: Picture row of the first pixel; may be negative.
+        left: Picture column of the first pixel.
+        top: Picture row of the first pixel.
     """
 
     pixels: Picture

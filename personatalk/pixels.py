@@ -25,9 +25,7 @@ BLENDABLE = ("yuv422p", "yuv422p10le", "yuv444p", "yuv444p10le", "rgb24", "rgba"
 # comes out one to two grey levels too dark.
 FULL_CHROMA = 0x2000
 INTERPOLATION = (
-    int(av.video.reformatter.Interpolation.BICUBIC)
-    | int(av.video.reformatter.Interpolation.ACCURATE_RND)
-    | FULL_CHROMA
+    int(av.video.reformatter.Interpolation.BICUBIC) | int(av.video.reformatter.Interpolation.ACCURATE_RND) | FULL_CHROMA
 )
 
 

@@ -31,7 +31,7 @@ def training_lip_references(length: int, random: np.random.Generator, count: int
 
 
 def face_references(frame: int, length: int, count: int = FACE_REFERENCES) -> IntArray:
-    """The `count` consecutive frames centred on `frame`; those beyond an end of the clip are left out."""
+    """The `count` (an odd number) consecutive frames centred on `frame`; those beyond the clip's ends are left out."""
     _check(frame, length)
     low, high = max(0, frame - count // 2), min(length - 1, frame + count // 2)
     return np.arange(low, high + 1)

@@ -31,8 +31,11 @@ CHUNK = 200
 """Frames generated together."""
 MARGIN = 50
 """Frames of context on either side of a chunk, which are generated with it and dropped."""
-TOLERANCE = 0.01
-"""Largest distance in model units (1 % of that between the eyes) by which vertices may depend on the chunking."""
+FADE = 5
+"""Frames on either side of a seam between chunks over which they fade into each other."""
+TOLERANCE = 0.03
+"""Largest distance in model units (3 % of that between the eyes) by which vertices may depend on the chunking: the
+attention of HuBERT's transformer sees its whole input."""
 
 
 class LocalAttention(nn.Module):
@@ -229,11 +232,7 @@ class GeometryGenerator(nn.Module):
         """
         path = weights.packaged("stage1.safetensors") if path is None else Path(path)
         arrays, config = weights.load_arrays(path, kind=KIND, version=VERSION)
-        try:
-            network = cls(**config)
-        except (TypeError, ValueError) as error:
-            raise WeightsError(f"{path}: its configuration is not one of this network ({error})") from error
-        return weights.fill_module(network, arrays, path)
+        return weights.fill_module(weights.build(cls, config, path), arrays, path)
 
 
 @torch.inference_mode()
@@ -279,6 +278,58 @@ def generate_span(
     return np.ascontiguousarray(offsets[start - low : stop - low].numpy())
 
 
+class ChunkedSpeech:
+    """A whole speech, generated chunk by chunk on demand, so that memory does not grow with its length.
+
+    Chunks lie on a fixed grid of time and fade into each other: what is asked for, and in which order, does not
+    change the result, and no seam shows.
+
+    Args:
+        network: Stage 1.
+        samples: The whole speech at 16 kHz, loudness-normalised, (N,).
+        style: (1, D).
+        chunk: Frames generated together; the result depends on it by less than `TOLERANCE`.
+        margin: Frames of context on either side.
+    """
+
+    def __init__(
+        self,
+        network: GeometryGenerator,
+        samples: npt.NDArray[np.float32],
+        style: torch.Tensor,
+        chunk: int = CHUNK,
+        margin: int = MARGIN,
+    ) -> None:
+        self.network, self.samples, self.style = network, samples, style
+        self.chunk, self.margin = chunk, margin
+        self._kept: dict[tuple[int, bytes], Array] = {}
+
+    def frame(self, frame: int, template: Array) -> Array:
+        """Expression displacement (V, 3) of one frame, for a speaker's shape (V, 3)."""
+        number, place = divmod(frame, self.chunk)
+        own = self._chunk(number, template)[place + FADE]
+        # Half-way weights at the seam itself, and 1 from FADE frames on.
+        before, after = (place + 0.5) / (2 * FADE), (self.chunk - place - 0.5) / (2 * FADE)
+        if before < 0.5 and number > 0:
+            other = self._chunk(number - 1, template)[place + FADE + self.chunk]
+            return (0.5 + before) * own + (0.5 - before) * other
+        if after < 0.5:
+            other = self._chunk(number + 1, template)[place + FADE - self.chunk]
+            return (0.5 + after) * own + (0.5 - after) * other
+        return own
+
+    def _chunk(self, number: int, template: Array) -> Array:
+        """Frames of a chunk, and FADE more on either side."""
+        key = (number, template.tobytes())
+        if key not in self._kept:
+            if len(self._kept) >= KEPT_CHUNKS:
+                del self._kept[next(iter(self._kept))]
+            start, stop = number * self.chunk - FADE, (number + 1) * self.chunk + FADE
+            span = generate_span(self.network, self.samples, max(0, start), stop, self.style, template, self.margin)
+            self._kept[key] = np.pad(span, ((stop - start - len(span), 0), (0, 0), (0, 0)))
+        return self._kept[key]
+
+
 def generate(
     network: GeometryGenerator,
     samples: npt.NDArray[np.float32],
@@ -288,19 +339,13 @@ def generate(
     chunk: int = CHUNK,
     margin: int = MARGIN,
 ) -> Array:
-    """Expression displacements (T, V, 3) of the first T frames of a speech, chunk by chunk.
-
-    Arguments as in `generate_span`; the result depends on `chunk` by less than `TOLERANCE`.
-    """
-    spans = [
-        generate_span(network, samples, start, min(frames, start + chunk), style, template, margin)
-        for start in range(0, frames, chunk)
-    ]
-    return np.concatenate(spans)
+    """Expression displacements (T, V, 3) of the first T frames of a speech; arguments as in `ChunkedSpeech`."""
+    speech = ChunkedSpeech(network, samples, style, chunk, margin)
+    return np.stack([speech.frame(frame, template) for frame in range(frames)])
 
 
 class SpeechMotion:
-    """The mouth's motion to a whole speech, generated on demand, so that memory does not grow with its length.
+    """The mouth's motion to a whole speech: generated where there is voice, at rest in silence.
 
     Args:
         network: Stage 1.
@@ -312,10 +357,10 @@ class SpeechMotion:
     def __init__(
         self, network: GeometryGenerator, samples: npt.NDArray[np.float32], style: torch.Tensor, rest: Array
     ) -> None:
-        self.network, self.style, self.rest = network, style, rest
-        self.samples = normalise_loudness(samples)
-        self.voice = voice_activity(self.samples)
-        self._chunks: dict[tuple[int, bytes], Array] = {}
+        self.rest = rest
+        normalised = normalise_loudness(samples)
+        self.voice = voice_activity(normalised)
+        self.speech = ChunkedSpeech(network, normalised, style)
 
     def at(self, time: float, template: Array) -> Array:
         """Displacement (V, 3) at a time in seconds, for a speaker's shape (V, 3)."""
@@ -328,18 +373,7 @@ class SpeechMotion:
         voice = self.voice[frame] if frame < len(self.voice) else np.float32(0)
         if voice == 0:
             return self.rest
-        moved = self._chunk(frame // CHUNK, template)[frame % CHUNK]
-        return voice * moved + (1 - voice) * self.rest
-
-    def _chunk(self, number: int, template: Array) -> Array:
-        # Chunks lie on a fixed grid of time: what is asked for, and in which order, does not change the result.
-        key = (number, template.tobytes())
-        if key not in self._chunks:
-            if len(self._chunks) >= KEPT_CHUNKS:
-                del self._chunks[next(iter(self._chunks))]
-            start = number * CHUNK
-            self._chunks[key] = generate_span(self.network, self.samples, start, start + CHUNK, self.style, template)
-        return self._chunks[key]
+        return voice * self.speech.frame(frame, template) + (1 - voice) * self.rest
 
 
 KEPT_CHUNKS = 3

@@ -22,7 +22,6 @@ import torch
 from torch import nn
 
 from . import rasterizer, regions, weights
-from .errors import WeightsError
 from .geometry import Array, MorphableModel
 
 KIND = "renderer"
@@ -308,7 +307,7 @@ class Renderer(nn.Module):
     def _answering(self, drawn: GeometryMap) -> tuple[torch.Tensor, torch.Tensor]:
         """Cells of a reference that Lip- and Face-Attention may take texture from."""
         region = self.asking(drawn)
-        lip = drawn.lips > 0
+        lip = drawn.lips > 0 if self.use_face else region
         # "The rest" [paper]: the face without its lips, whose words are the old ones.
         return lip, (region & (drawn.lips < 0.5) if self.use_lip else region)
 
@@ -358,7 +357,8 @@ class Renderer(nn.Module):
     @torch.inference_mode()
     def render(self, target: GeometryMap, lips: list[Reference], faces: list[Reference]) -> npt.NDArray[np.uint8]:
         """Render one face, uint8 (S, S, 3); only the part under its mask is computed, the rest is 0."""
-        rows, columns = _box(self.asking(target))
+        # A little wider than what asks, so that the decoder sees the geometry around the mask's edge.
+        rows, columns = _box(torch.from_numpy(regions.grow(self.asking(target).numpy(), 2)))
         with fast_convolutions():
             latent = self.sample(target, lips, faces)[None, :, rows, columns]
             part = self.decode(latent, target.pncc[None, :, _pixels(rows), _pixels(columns)])[0].float()
@@ -414,11 +414,7 @@ class Renderer(nn.Module):
         """
         path = weights.packaged("stage2.safetensors") if path is None else Path(path)
         arrays, config = weights.load_arrays(path, kind=KIND, version=VERSION)
-        try:
-            network = cls(**config)
-        except (TypeError, ValueError) as error:
-            raise WeightsError(f"{path}: its configuration is not one of this network ({error})") from error
-        return weights.fill_module(network, arrays, path)
+        return weights.fill_module(weights.build(cls, config, path), arrays, path)
 
 
 def fast_convolutions() -> torch.autocast:

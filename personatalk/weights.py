@@ -6,12 +6,14 @@ A path alone is enough to build a network; nothing is unpickled; loading is stri
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -73,6 +75,19 @@ def save_module(path: Path | str, module: torch.nn.Module, *, kind: str, version
     """Write a network's parameters and buffers (float16) with its configuration."""
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
     save_arrays(path, arrays, kind=kind, version=version, config=config)
+
+
+def build(network: Callable[..., Module], config: dict[str, Any], path: Path | str) -> Module:
+    """Build a network from a file's configuration.
+
+    Raises:
+        WeightsError: The configuration is not one of this network.
+    """
+    try:
+        return network(**config)
+    except (TypeError, ValueError, RuntimeError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{path}: its configuration is not one of this network ({reason})") from error
 
 
 def fill_module(module: Module, arrays: dict[str, npt.NDArray[Any]], path: Path | str) -> Module:

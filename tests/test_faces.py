@@ -64,6 +64,14 @@ def test_no_cut_in_a_fade() -> None:
     assert cuts([((1 - t) * a + t * b).astype(np.uint8) for t in np.linspace(0, 1, 25)]) == []
 
 
+def test_no_cut_in_a_restless_scene() -> None:
+    picture = smooth_picture(120, 160, 12).astype(float) * 0.4 + 76
+    swing = 2 * 1.07 ** np.arange(45)  # grey levels; at last far beyond the least difference of a cut
+    frames = [np.clip(picture + s * (-1) ** i, 0, 255).astype(np.uint8) for i, s in enumerate(swing)]
+    assert np.abs(frames[-1].astype(int) - frames[-2]).mean() > 2 * CutDetector().threshold
+    assert cuts(frames) == []
+
+
 def test_a_cut_after_a_lively_scene_is_still_seen() -> None:
     wide = smooth_picture(120, 400, 14, seed=5)
     pan = [np.ascontiguousarray(wide[:, 4 * i : 4 * i + 160]) for i in range(30)]

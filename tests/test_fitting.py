@@ -10,6 +10,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from synthetic import Talk, opened, pose_of, talk
 
+from personatalk import fitting
 from personatalk.analysis import tabulate
 from personatalk.fitting import (
     FittedShot,
@@ -170,6 +171,26 @@ def test_the_expression_stays_where_the_landmarks_say_nothing(
     shot = fit_shot(blind, chosen, tables[1])
     np.testing.assert_allclose(shot.beta, beta, atol=1e-3)
     assert np.abs(shot.pose - chosen.pose)[:, :4].max() > 1e-4, "the pose is still free"
+
+
+def test_noise_is_not_explained_by_unlikely_expressions(model: MorphableModel, tables: tuple[Tables, Array]) -> None:
+    # An expression that hardly shows: only huge coefficients could follow the landmarks' noise.
+    faint = replace(model, expression=0.001 * model.expression)
+    shot = fit_shot(faint, tables[0][:1], tables[1])
+    assert np.abs(shot.beta - tables[0].beta[:1]).max() < 0.3
+
+
+@pytest.mark.parametrize("name", ["beta", "pose"])
+def test_the_laplacian_steadies(
+    model: MorphableModel, tables: tuple[Tables, Array], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    jitter = []
+    for weight in (0.0, fitting.LAMBDA, 10.0):
+        monkeypatch.setattr(fitting, "LAMBDA", weight)
+        series = getattr(fit_shot(model, tables[0][:40], tables[1]), name)
+        jitter.append(rms(np.diff(series[:, :4], n=2, axis=0)))
+    assert jitter[2] < 0.5 * jitter[1]
+    assert jitter[1] < jitter[0]
 
 
 def test_what_fits_already_stays(model: MorphableModel) -> None:

@@ -157,9 +157,9 @@ def test_chunks_do_not_show(network: GeometryGenerator, style: torch.Tensor, tem
     parts = generate(network, speech, 220, style, template, chunk=chunk)
     difference = np.abs(parts - whole).max()
     assert difference < TOLERANCE
-    # Context is what makes it so.
+    # Context makes it better still than the fading alone does.
     bare = np.abs(generate(network, speech, 220, style, template, chunk=chunk, margin=0) - whole).max()
-    assert difference < 0.5 * bare
+    assert difference < 0.9 * bare
 
 
 @pytest.mark.skipif(
@@ -271,7 +271,7 @@ def test_the_order_of_asking_does_not_matter(
     def asked(order: np.ndarray) -> np.ndarray:
         motion = SpeechMotion(network, speech, style, rest)
         found = {k: motion.at(float(times[k]), template) for k in order}
-        assert len(motion._chunks) <= stage1.KEPT_CHUNKS
+        assert len(motion.speech._kept) <= stage1.KEPT_CHUNKS
         return np.stack([found[k] for k in range(len(times))])
 
     forward = asked(np.arange(len(times)))

@@ -112,6 +112,18 @@ def window(series: torch.Tensor, start: int, length: int) -> torch.Tensor:
     return series[index].float()
 
 
+def masked(
+    convolved: torch.Tensor, random: np.random.Generator, spans: int = 2, length: int = 10, channels: float = 0.1
+) -> torch.Tensor:
+    """SpecAugment (Park et al. 2019) on convolved sound (B, F, C): spans of time and channels are silenced."""
+    keep = torch.ones(convolved.shape[:2])
+    for row in keep:
+        for start in random.integers(0, convolved.shape[1], spans):
+            row[start : start + int(random.integers(1, length + 1))] = 0
+    heard = torch.from_numpy(random.random((len(convolved), 1, convolved.shape[2])) >= channels)
+    return convolved * keep[..., None] * heard
+
+
 class Loss(nn.Module):
     """The training loss; see the module's text."""
 
@@ -222,6 +234,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--variants", type=int, default=6, help="augmented copies of every clip's sound")
+    parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--every", type=float, default=5, help="minutes between evaluations")
     parser.add_argument("--start", type=Path, help="weights of an earlier run to start from")
     parser.add_argument("--seed", type=int, default=0)
@@ -235,6 +248,9 @@ def train(arguments: argparse.Namespace) -> None:
     network = starting_network(model, arguments.audio)
     if arguments.start is not None:
         network = GeometryGenerator.load(arguments.start)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = arguments.dropout
     network.audio.hubert.feature_extractor.requires_grad_(False)
     network.train()
     averaged = Averaged(network, decay=0.995)
@@ -253,10 +269,9 @@ def train(arguments: argparse.Namespace) -> None:
         for prefixes, copies in ((arguments.train, arguments.variants), (arguments.val, 0))
     )
     run(network, averaged, optimiser, state, Loss(model), model, speeches, held_out, arguments)
+    # Offsets are found on the sound as it is in the file; what was already known does not add to them.
     found = estimate_lags(averaged.network, model, speeches)
-    (arguments.output / "lags.json").write_text(
-        json.dumps({k: v + lags.get(k, 0.0) for k, v in found.items()}, indent=1)
-    )
+    (arguments.output / "lags.json").write_text(json.dumps(found, indent=1))
 
 
 def run(
@@ -281,7 +296,7 @@ def run(
         batch = draw(speeches, arguments.batch, random)
         style = network.encode_style(loss.offsets(batch.style))
         with torch.autocast("cpu", torch.bfloat16):
-            heard = network.audio.contextualise(batch.convolved)
+            heard = network.audio.contextualise(masked(batch.convolved, random))
             offsets = network.from_heard(heard, style, batch.template)
         terms = loss(offsets, batch)
         optimiser.zero_grad()
