@@ -96,7 +96,9 @@ def hubert_config(checkpoint: Path | str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise WeightsError(_unloadable(checkpoint, error)) from error
     if values.get("model_type") != "hubert":
-        raise WeightsError(f"{checkpoint}: no HuBERT checkpoint, but one of {values.get('model_type') or 'nothing known'}")
+        raise WeightsError(
+            f"{checkpoint}: no HuBERT checkpoint, but one of {values.get('model_type') or 'nothing known'}"
+        )
     return dict(HubertConfig.from_dict(values).to_diff_dict())
 
 

@@ -27,8 +27,7 @@ TAIL = 0.05
 
 def lip_region(model: MorphableModel, vertices: Array, size: int) -> Array:
     """M_lip: hull of the lips, dilated."""
-    mask = _hull(vertices[model.lips], size)
-    return _dilate(mask, LIP_MARGIN, size)
+    return _dilate(_hull(vertices[model.lips], size), LIP_MARGIN, size)
 
 
 def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
@@ -37,8 +36,8 @@ def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
     Target and source both belong in: where the new jaw is higher than the old one, the old one must be painted over.
     """
     points = (model.lower > 0.9) & (np.abs(model.mean[:, 0]) < FACE_REACH)
-    mask = np.maximum.reduce([_hull(vertices[points], size) for vertices in shapes])
-    mask = _dilate(mask, FACE_MARGIN, size)
+    hulls = np.maximum.reduce([_hull(vertices[points], size) for vertices in shapes])
+    mask = _dilate(hulls, FACE_MARGIN, size)
     soft = cv2.GaussianBlur(mask, (0, 0), FEATHER * _pixels_per_unit(size))
     # The blur's long tail would cost much and show nothing.
     soft = np.clip((soft - TAIL) / (1 - 2 * TAIL), 0, 1)
@@ -61,18 +60,18 @@ def _pixels_per_unit(size: int) -> float:
     return size / CROP_SPAN
 
 
-def _hull(points: Array, size: int) -> Array:
+def _hull(points: Array, size: int) -> npt.NDArray[np.uint8]:
     mask = np.zeros((size, size), np.uint8)
     # 4 fractional bits and an antialiased edge: the outline moves smoothly from frame to frame.
     hull = cv2.convexHull((points[:, :2] * 16).round().astype(np.int32))
     cv2.fillConvexPoly(mask, hull, 255, lineType=cv2.LINE_AA, shift=4)
-    return mask.astype(np.float32) / 255
+    return mask
 
 
-def _dilate(mask: Array, margin: float, size: int) -> Array:
+def _dilate(mask: npt.NDArray[np.uint8], margin: float, size: int) -> Array:
     radius = max(1, round(margin * _pixels_per_unit(size)))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return cv2.dilate(mask, kernel)
+    return cv2.dilate(mask, kernel).astype(np.float32) / 255
 
 
 def _border(size: int) -> Array:
