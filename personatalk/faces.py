@@ -62,11 +62,13 @@ class FaceMeshTracker:
                 min_detection_confidence=min_confidence,
                 min_tracking_confidence=min_confidence,
             )
+            # The graph starts in other threads: its chatter has only ended when it has answered once.
+            self._mesh.process(np.zeros((64, 64, 3), np.uint8))
         self._settled = False
 
     def detect(self, rgb: npt.NDArray[np.uint8]) -> list[FloatArray]:
         """See `FaceTracker.detect`."""
-        # The graph chatters when it first runs, and once more when it first finds a face.
+        # It chatters once more when it first finds a face.
         with contextlib.nullcontext() if self._settled else _quiet_native_stderr():
             found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
         self._settled = self._settled or bool(found)
@@ -156,7 +158,7 @@ class CutDetector:
         ratio: Least ratio of a cut's difference to the running mean of the last differences.
     """
 
-    def __init__(self, threshold: float = 24.0, ratio: float = 4.0) -> None:
+    def __init__(self, threshold: float = 14.0, ratio: float = 4.0) -> None:
         self.threshold = threshold
         self.ratio = ratio
         self._last: npt.NDArray[np.float32] | None = None

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from . import __version__
+from . import __version__, rasterizer
 from .analysis import Analysis, Initialise, Reason, analyse
 from .audio import SAMPLE_RATE
 from .basel import load_basel_face_model, load_basel_frame
@@ -153,6 +153,7 @@ def dub(
             samples = read_speech(speech, SAMPLE_RATE)
         with report.stage("models"):
             models = models or Models.load()
+            rasterizer.compile_now()
         with report.stage("analysis"):
             tracker = open_tracker(options.face_model)
             try:

@@ -61,6 +61,12 @@ def render(vertices: Array, triangles: IntArray, colours: Array, size: int) -> A
     return picture
 
 
+def compile_now() -> None:
+    """Compile `render` before the work starts: later the first frame would wait, and Ctrl-C hit the compiler."""
+    render(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), np.zeros((3, 4), np.float32), 4)
+    render(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), np.zeros((3, 3), np.float32), 4)
+
+
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _fill(
     points: npt.NDArray[np.float64],
