@@ -75,7 +75,19 @@ def test_stage_2_trains_resumes_and_loads(dataset: Path, tmp_path: Path, monkeyp
 
 def test_the_audio_encoder_pretrains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = sample_files()[1].parent
-    run(audio, monkeypatch, folder, "-o", tmp_path / "audio.safetensors", "--minutes", 0.03, "--batch", 1)
+    run(
+        audio,
+        monkeypatch,
+        folder,
+        "-o",
+        tmp_path / "audio.safetensors",
+        "--minutes",
+        0.03,
+        "--convolutions",
+        0.02,
+        "--batch",
+        1,
+    )
     stage1.starting_network(MorphableModel.load(), tmp_path / "audio.safetensors")
 
 

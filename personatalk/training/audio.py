@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -68,12 +69,26 @@ class Pretrainer(nn.Module):
         self.to_mel = nn.Linear(SMALL_HUBERT["conv_dim"][-1], MELS)
         self.to_cluster = nn.Linear(hidden, CLUSTERS)
 
+    def soften(self, factor: float = 0.03) -> None:
+        """Make the first layer so faint that its norm keeps loudness.
+
+        A layer norm divides by sqrt(variance + 1e-5): with a variance of that order it compresses loudness instead of
+        removing it, and loudness is the first cue to how far a mouth is open.
+        """
+        with torch.no_grad():
+            for parameter in self.encoder.hubert.feature_extractor.conv_layers[0].conv.parameters():
+                parameter.mul_(factor)
+
+    def mel_loss(self, samples: torch.Tensor, mel: torch.Tensor) -> torch.Tensor:
+        """Loss of the log-mel regression alone, from the convolutions."""
+        return nn.functional.mse_loss(self.to_mel(self.encoder.convolve(samples)), mel)
+
     def forward(
         self, samples: torch.Tensor, mask: torch.Tensor, mel: torch.Tensor, cluster: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Losses of the log-mel regression and of the cluster prediction."""
         hubert = self.encoder.hubert
-        heard = hubert.feature_extractor(nn.functional.pad(samples, (40, 40))).transpose(1, 2)
+        heard = self.encoder.convolve(samples)
         mel_loss = nn.functional.mse_loss(self.to_mel(heard), mel)
         projected = hubert.feature_projection(heard)
         projected = torch.where(mask[..., None], hubert.masked_spec_embed, projected)
@@ -83,7 +98,9 @@ class Pretrainer(nn.Module):
         return mel_loss, (losses * weight).sum() / weight.sum()
 
 
-def batches(sounds: list[npt.NDArray[np.float32]], labels: list[npt.NDArray[np.int64]], size: int, seed: int):  # type: ignore[no-untyped-def]
+def batches(
+    sounds: list[npt.NDArray[np.float32]], labels: list[npt.NDArray[np.int64]], size: int, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless random windows with augmentation: yields samples (B, N) and cluster labels (B, T)."""
     random = np.random.default_rng(seed)
     share = np.array([len(s) for s in sounds], np.float64)
@@ -123,7 +140,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sounds", nargs="+", type=Path, help="folders of speech files")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--convolutions", type=float, default=8, help="minutes of log-mel regression alone, at first")
+    parser.add_argument("--minutes", type=float, default=12, help="minutes of both tasks, then")
+    parser.add_argument("--start", type=Path, help="encoder of an earlier run to start from")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -155,33 +174,57 @@ def label(sounds: list[npt.NDArray[np.float32]], random: np.random.Generator) ->
     return [tree.query(f)[1].astype(np.int64) for f in features]
 
 
+MEL_MEAN, MEL_STD = -6.0, 3.0
+
+
 def train(
     sounds: list[npt.NDArray[np.float32]],
     labels: list[npt.NDArray[np.int64]],
     random: np.random.Generator,
     arguments: argparse.Namespace,
 ) -> None:
-    """Train for the given minutes with a learning rate that falls to zero, and save the encoder."""
+    """First the convolutions alone, then both tasks, each for its minutes; save the encoder after each."""
     network = Pretrainer().train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=8e-4, weight_decay=0.01)
-    start = time.monotonic()
-    mel_mean, mel_std = -6.0, 3.0
-    for step, (samples, cluster) in enumerate(batches(sounds, labels, arguments.batch, arguments.seed)):
-        done = (time.monotonic() - start) / (60 * arguments.minutes)
-        if done >= 1:
-            break
+    if arguments.start is not None:
+        arrays, _ = weights.load_arrays(arguments.start, kind=KIND, version=VERSION)
+        weights.fill_module(network.encoder.hubert, arrays, arguments.start).train()
+    network.soften()
+
+    def convolutions(samples: torch.Tensor, mel: torch.Tensor, cluster: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"mel": network.mel_loss(samples, mel)}
+
+    def both(samples: torch.Tensor, mel: torch.Tensor, cluster: torch.Tensor) -> dict[str, torch.Tensor]:
+        mel_loss, cluster_loss = network(samples, spans((cluster.shape[0], cluster.shape[1]), random), mel, cluster)
+        return {"mel": mel_loss, "cluster": cluster_loss}
+
+    stream = batches(sounds, labels, arguments.batch, arguments.seed)
+    for loss, minutes, rate in ((convolutions, arguments.convolutions, 2e-3), (both, arguments.minutes, 8e-4)):
+        _phase(network, loss, stream, minutes, rate)
+        weights.save_module(arguments.output, network.encoder.hubert, kind=KIND, version=VERSION, config=SMALL_HUBERT)
+
+
+def _phase(
+    network: Pretrainer,
+    loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], dict[str, torch.Tensor]],
+    stream: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    minutes: float,
+    rate: float,
+) -> None:
+    """Train for some minutes with a learning rate that falls to zero."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01)
+    start, step = time.monotonic(), 0
+    while (done := (time.monotonic() - start) / (60 * max(minutes, 1e-9))) < 1:
         for group in optimiser.param_groups:
-            group["lr"] = 8e-4 * min(1.0, (step + 1) / 100) * (1 - done)
-        mel = (log_mel(samples) - mel_mean) / mel_std
-        mel_loss, cluster_loss = network(samples, spans(tuple(cluster.shape), random), mel, cluster)
+            group["lr"] = rate * min(1.0, (step + 1) / 50) * (1 - done)
+        samples, cluster = next(stream)
+        terms = loss(samples, (log_mel(samples) - MEL_MEAN) / MEL_STD, cluster)
         optimiser.zero_grad()
-        (mel_loss + cluster_loss).backward()
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
+        step += 1
         if step % 50 == 0:
-            print(f"step {step} mel {mel_loss.item():.3f} cluster {cluster_loss.item():.3f}", flush=True)
-    hubert = network.encoder.hubert
-    weights.save_module(arguments.output, hubert, kind=KIND, version=VERSION, config=SMALL_HUBERT)
+            print(f"step {step} " + " ".join(f"{k} {v.item():.3f}" for k, v in terms.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ class Loss(nn.Module):
             "vertices": (error.abs() * self.weight).mean() * 3,
             "velocity": (velocity.abs() * self.weight).mean() * 6,
             "opening": ((got - wanted).abs() * (1 + 2 * closed)).mean() * 0.5,
-            "spread": 0.5 * spread,
+            "spread": 0.15 * spread,
             "correlation": 2 * (1 - correlation).mean(),
         }
 
@@ -236,7 +236,9 @@ def main() -> None:
     parser.add_argument("--variants", type=int, default=6, help="augmented copies of every clip's sound")
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--every", type=float, default=5, help="minutes between evaluations")
-    parser.add_argument("--start", type=Path, help="weights of an earlier run to start from")
+    parser.add_argument(
+        "--start", type=Path, help="weights of an earlier run to start from; --audio then gives the convolutions"
+    )
     parser.add_argument("--seed", type=int, default=0)
     train(parser.parse_args())
 
@@ -247,7 +249,10 @@ def train(arguments: argparse.Namespace) -> None:
     model = MorphableModel.load()
     network = starting_network(model, arguments.audio)
     if arguments.start is not None:
+        convolutions = network.audio.hubert.feature_extractor
         network = GeometryGenerator.load(arguments.start)
+        if arguments.audio is not None:
+            network.audio.hubert.feature_extractor = convolutions
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = arguments.dropout
