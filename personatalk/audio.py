@@ -21,17 +21,19 @@ SAMPLE_RATE = 16000
 """Samples per second that the encoder hears."""
 STRIDE = 320
 """Samples per output frame: the features come at 50 a second."""
-FIELD = 400
-"""Samples under one output frame of HuBERT's convolutions."""
 FPS = 25
 """Frames per second of the model's clock [paper, section 4.1]."""
 
 SMALL_HUBERT: dict[str, Any] = {
     "hidden_size": 192,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "intermediate_size": 512,
-    "conv_dim": [64, 96, 96, 128, 128, 128, 128],
+    # HuBERT's seven short convolutions take days of speech to become a spectrum. A long one that starts as a bank of
+    # filters and two short ones are one within minutes, and cost less.
+    "conv_dim": [256, 128, 128],
+    "conv_kernel": [400, 3, 3],
+    "conv_stride": [160, 2, 1],
     "conv_bias": True,
     # A norm over channels, not over time: what a frame hears then does not depend on the length of the chunk.
     "feat_extract_norm": "layer",
@@ -65,7 +67,7 @@ class AudioEncoder(nn.Module):
 
         Feature k stands for the samples around (k + 1/2) * 320.
         """
-        edge = (FIELD - STRIDE) // 2
+        edge = (receptive_field(self.hubert.config) - STRIDE) // 2
         features: torch.Tensor = self.hubert.feature_extractor(nn.functional.pad(samples, (edge, edge)))
         return features.transpose(1, 2)
 
@@ -83,6 +85,15 @@ class AudioEncoder(nn.Module):
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Features at the video's clock: 16 kHz (B, N) to (B, N // 640, D); frame j stands for time j / 25."""
         return self.contextualise(self.convolve(samples))
+
+
+def receptive_field(config: HubertConfig) -> int:
+    """Samples under one output frame of the convolutions; 400 for HuBERT as published."""
+    field, step = 1, 1
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        field += (kernel - 1) * step
+        step *= stride
+    return field
 
 
 def hubert_config(checkpoint: Path | str) -> dict[str, Any]:

@@ -40,6 +40,25 @@ def log_mel(samples: torch.Tensor) -> torch.Tensor:
     return (spectrum.transpose(1, 2) @ torch.from_numpy(bank).float() + 1e-6).log()
 
 
+def filter_bank(filters: int, length: int) -> torch.Tensor:
+    """Gabor filters on the mel scale, each as cosine and sine with both signs: (filters, length).
+
+    After a rectifier the four of a band add up to its magnitude.
+    """
+    bands = filters // 4
+    mel = np.linspace(2595 * np.log10(1 + 60 / 700), 2595 * np.log10(1 + 7600 / 700), bands + 2)
+    hertz = 700 * (10 ** (mel / 2595) - 1)
+    centre, width = hertz[1:-1, None], (hertz[2:] - hertz[:-2])[:, None] / 2
+    seconds = (np.arange(length) - (length - 1) / 2) / SAMPLE_RATE
+    # As wide in frequency as the distance between bands, but neither longer than the filter nor shorter than 4 ms.
+    deviation = np.clip(0.4 / width, 0.002, length / SAMPLE_RATE / 5)
+    window = np.exp(-0.5 * (seconds / deviation) ** 2)
+    window /= window.sum(axis=1, keepdims=True)
+    phase = 2 * np.pi * centre * seconds
+    waves = np.stack([np.cos(phase), -np.cos(phase), np.sin(phase), -np.sin(phase)]) * window
+    return torch.from_numpy(waves.reshape(-1, length).astype(np.float32))
+
+
 def cluster_features(mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """What is clustered: log-mel frames and their change over 3 frames, (T, 40) to (T, 80).
 
@@ -69,15 +88,17 @@ class Pretrainer(nn.Module):
         self.to_mel = nn.Linear(SMALL_HUBERT["conv_dim"][-1], MELS)
         self.to_cluster = nn.Linear(hidden, CLUSTERS)
 
-    def soften(self, factor: float = 0.03) -> None:
-        """Make the first layer so faint that its norm keeps loudness.
+    def tune(self) -> None:
+        """Start the first convolution as a bank of filters; see `filter_bank`.
 
-        A layer norm divides by sqrt(variance + 1e-5): with a variance of that order it compresses loudness instead of
-        removing it, and loudness is the first cue to how far a mouth is open.
+        It is made so faint that its norm keeps loudness. A layer norm divides by sqrt(variance + 1e-5): with a
+        variance of that order it compresses loudness instead of removing it, and loudness is the first cue to how
+        far a mouth is open.
         """
+        convolution = self.encoder.hubert.feature_extractor.conv_layers[0].conv
         with torch.no_grad():
-            for parameter in self.encoder.hubert.feature_extractor.conv_layers[0].conv.parameters():
-                parameter.mul_(factor)
+            convolution.weight.copy_(0.03 * filter_bank(*convolution.weight.shape[::2])[:, None])
+            convolution.bias.zero_()
 
     def mel_loss(self, samples: torch.Tensor, mel: torch.Tensor) -> torch.Tensor:
         """Loss of the log-mel regression alone, from the convolutions."""
@@ -188,7 +209,8 @@ def train(
     if arguments.start is not None:
         arrays, _ = weights.load_arrays(arguments.start, kind=KIND, version=VERSION)
         weights.fill_module(network.encoder.hubert, arrays, arguments.start).train()
-    network.soften()
+    else:
+        network.tune()
 
     def convolutions(samples: torch.Tensor, mel: torch.Tensor, cluster: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"mel": network.mel_loss(samples, mel)}
