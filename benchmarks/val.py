@@ -98,11 +98,13 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, nargs="*", default=[])
     parser.add_argument("--quality", type=Path)
     parser.add_argument("--only", default="", help="part of the names of the clips to take")
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="I N: every Nth clip from number I on")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     watch_masks()
     models, rows, figures = Models.load(), [], []
-    for clip in (c for c in files([arguments.clips]) if arguments.only in c.name):
+    first, step = arguments.part
+    for clip in [c for c in files([arguments.clips]) if arguments.only in c.name][first::step]:
         for speech in [clip, *arguments.speech]:
             MASKS.clear()
             name = "own" if speech == clip else speech.stem
@@ -113,14 +115,14 @@ def main() -> None:
             source_count, count, same, mean, worst = measure(clip, result)
             rows.append(Row(clip.name, name, count, source_count, same, report.dubbed, mean, worst, count / seconds))
             print(rows[-1], flush=True)
+            write(arguments.output / f"path{first}.csv", [asdict(row) for row in rows])
         if arguments.quality is not None:
             figures.append(
                 {"clip": clip.name, **quality(arguments.quality, clip, arguments.output / f"{clip.stem}__own.mp4")}
             )
             print(figures[-1], flush=True)
-    write(arguments.output / "path.csv", [asdict(row) for row in rows])
+            write(arguments.output / f"quality{first}.csv", figures)
     if figures:
-        write(arguments.output / "quality.csv", figures)
         means = {k: float(np.nanmean([float(f[k]) for f in figures])) for k in figures[0] if k != "clip"}
         print("mean", " ".join(f"{k}={v:.3f}" for k, v in means.items()))
 
