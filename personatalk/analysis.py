@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import FaceError
-from .faces import CutDetector, FaceTracker, main_face
+from .faces import CutDetector, FaceTracker, Follower
 from .fitting import Estimate, Initialiser, Tables, fit_shape, fit_shot
 from .geometry import Array, MorphableModel, rotations
 from .media import VideoInfo, VideoReader
@@ -145,13 +145,11 @@ def analyse(
 
 
 def _scan(reader: VideoReader, tracker: FaceTracker, initialise: Initialise, tell: Callable[[int], None]) -> _Scan:
-    scan, cuts, previous = _Scan([], [], [], []), CutDetector(), None
+    scan, cuts, follower = _Scan([], [], [], []), CutDetector(), Follower()
     for frame in reader.frames():
         rgb = frame.rgb()
         cut = cuts.is_cut(rgb)
-        previous = None if cut else previous
-        face = main_face(tracker.detect(rgb), previous)
-        previous = previous if face is None else face
+        face = follower.follow(tracker.detect(rgb), cut)
         scan.time.append(frame.time)
         scan.duration.append(float(frame.duration * reader.info.time_base))
         scan.cut.append(cut)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{word} is not 1 or more")
+    return number
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -122,7 +130,7 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     inspect.add_argument("video", type=Path, metavar="VIDEO")
     inspect.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.png", help="picture to write")
-    inspect.add_argument("--frames", type=int, default=6, help="frames on the sheet (default: 6)")
+    inspect.add_argument("--frames", type=_positive, default=6, help="frames on the sheet (default: 6)")
     inspect.add_argument("--quiet", action="store_true", help="no progress bars")
     _add_models(inspect)
     inspect.set_defaults(run=_inspect)
@@ -143,12 +151,15 @@ def _dub(options: argparse.Namespace) -> int:
     from .pipeline import DubOptions, Models, dub
     from .sample import sample_files
 
+    if options.sample and options.video is not None:
+        print("personatalk dub: --sample takes the place of VIDEO and SPEECH; give one or the other", file=sys.stderr)
+        return 2
     if options.sample:
         options.video, options.speech = sample_files()
     if options.video is None or options.speech is None:
         print("personatalk dub: give VIDEO and SPEECH, or --sample", file=sys.stderr)
         return 2
-    _check_report(options.report)
+    _check_report(options.report, [options.video, options.speech, options.output])
     encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
     choices = DubOptions(length=options.length, encode=encode, face_model=options.face_model)
     models = Models.load(options.morphable, options.stage1, options.stage2, options.deep3d)
@@ -161,12 +172,20 @@ def _dub(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_report(path: Path | None) -> None:
-    """Find out before the work, not after it, that the report cannot be written."""
+def _check_report(path: Path | None, others: list[Path]) -> None:
+    """Find out before the work, not after it, that the report cannot be written or would destroy another file."""
     from .errors import MediaError
+    from .mux import same_file
 
-    if path is not None and not path.absolute().parent.is_dir():
+    if path is None:
+        return
+    if not path.absolute().parent.is_dir():
         raise MediaError(f"{path}: the folder of the report does not exist; make it or choose another")
+    if path.is_dir() or (path.exists() and not os.access(path, os.W_OK)):
+        raise MediaError(f"{path}: the report cannot be written under this name; choose another")
+    for other in others:
+        if same_file(path, other):
+            raise MediaError(f"the report {path} is the file {other}; name another report")
 
 
 def _inspect(options: argparse.Namespace) -> int:

@@ -95,12 +95,16 @@ class FaceLandmarkerTracker:
         path = Path(model)
         if not path.is_file():
             raise FaceError(f"{path}: no such face landmarker model; give the path of MediaPipe's face_landmarker.task")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise FaceError(f"{path}: the face landmarker model cannot be read ({error.strerror})") from error
         with _quiet_native_stderr():
             import mediapipe as mp
             from mediapipe.tasks.python import BaseOptions, vision
 
             options = vision.FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_buffer=path.read_bytes()),
+                base_options=BaseOptions(model_asset_buffer=content),
                 running_mode=vision.RunningMode.VIDEO,
                 num_faces=max_faces,
                 min_face_detection_confidence=min_confidence,
@@ -135,6 +139,8 @@ def open_tracker(model: Path | str | None = None, max_faces: int = 1) -> FaceTra
 def main_face(faces: list[FloatArray], previous: FloatArray | None) -> FloatArray | None:
     """Choose the face to follow: the one nearest to the previous frame's, else the largest.
 
+    A face further than its own width from where the last one was is somebody else's: None.
+
     Args:
         faces: Faces of one frame, each (478, 3).
         previous: The face followed so far in this shot, or None at its beginning.
@@ -144,14 +150,39 @@ def main_face(faces: list[FloatArray], previous: FloatArray | None) -> FloatArra
     if previous is None:
         return max(faces, key=lambda face: float(np.prod(np.ptp(face[:, :2], axis=0))))
     centre = previous[:, :2].mean(axis=0)
-    return min(faces, key=lambda face: float(np.linalg.norm(face[:, :2].mean(axis=0) - centre)))
+    nearest = min(faces, key=lambda face: float(np.linalg.norm(face[:, :2].mean(axis=0) - centre)))
+    reach = max(float(np.ptp(face[:, 0])) for face in (previous, nearest))
+    return nearest if np.linalg.norm(nearest[:, :2].mean(axis=0) - centre) < reach else None
+
+
+class Follower:
+    """Follows one face through the frames of a shot.
+
+    Args:
+        patience: Frames after which a lost face is given up and the next one found is followed.
+    """
+
+    def __init__(self, patience: int = 25) -> None:
+        self.patience = patience
+        self._face: FloatArray | None = None
+        self._missing = 0
+
+    def follow(self, faces: list[FloatArray], cut: bool) -> FloatArray | None:
+        """Take the faces of the next frame, and whether a shot begins there; return the followed one."""
+        if cut or self._missing > self.patience:
+            self._face = None
+        chosen = main_face(faces, self._face)
+        self._missing = self._missing + 1 if chosen is None else 0
+        self._face = self._face if chosen is None else chosen
+        return chosen
 
 
 class CutDetector:
     """Tells shots apart while frames stream by.
 
     A frame starts a new shot where its small grey-and-colour picture differs from the last one by much more than
-    frames of this video usually do: a fixed threshold alone takes flashes and camera moves for cuts.
+    frames of this video usually do: a fixed threshold alone takes camera moves for cuts. A camera's flash does begin
+    and end a shot.
 
     Args:
         threshold: Least mean difference of a cut, in grey levels of 255.

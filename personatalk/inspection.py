@@ -53,6 +53,8 @@ def inspect(
     output = Path(output)
     if not output.absolute().parent.is_dir():
         raise MediaError(f"{output}: the folder does not exist; make it or choose another")
+    if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise MediaError(f"{output}: no picture format of that name; use .png or .jpg")
     with VideoReader(video) as reader:
         tracker = open_tracker(face_model)
         try:
@@ -81,7 +83,7 @@ def _row(model: MorphableModel, analysis: Analysis, index: int, crop: Picture) -
     lips = regions.lip_region(model, vertices, size)
     return [
         _labelled(crop, f"frame {index}, {analysis.time[index]:.2f} s"),
-        _labelled(_dotted(crop, vertices[model.keypoints]), "landmarks"),
+        _labelled(_dotted(crop, vertices[model.keypoints]), "keypoints"),
         _labelled((255 * pncc).astype(np.uint8), "PNCC"),
         _labelled(_tinted(_tinted(crop, face, (60, 160, 255)), lips, (255, 60, 60)), "mask: face, lips"),
     ]
@@ -126,9 +128,5 @@ def _sheet(rows: list[list[Picture]], lips: Iterable[Picture]) -> Picture:
 
 
 def _write(output: Path, picture: Picture) -> None:
-    try:
-        written = cv2.imwrite(str(output), np.ascontiguousarray(picture[..., ::-1]))
-    except cv2.error as error:
-        raise MediaError(f"{output}: no picture format of that name; use .png or .jpg") from error
-    if not written:
+    if not cv2.imwrite(str(output), np.ascontiguousarray(picture[..., ::-1])):
         raise MediaError(f"{output}: the picture cannot be written; check folder and free space")

@@ -129,7 +129,7 @@ def check_output(output: Path | str, inputs: Iterable[Path | str] = ()) -> None:
     if not folder.is_dir():
         raise MediaError(f"the output folder {folder} does not exist; create it or name another")
     for name in inputs:
-        if _same_file(output, Path(name)):
+        if same_file(output, Path(name)):
             raise MediaError(f"the output {output} is the input {name}; name another output")
     _check_suffix(output)
     try:
@@ -141,7 +141,7 @@ def check_output(output: Path | str, inputs: Iterable[Path | str] = ()) -> None:
         raise MediaError(f"the output folder {folder} is not writable ({reason}); name another") from error
 
 
-def _same_file(output: Path, name: Path) -> bool:
+def same_file(output: Path, name: Path) -> bool:
     """Whether two names mean one file: also through links, and when it does not exist yet."""
     with contextlib.suppress(OSError):
         if output.samefile(name):

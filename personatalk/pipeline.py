@@ -1,7 +1,7 @@
 """The main job: video and speech in, dubbed video out.
 
 Two passes over the frames, none of which is kept: the first finds faces and geometry, the second renders. Lip
-references are fetched shot by shot by a second reader that runs ahead.
+references are fetched shot by shot; the reader already knows where each frame lies and seeks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .faces import open_tracker
 from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
 from .media import Frame, VideoReader, read_speech
 from .mux import EncodeOptions, VideoWriter, check_output
-from .references import FACE_REFERENCES, LIP_REFERENCES, lip_references
+from .references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
 from .report import Report
 from .stage1 import GeometryGenerator, SpeechMotion, rest_offsets, speaking_style
 from .stage2 import GeometryMap, Reference, Renderer, geometry_map
@@ -314,7 +314,7 @@ class Dubbing:
         self.report.note(waiting.frame.time, waiting.reason)
         if waiting.reason is not None:
             return waiting.frame
-        near = (window[i] for i in range(max(0, place - 2), min(len(window), place + 3)))
+        near = (window[int(i)] for i in face_references(place, len(window)))
         faces = [w.reference for w in near if w.shot == waiting.shot and w.reference is not None]
         lips = self._lip_references(waiting.shot)
         with self.report.stage("geometry"):
@@ -343,7 +343,7 @@ class Dubbing:
         return waiting.frame.pasted(patch.pixels, patch.mask, patch.left, patch.top)
 
     def _lip_references(self, shot: int) -> list[Reference]:
-        """Lip references of a shot, fetched by a reader of their own and encoded once."""
+        """Lip references of a shot, fetched and encoded once."""
         if self._lips[0] != shot:
             with self.report.stage("references"):
                 chosen = self._choose_lips(shot)
@@ -357,11 +357,10 @@ class Dubbing:
 
     def _fetch(self, chosen: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.uint8], Array]]:
         wanted = set(chosen.tolist())
-        with VideoReader(self.reader.info.path) as reader:
-            for frame in reader.frames(min(wanted), max(wanted) + 1):
-                if frame.index in wanted:
-                    transform = crop_transform(self.analysis.pose[frame.index], self._size)
-                    yield warp(frame.rgb(), transform, self._size), self._source_vertices(frame.index)
+        for frame in self.reader.frames(min(wanted), max(wanted) + 1):
+            if frame.index in wanted:
+                transform = crop_transform(self.analysis.pose[frame.index], self._size)
+                yield warp(frame.rgb(), transform, self._size), self._source_vertices(frame.index)
 
 
 def choose_lip_frames(model: MorphableModel, analysis: Analysis, shot: int) -> npt.NDArray[np.int64]:

@@ -52,7 +52,8 @@ class Report:
         video_seconds: Length of the output.
         speech_seconds: Length of the speech.
         speech_used_seconds: How much of it the output holds.
-        offsets: Seconds on the files' own clocks at which the video's picture and the speech begin.
+        offsets: `container_start`, seconds on the source's own clock that are called 0 here, and `first_frame`, when
+            the first picture is shown. The speech begins at 0.
         lip_references: Source frames that the lips' texture came from.
         stage_seconds: Seconds spent in each stage.
         frames_per_second: Output frames per second of the whole run.

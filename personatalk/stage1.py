@@ -279,7 +279,7 @@ def generate_span(
 
 
 class ChunkedSpeech:
-    """A whole speech, generated chunk by chunk on demand, so that memory does not grow with its length.
+    """A whole speech, generated chunk by chunk on demand; only its samples are held whole, 64 kB a second.
 
     Chunks lie on a fixed grid of time and fade into each other: what is asked for, and in which order, does not
     change the result, and no seam shows.
@@ -359,7 +359,8 @@ class SpeechMotion:
     ) -> None:
         self.rest = rest
         normalised = normalise_loudness(samples)
-        self.voice = voice_activity(normalised)
+        # With some silence after it, so that a speech that ends in a sound does not let the mouth snap shut.
+        self.voice = voice_activity(np.pad(normalised, (0, 2 * PAUSE_FRAMES * SAMPLES_PER_FRAME)))
         self.speech = ChunkedSpeech(network, normalised, style)
 
     def at(self, time: float, template: Array) -> Array:

@@ -223,7 +223,10 @@ class Residual(nn.Module):
 
 
 class Decoder(nn.Sequential):
-    """Latent and target geometry, concatenated, through two upsampling convolutions to a picture [paper]."""
+    """Latent and target geometry, concatenated, through two upsampling convolutions to a picture [paper].
+
+    The residual blocks between them are ours.
+    """
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(
@@ -419,7 +422,12 @@ class Renderer(nn.Module):
 
 def fast_convolutions() -> torch.autocast:
     """Convolutions in bfloat16 where the processor has instructions for it: a grey level of difference at most."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
+    return torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16())
+
+
+def _has_bfloat16() -> bool:
+    # PyTorch has no public word for it; where the private one is gone, float32 is right too.
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def to_tensor(crop: npt.NDArray[np.uint8]) -> torch.Tensor:

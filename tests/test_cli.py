@@ -133,6 +133,27 @@ def test_interrupting_leaves_nothing(tmp_path: Path) -> None:
     assert output.read_bytes() == b"an earlier result"
 
 
+def test_a_report_never_replaces_another_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: Path, speech: Path
+) -> None:
+    copy = tmp_path / "clip.mp4"
+    copy.write_bytes(clip.read_bytes())
+    for name in (copy, speech, tmp_path / "out.mp4"):
+        line = refused(capsys, tmp_path, copy, speech, "-o", tmp_path / "out.mp4", "--report", name)
+        assert name.name in line
+    assert copy.read_bytes() == clip.read_bytes()
+    assert "folder" not in refused(capsys, tmp_path, copy, speech, "-o", tmp_path / "out.mp4", "--report", tmp_path)
+
+
+def test_wrong_words(capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: Path, speech: Path) -> None:
+    assert main(["dub", str(clip), str(speech), "--sample", "-o", str(tmp_path / "out.mp4")]) == 2
+    assert "--sample" in capsys.readouterr().err
+    for count in ("0", "-3", "many"):
+        with pytest.raises(SystemExit) as caught:
+            main(["inspect", str(clip), "-o", str(tmp_path / "sheet.png"), "--frames", count])
+        assert caught.value.code == 2
+
+
 def test_dub_writes_video_and_report(
     tmp_path: Path, clip: Path, speech: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from personatalk.faces import (
     FaceLandmarkerTracker,
     FaceMeshTracker,
     FloatArray,
+    Follower,
     main_face,
     open_tracker,
 )
@@ -94,6 +95,16 @@ def test_the_same_face_is_followed_after_that() -> None:
     faces = [face(52, 50, 40), face(300, 80, 90), face(500, 90, 60)]
     assert main_face(faces, face(45, 55, 42)) is faces[0]
     assert main_face(faces, face(480, 80, 10)) is faces[2]
+
+
+def test_somebody_else_is_not_taken_for_a_lost_face() -> None:
+    follower, speaker, other = Follower(patience=3), face(50, 50, 40), face(300, 80, 90)
+    assert follower.follow([speaker], False) is speaker
+    assert follower.follow([other], False) is None
+    assert follower.follow([face(60, 55, 40), other], False) is not other
+    # A cut, or a long absence, ends it.
+    assert follower.follow([other], True) is other
+    assert [follower.follow([speaker], False) is speaker for _ in range(6)] == [False] * 4 + [True] * 2
 
 
 @pytest.mark.parametrize("previous", [None, face(0, 0, 10)])

@@ -256,6 +256,15 @@ def test_motion_equals_what_is_generated(
     np.testing.assert_array_equal(motion.at(-1.0, template), motion.at(0.0, template))
 
 
+def test_the_mouth_does_not_snap_shut_where_the_speech_ends_in_a_sound(
+    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
+) -> None:
+    motion = SpeechMotion(network, speech_like(2), style, rest)
+    assert np.abs(np.diff(motion.voice)).max() < 1.5 / PAUSE_FRAMES
+    assert motion.voice[49] == 1
+    np.testing.assert_array_equal(motion.at(2 + 2 * PAUSE_FRAMES / FPS, template), rest)
+
+
 def test_the_order_of_asking_does_not_matter(
     network: GeometryGenerator,
     style: torch.Tensor,

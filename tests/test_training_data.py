@@ -10,12 +10,14 @@ import torch
 from scipy.spatial.transform import Rotation
 from synthetic import face_in_crop, opened, pose_of, smooth_picture, speech_like
 from torch import nn
+from transformers import HubertConfig, HubertModel
 
 from personatalk.audio import FPS, SAMPLE_RATE, SMALL_HUBERT, STRIDE, AudioEncoder
+from personatalk.errors import MediaError
 from personatalk.geometry import Array, MorphableModel
 from personatalk.stage2 import geometry_map
 from personatalk.training import stage1 as training
-from personatalk.training.audio import augment, log_mel, spans
+from personatalk.training.audio import augment, filter_bank, log_mel, spans
 from personatalk.training.checkpoints import Averaged, State, load_checkpoint, save_checkpoint
 from personatalk.training.data import Clip, load_clips
 from personatalk.training.morphable import align, lower_weight, mirror_index, mirrored
@@ -79,6 +81,8 @@ def test_clips_are_chosen_by_name_and_sound(tmp_path: Path, model: MorphableMode
     assert [c.name for c in load_clips(tmp_path, ("val__",), with_sound=True)] == ["val__a", "val__b"]
     assert len(load_clips(tmp_path, ("val__", "train__"))) == 4
     assert load_clips(tmp_path, ("val__",))[0].crops is None
+    with pytest.raises(MediaError, match="test__"):
+        load_clips(tmp_path, ("test__",))
 
 
 @pytest.mark.parametrize("rate", [25.0, 30.0, 23.976, 50.0])
@@ -232,10 +236,11 @@ def test_a_resumed_training_goes_on_as_if_nothing_had_happened(tmp_path: Path) -
     unbroken.steps(9)
     first = Run()
     first.steps(4)
+    first.state.best = 0.25
     first.save(tmp_path)
     second = Run()
     second.load(tmp_path)
-    assert second.state.step == 4
+    assert second.state == State(4, 0.25)
     second.steps(5)
     for part in ("network", "averaged"):
         a, b = getattr(unbroken, part), getattr(second, part)
@@ -429,3 +434,38 @@ def test_align_leaves_the_expression(model: MorphableModel) -> None:
 
 def test_the_models_own_seam_is_the_trainings(model: MorphableModel) -> None:
     np.testing.assert_allclose(lower_weight(model.mean), model.lower, atol=5e-3)  # float16
+
+
+def test_filters_answer_to_their_own_band() -> None:
+    bank, length = filter_bank(256, 400).numpy(), 400
+    seconds = np.arange(length) / SAMPLE_RATE
+    loudest = []
+    for hertz in (150, 400, 1000, 2500, 6000):
+        answers = np.maximum(bank @ np.sin(2 * np.pi * hertz * seconds + 0.3), 0).reshape(4, 64).sum(axis=0)
+        loudest.append(int(answers.argmax()))
+        assert answers[loudest[-1]] > 5 * np.median(answers)
+    assert loudest == sorted(set(loudest))
+    # Nothing of a constant: microphones have an offset.
+    assert np.abs(bank.sum(axis=1)).max() < 0.2
+
+
+def test_stage1_starts_from_a_hubert_checkpoint(tmp_path: Path, model: MorphableModel) -> None:
+    config = HubertConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=[16] * 7,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+    )
+    original = HubertModel(config).eval()
+    original.save_pretrained(tmp_path)
+    network = training.starting_network(model, None, tmp_path).eval()
+    assert torch.equal(
+        network.audio.hubert.feature_projection.projection.weight, original.feature_projection.projection.weight
+    )
+    samples = torch.randn(1, 50 * 640, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        offsets = network(samples, torch.zeros(1, 192), torch.zeros(1, model.num_vertices, 3))
+    assert offsets.shape == (1, 50, model.num_vertices, 3)

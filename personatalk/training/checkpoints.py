@@ -42,6 +42,7 @@ class State:
     """Where a training stands."""
 
     step: int = 0
+    best: float = 0.0
 
 
 def save_checkpoint(
@@ -56,6 +57,7 @@ def save_checkpoint(
     torch.save(
         {
             "step": state.step,
+            "best": state.best,
             "network": network.state_dict(),
             "averaged": averaged.network.state_dict(),
             "updates": averaged.updates,
@@ -78,4 +80,4 @@ def load_checkpoint(
     averaged.network.load_state_dict(stored["averaged"])
     averaged.updates = stored["updates"]
     optimiser.load_state_dict(stored["optimiser"])
-    return State(stored["step"])
+    return State(stored["step"], stored["best"])

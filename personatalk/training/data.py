@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..audio import FPS, SAMPLE_RATE
+from ..errors import MediaError
 from ..geometry import Array
 
 
@@ -65,7 +66,15 @@ class Clip:
 
 
 def load_clips(folder: Path, prefixes: tuple[str, ...], with_sound: bool = False) -> list[Clip]:
-    """All prepared clips of a folder whose names begin with one of the prefixes, in order of name."""
+    """All prepared clips of a folder whose names begin with one of the prefixes, in order of name.
+
+    Raises:
+        MediaError: There are none.
+    """
     paths = [p for p in sorted(folder.glob("*.npz")) if p.name.startswith(prefixes)]
     clips = [Clip.load(path) for path in paths]
-    return [c for c in clips if len(c.sound) > SAMPLE_RATE] if with_sound else clips
+    clips = [c for c in clips if len(c.sound) > SAMPLE_RATE] if with_sound else clips
+    if not clips:
+        kind = "prepared clips with sound" if with_sound else "prepared clips"
+        raise MediaError(f"{folder}: no {kind} named {' or '.join(prefixes)}*; see personatalk.training.prepare")
+    return clips

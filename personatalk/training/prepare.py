@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ..analysis import Analysis, analyse, runs
 from ..audio import SAMPLE_RATE
 from ..errors import MediaError, PersonaTalkError
-from ..faces import CutDetector, main_face, open_tracker
+from ..faces import CutDetector, Follower, open_tracker
 from ..geometry import Array, MorphableModel, crop_transform, warp
 from ..media import VideoReader, read_speech
 from . import morphable
@@ -34,15 +34,13 @@ MOST_CROPS = 450
 
 def track(path: Path) -> Iterator[tuple[bool, Array | None]]:
     """Landmarks of the main face of every frame: whether a shot begins there, and (478, 3) or None."""
-    tracker, cuts, previous = open_tracker(), CutDetector(), None
+    tracker, cuts, follower = open_tracker(), CutDetector(), Follower()
     try:
         with VideoReader(path) as reader:
             for frame in reader.frames():
                 rgb = frame.rgb()
                 cut = cuts.is_cut(rgb)
-                face = main_face(tracker.detect(rgb), None if cut else previous)
-                previous = face if face is not None else previous
-                yield cut, face
+                yield cut, follower.follow(tracker.detect(rgb), cut)
     finally:
         tracker.close()
 
@@ -97,16 +95,32 @@ def _sound(path: Path) -> npt.NDArray[np.int16]:
 def files(sources: list[Path]) -> list[Path]:
     """Video files of the given files and folders, in order."""
     found = [f for s in sources for f in (sorted(s.iterdir()) if s.is_dir() else [s])]
-    return [f for f in found if f.suffix in VIDEO_SUFFIXES]
+    return [f for f in found if f.suffix.lower() in VIDEO_SUFFIXES]
+
+
+def first_shot(path: Path, most: int = 600) -> list[Array]:
+    """Landmarks of one person: the faces of the first shot that has enough of them, `most` at most."""
+    faces: list[Array] = []
+    for cut, face in track(path):
+        if len(faces) >= (SHORTEST if cut else most):
+            break
+        faces = [] if cut else faces
+        if face is not None:
+            faces.append(face)
+    return faces
 
 
 def learn_morphable(sources: list[Path], output: Path) -> None:
     """Track all files and learn the morphable model from them."""
     clips = []
     for path in files(sources):
-        faces = [face for _, face in track(path) if face is not None]
+        try:
+            faces = first_shot(path)
+        except PersonaTalkError as error:
+            print(f"left out: {error}", flush=True)
+            continue
         if len(faces) >= SHORTEST:
-            clips.append(np.stack(faces[:600]))
+            clips.append(np.stack(faces))
         print(f"{path.name}: {len(faces)} faces", flush=True)
     morphable.build(clips).save(output)
 
@@ -118,12 +132,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the data set, or the model's file")
     parser.add_argument("--prefix", default="", help="put before the names, to tell the splits apart")
     parser.add_argument("--morphable", action="store_true", help="learn the morphable model instead")
+    parser.add_argument("--model", type=Path, help="morphable model (default: the package's)")
     arguments = parser.parse_args()
     if arguments.morphable:
         learn_morphable(arguments.sources, arguments.output)
         return
     arguments.output.mkdir(parents=True, exist_ok=True)
-    model = MorphableModel.load()
+    model = MorphableModel.load(arguments.model)
     for path in files(arguments.sources):
         output = arguments.output / (arguments.prefix + path.name)
         if output.with_name(output.name + ".npz").exists():

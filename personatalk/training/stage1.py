@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from .. import weights
-from ..audio import SMALL_HUBERT, AudioEncoder, normalise_loudness
+from ..audio import SMALL_HUBERT, AudioEncoder, hubert_config, load_hubert, normalise_loudness
 from ..geometry import Array, MorphableModel
 from ..stage1 import GeometryGenerator, generate, speaking_style
 from . import audio as audio_training
@@ -207,9 +207,17 @@ def estimate_lags(network: GeometryGenerator, model: MorphableModel, speeches: l
     return lags
 
 
-def starting_network(model: MorphableModel, audio: Path | None) -> GeometryGenerator:
-    """A new network; its decoder starts on the expression basis, its audio encoder on pretrained weights."""
-    network = GeometryGenerator(model.num_vertices, SMALL_HUBERT)
+def starting_network(model: MorphableModel, audio: Path | None, hubert: Path | str | None = None) -> GeometryGenerator:
+    """A new network; its decoder starts on the expression basis, its audio encoder on pretrained weights.
+
+    Args:
+        model: The morphable model.
+        audio: Our own encoder, pretrained.
+        hubert: A HuBERT checkpoint, a folder or a name on the hub, instead.
+    """
+    network = GeometryGenerator(model.num_vertices, SMALL_HUBERT if hubert is None else hubert_config(hubert))
+    if hubert is not None:
+        load_hubert(network.audio, hubert)
     basis = torch.from_numpy(100 * model.expression.reshape(-1, model.num_expression))
     mix = torch.randn(model.num_expression, network.decoder.in_features) / network.decoder.in_features**0.5
     with torch.no_grad():
@@ -226,7 +234,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path, help="folder of prepared clips")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run; it is resumed from there")
-    parser.add_argument("--audio", type=Path, help="pretrained audio encoder")
+    parser.add_argument("--model", type=Path, help="morphable model (default: the package's)")
+    encoder = parser.add_mutually_exclusive_group()
+    encoder.add_argument("--audio", type=Path, help="pretrained audio encoder of ours")
+    encoder.add_argument("--hubert", help="HuBERT checkpoint, a folder or a name on the hub, instead of ours")
     parser.add_argument("--lags", type=Path, help="JSON file of offsets in frames by clip, as this program writes it")
     parser.add_argument("--train", nargs="+", default=["train__", "train_generated__"])
     parser.add_argument("--val", nargs="+", default=["val__"])
@@ -246,8 +257,8 @@ def main() -> None:
 def train(arguments: argparse.Namespace) -> None:
     """Train for the given minutes with a cosine schedule; keep the best average on held-out speakers."""
     torch.manual_seed(arguments.seed)
-    model = MorphableModel.load()
-    network = starting_network(model, arguments.audio)
+    model = MorphableModel.load(arguments.model)
+    network = starting_network(model, arguments.audio, arguments.hubert)
     if arguments.start is not None:
         convolutions = network.audio.hubert.feature_extractor
         network = GeometryGenerator.load(arguments.start)
@@ -293,7 +304,7 @@ def run(
     """The loop."""
     random = np.random.default_rng(arguments.seed + state.step)
     start = saved = time.monotonic()
-    best, recent = 0.0, []
+    recent = []
     while (done := (time.monotonic() - start) / (60 * arguments.minutes)) < 1:
         rate = arguments.rate * min(1.0, (state.step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done))
         for group in optimiser.param_groups:
@@ -316,10 +327,10 @@ def run(
             print(f"step {state.step} minutes {(time.monotonic() - start) / 60:.1f} {means}", flush=True)
             recent = []
         if time.monotonic() - saved > 60 * arguments.every:
-            best = keep_best(averaged, model, held_out, best, arguments.output, state)
+            keep_best(averaged, model, held_out, arguments.output, state)
             save_checkpoint(arguments.output, state, network, averaged, optimiser)
             saved = time.monotonic()
-    keep_best(averaged, model, held_out, best, arguments.output, state)
+    keep_best(averaged, model, held_out, arguments.output, state)
     save_checkpoint(arguments.output, state, network, averaged, optimiser)
 
 
@@ -327,16 +338,15 @@ def keep_best(
     averaged: Averaged[GeometryGenerator],
     model: MorphableModel,
     held_out: list[Speech],
-    best: float,
     output: Path,
     state: State,
-) -> float:
-    """Evaluate on held-out speakers and save the average if it is the best so far; returns the best r."""
+) -> None:
+    """Evaluate on held-out speakers and save the average if it is the best so far."""
     figures = evaluate(averaged.network, model, held_out)
     print(f"step {state.step} val " + " ".join(f"{k} {v:.3f}" for k, v in figures.items()), flush=True)
-    if figures["r"] > best:
+    if figures["r"] > state.best:
         averaged.network.save(output / "stage1.safetensors")
-    return max(best, figures["r"])
+        state.best = figures["r"]
 
 
 if __name__ == "__main__":

@@ -144,6 +144,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run; it is resumed from there")
     parser.add_argument("--train", nargs="+", default=["train__", "train_generated__", "train_mute__"])
     parser.add_argument("--val", nargs="+", default=["val__"])
+    parser.add_argument("--model", type=Path, help="morphable model (default: the package's)")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--rate", type=float, default=1e-3)
@@ -155,7 +156,7 @@ def main() -> None:
 def train(arguments: argparse.Namespace) -> None:
     """Train for the given minutes; the learning rate falls to a tenth along a cosine."""
     torch.manual_seed(arguments.seed)
-    model, network = MorphableModel.load(), Renderer().train()
+    model, network = MorphableModel.load(arguments.model), Renderer().train()
     averaged = Averaged(network, decay=0.998)
     optimiser = torch.optim.AdamW(network.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-3)
     arguments.output.mkdir(parents=True, exist_ok=True)
