@@ -21,20 +21,43 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
+class Interrupt:
+    """Handler of the signals that ask the program to end.
+
+    It raises at once, as Python does. Where the exception gets lost, because compiled code that had called back into
+    Python ignores it, `check` raises it again.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a signal came."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+
 class Bars:
     """One progress bar per stage, on the terminal's error stream.
 
     Args:
+        interrupt: Checked at every step.
         hidden: Show nothing.
     """
 
-    def __init__(self, hidden: bool = False) -> None:
-        self.hidden = hidden
+    def __init__(self, interrupt: Interrupt, hidden: bool = False) -> None:
+        self.interrupt, self.hidden = interrupt, hidden
         self._stage = ""
         self._bar: tqdm[None] | None = None
 
     def __call__(self, stage: str, steps: int, total: int) -> None:
         """Move the bar of a stage on; a new stage closes the last one's."""
+        self.interrupt.check()
         if stage != self._stage or self._bar is None:
             self.close()
             self._stage = stage
@@ -58,8 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 an error that was explained in one line, 2 wrong usage, 130 interrupted.
     """
     options = parser().parse_args(arguments)
+    options.interrupt = Interrupt()
     # A polite kill cleans up like Ctrl-C does.
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.signal(number, options.interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         code: int = options.run(options)
     except PersonaTalkError as error:
@@ -68,6 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("personatalk: interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return code
 
 
@@ -76,10 +103,6 @@ def _positive(word: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{word} is not 1 or more")
     return number
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def parser() -> argparse.ArgumentParser:
@@ -163,7 +186,7 @@ def _dub(options: argparse.Namespace) -> int:
     encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
     choices = DubOptions(length=options.length, encode=encode, face_model=options.face_model)
     models = Models.load(options.morphable, options.stage1, options.stage2, options.deep3d)
-    with closing(Bars(options.quiet)) as bars:
+    with closing(Bars(options.interrupt, options.quiet)) as bars:
         report = dub(options.video, options.speech, options.output, options=choices, models=models, progress=bars)
     if options.report is not None:
         report.write(options.report)
@@ -192,7 +215,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from .inspection import inspect
     from .pipeline import load_face_model
 
-    with closing(Bars(options.quiet)) as bars:
+    with closing(Bars(options.interrupt, options.quiet)) as bars:
         model, initialise = load_face_model(options.morphable, options.deep3d)
         inspect(options.video, options.output, model, options.face_model, options.frames, bars, initialise)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from sample_clips import sample_frames, write_sound, write_video
 
-from personatalk.cli import main
+from personatalk.cli import Bars, Interrupt, main
 from personatalk.media import read_speech
 from personatalk.sample import sample_files
 
@@ -175,3 +176,14 @@ def test_inspect_refuses_a_video_without_a_face(tmp_path: Path, capsys: pytest.C
     assert main(["inspect", str(plain), "-o", str(tmp_path / "sheet.png"), "--quiet"]) == 1
     assert "no face" in capsys.readouterr().err
     assert not (tmp_path / "sheet.png").exists()
+
+
+def test_an_interrupt_that_got_lost_comes_back() -> None:
+    interrupt = Interrupt()
+    bars = Bars(interrupt, hidden=True)
+    bars("faces", 1, 10)
+    # As where compiled code called Python and ignores what it raised.
+    with contextlib.suppress(KeyboardInterrupt):
+        interrupt(signal.SIGINT, None)
+    with pytest.raises(KeyboardInterrupt):
+        bars("faces", 1, 10)
