@@ -21,7 +21,7 @@ import numpy as np
 
 from personatalk import Models, pipeline
 from personatalk.media import VideoReader
-from personatalk.training.prepare import files
+from personatalk.training.sources import find
 
 MASKS: dict[int, np.ndarray] = {}
 """Where pixels may have changed, by output frame of the run in progress: bool, packed to bits."""
@@ -104,7 +104,7 @@ def main() -> None:
     watch_masks()
     models, rows, figures = Models.load(), [], []
     first, step = arguments.part
-    for clip in [c for c in files([arguments.clips]) if arguments.only in c.name][first::step]:
+    for clip in [s.video for s in find(arguments.clips, "folder") if arguments.only in s.video.name][first::step]:
         for speech in [clip, *arguments.speech]:
             MASKS.clear()
             name = "own" if speech == clip else speech.stem

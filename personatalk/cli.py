@@ -1,4 +1,4 @@
-"""The command line: `personatalk dub`, `personatalk inspect`."""
+"""The command line: `personatalk dub`, `inspect`, `data` and `train`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from . import __version__
 from .errors import PersonaTalkError
+from .training.commands import add_data, add_train
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -112,6 +113,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_dub(commands)
     _add_inspect(commands)
+    add_data(commands)
+    add_train(commands)
     return top
 
 

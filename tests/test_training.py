@@ -1,56 +1,118 @@
-"""The trainers, for seconds, on the embedded sample: they run, and what they write loads."""
+"""The trainers, for a few steps, on the embedded sample: they run from the command line, and what they write loads."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import HubertConfig, HubertModel
 
+from personatalk import cli
 from personatalk.geometry import MorphableModel
 from personatalk.sample import sample_files
 from personatalk.stage1 import GeometryGenerator
 from personatalk.stage2 import Renderer
-from personatalk.training import audio, prepare, stage1, stage2
-from personatalk.training.data import Clip, load_clips
+from personatalk.training import prepare
+from personatalk.training.adversary import FeatureNetwork
+from personatalk.training.audio import AudioTask
+from personatalk.training.shards import read_datasets
+from personatalk.training.sources import Source
 
-
-def run(module: object, monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["program", *map(str, words)])
-    module.main()  # type: ignore[attr-defined]
+FEW = ("warmup=1", "log_every=2", "validate_every=2", "save_every=2", "precision=32-true")
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dataset")
-    model = MorphableModel.load()
-    for split in ("train__", "val__"):
-        assert prepare.prepare(sample_files()[0], folder / f"{split}face.mp4", model) > 100
-    return folder
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sample prepared twice: to train on and to hold out."""
+    folders = []
+    for split in ("train", "val"):
+        folder = tmp_path_factory.mktemp(split) / "data"
+        options = prepare.Options(split=split, agreement=0, speech=0)
+        source = Source("sample", sample_files()[0], "nobody")
+        manifest = prepare.prepare([source], folder, options, lambda work, s: map(work, s))
+        assert manifest["clips"] == 1
+        folders.append(folder)
+    return folders[0], folders[1]
 
 
-def test_prepared_clips_hold_geometry_crops_and_sound(dataset: Path) -> None:
-    (clip,) = load_clips(dataset, ("train__",), with_sound=True)
-    assert clip.crops is not None
-    assert len(clip.beta) == len(clip.pose) == len(clip.time) == len(clip.crops)
-    assert clip.crops.shape[1:] == (256, 256, 3) and clip.crops.std() > 20
-    assert len(clip.sound) / 16000 == pytest.approx(clip.time[-1], abs=0.3)
-    assert np.abs(clip.sound).max() > 1000
+def train(network: str, data: tuple[Path, ...], run: Path, *changes: str, config: Path | None = None) -> int:
+    words = ["train", network, *map(str, data), "-o", str(run), "--accelerator", "cpu"]
+    words += [] if config is None else ["--config", str(config)]
+    for change in (*FEW, *changes):
+        words += ["--set", change]
+    return cli.main(words)
 
 
-def test_a_file_without_a_face_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "broken.mp4").write_bytes(b"no video")
-    run(prepare, monkeypatch, tmp_path, "-o", tmp_path / "data")
-    assert "left out" in capsys.readouterr().out
-    assert list((tmp_path / "data").iterdir()) == []
+def test_stage_1_trains_resumes_and_loads(datasets: tuple[Path, Path], tmp_path: Path) -> None:
+    assert train("stage1", datasets, tmp_path, "batch=2", "variants=1", "steps=2") == 0
+    first = GeometryGenerator.load(tmp_path / "last.safetensors")
+    assert train("stage1", datasets, tmp_path, "batch=2", "variants=1", "steps=4") == 0
+    second = GeometryGenerator.load(tmp_path / "last.safetensors")
+    second.check_fits(MorphableModel.load())
+    assert not torch.equal(first.decoder.weight, second.decoder.weight)
+    assert (tmp_path / "best.safetensors").exists()
+    assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
-def test_the_morphable_model_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_1_without_style_does_not_hear_of_it(datasets: tuple[Path, Path], tmp_path: Path) -> None:
+    assert train("stage1", datasets, tmp_path, "batch=1", "variants=1", "steps=2", "use_style=false") == 0
+    network = GeometryGenerator.load(tmp_path / "last.safetensors")
+    offsets = torch.randn(1, 5, network.config["vertices"], 3)
+    assert network.encode_style(offsets).abs().max() == 0
+
+
+def test_a_hubert_checkpoint_drops_in(datasets: tuple[Path, Path], tmp_path: Path) -> None:
+    small = HubertConfig(
+        hidden_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        conv_dim=[16] * 7,
+    )
+    HubertModel(small).save_pretrained(tmp_path / "hubert")
+    run = tmp_path / "run"
+    words = ("batch=1", "variants=1", "steps=2", f"hubert={tmp_path / 'hubert'}")
+    assert train("stage1", datasets, run, *words) == 0
+    assert GeometryGenerator.load(run / "last.safetensors").audio.hubert.config.hidden_size == 24
+
+
+def test_stage_2_trains_with_all_its_losses(datasets: tuple[Path, Path], tmp_path: Path) -> None:
+    FeatureNetwork((4, 0, 8)).save(tmp_path / "features.safetensors")
+    words = ("batch=1", "size=64", "channels=16", "width=16", "steps=3", "adversarial=0.1", "adversarial_from=1")
+    assert train("stage2", datasets, tmp_path / "run", *words, "perceptual=0") == 0
+    assert Renderer.load(tmp_path / "run" / "last.safetensors").config["size"] == 256
+
+
+@pytest.mark.parametrize("switch", ["use_lip", "use_face", "use_selection"])
+def test_stage_2_trains_without_a_part(datasets: tuple[Path, Path], tmp_path: Path, switch: str) -> None:
+    words = ("batch=1", "size=64", "channels=16", "width=16", "steps=2", "perceptual=0", f"{switch}=false")
+    assert train("stage2", datasets, tmp_path, *words) == 0
+    assert Renderer.load(tmp_path / "last.safetensors").config.get(switch, False) is False
+
+
+def test_the_feature_network_trains(datasets: tuple[Path, Path], tmp_path: Path) -> None:
+    assert train("features", datasets, tmp_path, "batch=2", "size=64", "steps=2") == 0
+    network = FeatureNetwork.load(tmp_path / "last.safetensors")
+    features = network(torch.rand(1, 3, 64, 64))
+    assert [f.shape[-1] for f in features] == [64, 32, 16, 8]
+
+
+def test_the_audio_encoder_pretrains_and_starts_stage_1(datasets: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = sample_files()[1].parent
+    words = ("batch=1", "seconds=1", "clusters=8", "steps=4", "cluster_from=2")
+    assert train("audio", (folder,), tmp_path / "audio", *words) == 0
+    encoder = tmp_path / "audio" / "last.safetensors"
+    words = ("batch=1", "variants=1", "steps=1", f"audio={encoder}")
+    assert train("stage1", datasets, tmp_path / "run", *words) == 0
+
+
+def test_the_morphable_model_is_learned(tmp_path: Path) -> None:
     path = tmp_path / "morphable.safetensors"
-    run(prepare, monkeypatch, sample_files()[0], "-o", path, "--morphable")
+    assert cli.main(["train", "morphable", str(sample_files()[0]), "-o", str(path)]) == 0
     model, shipped = MorphableModel.load(path), MorphableModel.load()
     np.testing.assert_array_equal(model.triangles, shipped.triangles)
     eyes = model.mean[[33, 263]]
@@ -58,45 +120,48 @@ def test_the_morphable_model_is_learned(tmp_path: Path, monkeypatch: pytest.Monk
     assert np.linalg.norm(eyes[0] - eyes[1]) == pytest.approx(1, abs=0.05)
 
 
-def test_stage_1_trains_resumes_and_loads(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = (dataset, "-o", tmp_path, "--minutes", 0.05, "--batch", 2, "--variants", 1)
-    run(stage1, monkeypatch, *words)
-    run(stage1, monkeypatch, *words, "--lags", tmp_path / "lags.json")
-    network = GeometryGenerator.load(tmp_path / "stage1.safetensors")
-    network.check_fits(MorphableModel.load())
+def test_a_checkpoint_of_another_configuration_is_refused(
+    datasets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("batch=1", "size=64", "width=16", "perceptual=0")
+    assert train("stage2", datasets, tmp_path, *words, "channels=16", "steps=1") == 0
+    assert train("stage2", datasets, tmp_path, *words, "channels=24", "steps=2") == 1
+    assert "choose another folder" in capsys.readouterr().err
 
 
-def test_stage_2_trains_resumes_and_loads(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = (dataset, "-o", tmp_path, "--minutes", 0.05, "--size", 128, "--windows", 1)
-    run(stage2, monkeypatch, *words)
-    run(stage2, monkeypatch, *words)
-    assert Renderer.load(tmp_path / "stage2.safetensors").config["size"] == 256
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["stage1"], "name a data set"),
+        (["stage1", "nowhere"], "no data set"),
+        (["stage1", "nowhere", "--set", "colour=1"], "unknown field colour"),
+        (["stage1", "nowhere", "--set", "steps=many"], "steps"),
+        (["stage1", "nowhere", "--config", "none.yaml"], "none.yaml"),
+        (["audio", "."], "no sound"),
+    ],
+)
+def test_a_training_that_cannot_begin_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", *words, "-o", "run", "--accelerator", "cpu"]) == 1
+    assert message in capsys.readouterr().err
 
 
-def test_the_audio_encoder_pretrains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = sample_files()[1].parent
-    run(
-        audio,
-        monkeypatch,
-        folder,
-        "-o",
-        tmp_path / "audio.safetensors",
-        "--minutes",
-        0.03,
-        "--convolutions",
-        0.02,
-        "--batch",
-        1,
-    )
-    stage1.starting_network(MorphableModel.load(), tmp_path / "audio.safetensors")
+def test_held_out_sounds_are_not_trained_on() -> None:
+    from personatalk.training.audio import AudioConfig
+    from personatalk.training.config import read
+
+    sounds = [0.1 * np.sin(np.arange(20000) * 0.01 * (k + 1)).astype(np.float32) for k in range(21)]
+    task = AudioTask(read(AudioConfig, "audio", changes=["clusters=4", "seconds=1"]), sounds)
+    assert set(task.held_out) == {0, 20}
+    assert set(task.heard).isdisjoint(task.held_out)
 
 
-def test_targets_are_never_their_own_references(dataset: Path) -> None:
-    clip = Clip.load(dataset / "train__face.mp4.npz")
-    assert clip.crops is not None
-    sampler = stage2.Sampler(MorphableModel.load(), [clip], 128, seed=3)
-    for _ in range(3):
-        window = sampler.draw()
-        for target in window.targets:
-            for references in (window.lip_textures, window.face_textures):
-                assert (references - target).abs().flatten(1).mean(dim=1).min() > 0
+def test_the_dataset_of_the_fixture_is_whole(datasets: tuple[Path, Path]) -> None:
+    (row,) = read_datasets(datasets[:1], ["train"], sounds=True)
+    clip = row.load()
+    assert len(clip.crops) == len(clip.beta) == len(clip.pose) == len(clip.time) == row.frames > 100
+    assert clip.crops[3].shape == (256, 256, 3)
+    assert clip.crops[3].std() > 20
+    assert len(clip.sound) / 16000 == pytest.approx(clip.time[-1], abs=0.1)

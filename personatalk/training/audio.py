@@ -7,12 +7,11 @@ convolutions to hear a spectrum within minutes. Both heads are dropped afterward
 
 from __future__ import annotations
 
-import argparse
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import av
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -23,21 +22,48 @@ from transformers.audio_utils import mel_filter_bank
 
 from .. import weights
 from ..audio import SAMPLE_RATE, SMALL_HUBERT, STRIDE, AudioEncoder, normalise_loudness
+from ..errors import MediaError
+from ..media import read_speech
+from .config import TrainConfig
+from .engine import Task, Validation
+from .sources import SOUND_SUFFIXES, VIDEO_SUFFIXES
 
 KIND, VERSION = "audio-encoder", 1
 MELS = 40
-SECONDS = 4
-CLUSTERS = 128
+MEL_MEAN, MEL_STD = -6.0, 3.0
 MASK_SPAN, MASK_STARTS = 10, 0.05
+HELD_OUT = 20
+"""Every so many files one is held out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioConfig(TrainConfig):
+    """Configuration of the audio encoder's pretraining; `configs/audio.yaml` says what the fields mean."""
+
+    seconds: float
+    clusters: int
+    start: str | None
+    mel: float
+    cluster: float
+    cluster_from: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A window of augmented sound (N,), the cluster of each frame (T,), and which are masked, bool (T,)."""
+
+    samples: torch.Tensor
+    cluster: torch.Tensor
+    mask: torch.Tensor
 
 
 def log_mel(samples: torch.Tensor) -> torch.Tensor:
     """Log-mel frames at 50 a second, frame k centred at (k + 1/2) * 320 samples: (B, N) to (B, N // 320, 40)."""
     bank = mel_filter_bank(257, MELS, 50.0, 7600.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
     padded = nn.functional.pad(samples, (96, 96))
-    window = torch.hann_window(512)
+    window = torch.hann_window(512, device=samples.device)
     spectrum = torch.stft(padded, 512, STRIDE, window=window, center=False, return_complex=True).abs().square()
-    return (spectrum.transpose(1, 2) @ torch.from_numpy(bank).float() + 1e-6).log()
+    return (spectrum.transpose(1, 2) @ torch.from_numpy(bank).float().to(samples.device) + 1e-6).log()
 
 
 def filter_bank(filters: int, length: int) -> torch.Tensor:
@@ -69,24 +95,19 @@ def cluster_features(mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.concatenate([normal, slope], axis=1)
 
 
-def read_sound(path: Path) -> npt.NDArray[np.float32]:
-    """A sound file as 16 kHz mono, -1..1."""
-    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
-    with av.open(str(path)) as container:
-        parts = [r.to_ndarray().ravel() for f in container.decode(audio=0) for r in resampler.resample(f)]
-    parts += [r.to_ndarray().ravel() for r in resampler.resample(None)]
-    return np.concatenate(parts)
-
-
 class Pretrainer(nn.Module):
-    """The encoder's HuBERT with the two heads of the pretraining."""
+    """The encoder with the two heads of the pretraining.
 
-    def __init__(self) -> None:
+    Args:
+        clusters: Number of clusters to tell.
+    """
+
+    def __init__(self, clusters: int) -> None:
         super().__init__()
         self.encoder = AudioEncoder(SMALL_HUBERT["hidden_size"], SMALL_HUBERT)
         hidden = SMALL_HUBERT["hidden_size"]
         self.to_mel = nn.Linear(SMALL_HUBERT["conv_dim"][-1], MELS)
-        self.to_cluster = nn.Linear(hidden, CLUSTERS)
+        self.to_cluster = nn.Linear(hidden, clusters)
 
     def tune(self) -> None:
         """Start the first convolution as a bank of filters; see `filter_bank`.
@@ -100,41 +121,13 @@ class Pretrainer(nn.Module):
             convolution.weight.copy_(0.03 * filter_bank(*convolution.weight.shape[::2])[:, None])
             convolution.bias.zero_()
 
-    def mel_loss(self, samples: torch.Tensor, mel: torch.Tensor) -> torch.Tensor:
-        """Loss of the log-mel regression alone, from the convolutions."""
-        return nn.functional.mse_loss(self.to_mel(self.encoder.convolve(samples)), mel)
-
-    def forward(
-        self, samples: torch.Tensor, mask: torch.Tensor, mel: torch.Tensor, cluster: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Losses of the log-mel regression and of the cluster prediction."""
+    def forward(self, samples: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-mel frames (B, T, 40) and scores of the clusters (B, T, K) of sound (B, N), masked where bool (B, T)."""
         hubert = self.encoder.hubert
         heard = self.encoder.convolve(samples)
-        mel_loss = nn.functional.mse_loss(self.to_mel(heard), mel)
         projected = hubert.feature_projection(heard)
-        projected = torch.where(mask[..., None], hubert.masked_spec_embed, projected)
-        hidden = hubert.encoder(projected)[0]
-        losses = nn.functional.cross_entropy(self.to_cluster(hidden).transpose(1, 2), cluster, reduction="none")
-        weight = torch.where(mask, 1.0, 0.5)
-        return mel_loss, (losses * weight).sum() / weight.sum()
-
-
-def batches(
-    sounds: list[npt.NDArray[np.float32]], labels: list[npt.NDArray[np.int64]], size: int, seed: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless random windows with augmentation: yields samples (B, N) and cluster labels (B, T)."""
-    random = np.random.default_rng(seed)
-    share = np.array([len(s) for s in sounds], np.float64)
-    frames = SECONDS * SAMPLE_RATE // STRIDE
-    while True:
-        samples = np.zeros((size, frames * STRIDE), np.float32)
-        target = np.zeros((size, frames), np.int64)
-        for row, k in enumerate(random.choice(len(sounds), size, p=share / share.sum())):
-            start = int(random.integers(0, max(1, len(labels[k]) - frames)))
-            part = sounds[k][start * STRIDE : (start + frames) * STRIDE]
-            samples[row, : len(part)] = part
-            target[row, : len(labels[k][start : start + frames])] = labels[k][start : start + frames]
-        yield torch.from_numpy(augment(samples, random)), torch.from_numpy(target)
+        projected = torch.where(mask[..., None], hubert.masked_spec_embed.to(projected.dtype), projected)
+        return self.to_mel(heard), self.to_cluster(hubert.encoder(projected)[0])
 
 
 def augment(samples: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -147,107 +140,128 @@ def augment(samples: npt.NDArray[np.float32], random: np.random.Generator) -> np
     return (gain * tilted + noise).astype(np.float32)
 
 
-def spans(shape: tuple[int, int], random: np.random.Generator) -> torch.Tensor:
-    """Mask of random spans, bool (B, T)."""
-    starts = random.random(shape) < MASK_STARTS
-    mask = np.zeros(shape, bool)
+def spans(frames: int, random: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Mask of random spans, (T,)."""
+    starts = random.random(frames) < MASK_STARTS
+    mask = np.zeros(frames, bool)
     for shift in range(MASK_SPAN):
-        mask[:, shift:] |= starts[:, : shape[1] - shift]
-    return torch.from_numpy(mask)
+        mask[shift:] |= starts[: frames - shift]
+    return mask
 
 
-def main() -> None:
-    """Command line of the pretraining."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sounds", nargs="+", type=Path, help="folders of speech files")
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--convolutions", type=float, default=8, help="minutes of log-mel regression alone, at first")
-    parser.add_argument("--minutes", type=float, default=12, help="minutes of both tasks, then")
-    parser.add_argument("--start", type=Path, help="encoder of an earlier run to start from")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    torch.manual_seed(arguments.seed)
-    random = np.random.default_rng(arguments.seed)
-    files = [f for folder in arguments.sounds for f in sorted(folder.iterdir()) if f.suffix in AUDIO_SUFFIXES]
-    sounds = [normalise_loudness(read_sound(file)) for file in files]
+def read_sounds(folders: list[Path]) -> list[npt.NDArray[np.float32]]:
+    """All sound and video files of folders as loudness-normalised 16 kHz mono; those under a second are left out.
+
+    Raises:
+        MediaError: There are none, or one is damaged.
+    """
+    suffixes = (*SOUND_SUFFIXES, *VIDEO_SUFFIXES)
+    files = [f for folder in folders for f in sorted(folder.iterdir()) if f.suffix.lower() in suffixes]
+    sounds = [normalise_loudness(read_speech(file, SAMPLE_RATE)) for file in files]
     sounds = [s for s in sounds if len(s) > SAMPLE_RATE]
-    print(f"{len(sounds)} sounds, {sum(map(len, sounds)) / SAMPLE_RATE / 60:.1f} minutes", flush=True)
-    labels = label(sounds, random)
-    train(sounds, labels, random, arguments)
+    if not sounds:
+        raise MediaError(f"{', '.join(map(str, folders))}: no sound of a second or more; name folders of speech files")
+    return sounds
 
 
-AUDIO_SUFFIXES = (".ogg", ".flac", ".wav", ".opus", ".mp3", ".mp4", ".mpg")
-
-
-def label(sounds: list[npt.NDArray[np.float32]], random: np.random.Generator) -> list[npt.NDArray[np.int64]]:
+def label(
+    sounds: list[npt.NDArray[np.float32]], clusters: int, random: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
     """Cluster number of every frame of every sound."""
     features = [cluster_features(log_mel(torch.from_numpy(s)[None])[0].numpy()) for s in sounds]
     pool = np.concatenate(features)
-    centres, _ = kmeans2(
-        pool[random.choice(len(pool), min(len(pool), 40000), replace=False)],
-        CLUSTERS,
-        iter=15,
-        minit="++",
-        seed=random,
-    )
+    chosen = pool[random.choice(len(pool), min(len(pool), 40000), replace=False)]
+    centres, _ = kmeans2(chosen, clusters, iter=15, minit="++", seed=random)
     tree = cKDTree(centres)
     return [tree.query(f)[1].astype(np.int64) for f in features]
 
 
-MEL_MEAN, MEL_STD = -6.0, 3.0
+class AudioTask(Task[Sample]):
+    """The audio encoder's pretraining.
 
+    Args:
+        config: How.
+        sounds: 16 kHz mono, loudness-normalised.
+    """
 
-def train(
-    sounds: list[npt.NDArray[np.float32]],
-    labels: list[npt.NDArray[np.int64]],
-    random: np.random.Generator,
-    arguments: argparse.Namespace,
-) -> None:
-    """First the convolutions alone, then both tasks, each for its minutes; save the encoder after each."""
-    network = Pretrainer().train()
-    if arguments.start is not None:
-        arrays, _ = weights.load_arrays(arguments.start, kind=KIND, version=VERSION)
-        weights.fill_module(network.encoder.hubert, arrays, arguments.start).train()
-    else:
-        network.tune()
+    network: Pretrainer
 
-    def convolutions(samples: torch.Tensor, mel: torch.Tensor, cluster: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"mel": network.mel_loss(samples, mel)}
+    def __init__(self, config: AudioConfig, sounds: list[npt.NDArray[np.float32]]) -> None:
+        super().__init__()
+        torch.manual_seed(config.seed)
+        self.config, self.sounds = config, sounds
+        self.network = Pretrainer(config.clusters)
+        if config.start is not None:
+            arrays, _ = weights.load_arrays(config.start, kind=KIND, version=VERSION)
+            weights.fill_module(self.network.encoder.hubert, arrays, config.start)
+        else:
+            self.network.tune()
+        self.labels = label(sounds, config.clusters, np.random.default_rng(config.seed))
+        self.held_out = list(range(0, len(sounds), HELD_OUT))
+        self.heard = [i for i in range(len(sounds)) if i % HELD_OUT] or self.held_out
+        self.edges = np.cumsum([len(sounds[i]) for i in self.heard])
+        self._transforming = False
 
-    def both(samples: torch.Tensor, mel: torch.Tensor, cluster: torch.Tensor) -> dict[str, torch.Tensor]:
-        mel_loss, cluster_loss = network(samples, spans((cluster.shape[0], cluster.shape[1]), random), mel, cluster)
-        return {"mel": mel_loss, "cluster": cluster_loss}
+    @classmethod
+    def from_config(cls, config: AudioConfig, morphable: Path | None = None) -> AudioTask:
+        """The task on the folders that the configuration names.
 
-    stream = batches(sounds, labels, arguments.batch, arguments.seed)
-    for loss, minutes, rate in ((convolutions, arguments.convolutions, 2e-3), (both, arguments.minutes, 8e-4)):
-        _phase(network, loss, stream, minutes, rate)
-        weights.save_module(arguments.output, network.encoder.hubert, kind=KIND, version=VERSION, config=SMALL_HUBERT)
+        Raises:
+            PersonaTalkError: A folder or weights file cannot be read.
+        """
+        return cls(config, read_sounds([Path(folder) for folder in config.dataset]))
 
+    def groups(self) -> dict[str, list[dict[str, Any]]]:
+        """One part."""
+        return {"network": [{"params": list(self.network.parameters())}]}
 
-def _phase(
-    network: Pretrainer,
-    loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], dict[str, torch.Tensor]],
-    stream: Iterator[tuple[torch.Tensor, torch.Tensor]],
-    minutes: float,
-    rate: float,
-) -> None:
-    """Train for some minutes with a learning rate that falls to zero."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01)
-    start, step = time.monotonic(), 0
-    while (done := (time.monotonic() - start) / (60 * max(minutes, 1e-9))) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 50) * (1 - done)
-        samples, cluster = next(stream)
-        terms = loss(samples, (log_mel(samples) - MEL_MEAN) / MEL_STD, cluster)
-        optimiser.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        if step % 50 == 0:
-            print(f"step {step} " + " ".join(f"{k} {v.item():.3f}" for k, v in terms.items()), flush=True)
+    def due(self, part: str, step: int) -> bool:
+        """The transformer begins once the convolutions hear something."""
+        self._transforming = step >= self.config.cluster_from
+        return True
 
+    def draw(self, random: np.random.Generator) -> Sample:
+        """A random window, longer files drawn more often."""
+        place = np.searchsorted(self.edges, random.integers(self.edges[-1]), side="right")
+        return self._window(self.heard[int(place)], random)
 
-if __name__ == "__main__":
-    main()
+    def _window(self, sound: int, random: np.random.Generator) -> Sample:
+        frames = round(self.config.seconds * SAMPLE_RATE) // STRIDE
+        labels = self.labels[sound]
+        start = int(random.integers(0, max(1, len(labels) - frames)))
+        samples, cluster = np.zeros(frames * STRIDE, np.float32), np.zeros(frames, np.int64)
+        part = self.sounds[sound][start * STRIDE : (start + frames) * STRIDE]
+        samples[: len(part)] = part
+        cluster[: len(labels[start : start + frames])] = labels[start : start + frames]
+        heard = augment(samples[None], random)[0]
+        return Sample(torch.from_numpy(heard), torch.from_numpy(cluster), torch.from_numpy(spans(frames, random)))
+
+    def forward(self, samples: Sequence[Sample], part: str) -> dict[str, torch.Tensor]:
+        """Losses of the log-mel regression and of the cluster prediction."""
+        sound, cluster, mask = (torch.stack([getattr(s, n) for s in samples]) for n in Sample.__dataclass_fields__)
+        mel, scores = self.network(sound, mask)
+        wanted = (log_mel(sound) - MEL_MEAN) / MEL_STD
+        terms = {"mel": self.config.mel * nn.functional.mse_loss(mel.float(), wanted)}
+        if self._transforming:
+            losses = nn.functional.cross_entropy(scores.float().transpose(1, 2), cluster, reduction="none")
+            weight = torch.where(mask, 1.0, 0.5)
+            terms["cluster"] = self.config.cluster * (losses * weight).sum() / weight.sum()
+        return terms
+
+    def validate(self, network: Pretrainer) -> Validation:
+        """On held-out files: share of the log-mel's variance that is heard, and of frames whose cluster is told."""
+        heard, right = [], []
+        with torch.no_grad():
+            for number, sound in enumerate(self.held_out):
+                sample = self._window(sound, np.random.default_rng([99, number]))
+                mel, scores = network(sample.samples[None], torch.zeros_like(sample.mask)[None])
+                wanted = (log_mel(sample.samples[None]) - MEL_MEAN) / MEL_STD
+                heard.append(1 - float((mel - wanted).square().mean() / wanted.var()))
+                right.append(float((scores[0].argmax(dim=-1) == sample.cluster).float().mean()))
+        figures = {"heard": float(np.mean(heard)), "right": float(np.mean(right))}
+        figures["score"] = figures["right"] + 0.01 * figures["heard"]
+        return Validation(figures, "score")
+
+    def save(self, network: Pretrainer, path: Path) -> None:
+        """Write the encoder without the heads."""
+        weights.save_module(path, network.encoder.hubert, kind=KIND, version=VERSION, config=SMALL_HUBERT)

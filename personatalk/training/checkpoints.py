@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import math
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
 from torch import nn
+
+from ..errors import WeightsError
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -39,18 +43,18 @@ class Averaged(Generic[Network]):
 
 @dataclass
 class State:
-    """Where a training stands."""
+    """Where a training stands: steps done, and the best validation so far."""
 
     step: int = 0
-    best: float = 0.0
+    best: float = -math.inf
 
 
 def save_checkpoint(
     folder: Path,
     state: State,
-    network: nn.Module,
+    task: nn.Module,
     averaged: Averaged[Network],
-    optimiser: torch.optim.Optimizer,
+    optimisers: dict[str, torch.optim.AdamW],
 ) -> None:
     """Write `checkpoint.pt` at once or not at all."""
     path = folder / "checkpoint.pt"
@@ -58,10 +62,10 @@ def save_checkpoint(
         {
             "step": state.step,
             "best": state.best,
-            "network": network.state_dict(),
+            "task": task.state_dict(),
             "averaged": averaged.network.state_dict(),
             "updates": averaged.updates,
-            "optimiser": optimiser.state_dict(),
+            "optimisers": {part: optimiser.state_dict() for part, optimiser in optimisers.items()},
         },
         path.with_suffix(".new"),
     )
@@ -69,15 +73,24 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, network: nn.Module, averaged: Averaged[Network], optimiser: torch.optim.Optimizer
+    folder: Path, task: nn.Module, averaged: Averaged[Network], optimisers: dict[str, torch.optim.AdamW]
 ) -> State:
-    """Fill everything from `checkpoint.pt` if there is one."""
+    """Fill everything from `checkpoint.pt` if there is one.
+
+    Raises:
+        WeightsError: It is damaged, or of another configuration.
+    """
     path = folder / "checkpoint.pt"
     if not path.exists():
         return State()
-    stored = torch.load(path, weights_only=True)
-    network.load_state_dict(stored["network"])
-    averaged.network.load_state_dict(stored["averaged"])
+    try:
+        stored = torch.load(path, weights_only=True, map_location="cpu")
+        task.load_state_dict(stored["task"])
+        averaged.network.load_state_dict(stored["averaged"])
+        for part, optimiser in optimisers.items():
+            optimiser.load_state_dict(stored["optimisers"][part])
+    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{path}: does not fit this training ({reason}); choose another folder") from error
     averaged.updates = stored["updates"]
-    optimiser.load_state_dict(stored["optimiser"])
     return State(stored["step"], stored["best"])

@@ -8,7 +8,8 @@ with the lips weighted up, since they are few among 468 vertices and matter most
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,11 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from .. import mesh
+from ..errors import PersonaTalkError
+from ..faces import CutDetector, Follower, open_tracker
 from ..geometry import IntArray, MorphableModel
+from ..media import VideoReader
+from .sources import find
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -137,3 +142,52 @@ def lower_weight(mean: Array, top: int = 4, bottom: int = 2) -> Array:
     height = (mean[:, 1] - mean[top, 1]) / (mean[bottom, 1] - mean[top, 1])
     step = np.clip(height, 0, 1)
     return (step * step * (3 - 2 * step)).astype(np.float32)
+
+
+SHORTEST = 20
+"""Frames of the shortest shot that says something of a person."""
+
+
+def track(path: Path) -> Iterator[tuple[bool, Array | None]]:
+    """Landmarks of the main face of every frame: whether a shot begins there, and (478, 3) or None."""
+    tracker, cuts, follower = open_tracker(), CutDetector(), Follower()
+    try:
+        with VideoReader(path) as reader:
+            for frame in reader.frames():
+                rgb = frame.rgb()
+                cut = cuts.is_cut(rgb)
+                yield cut, follower.follow(tracker.detect(rgb), cut)
+    finally:
+        tracker.close()
+
+
+def first_shot(path: Path, most: int = 600) -> list[Array]:
+    """Landmarks of one person: the faces of the first shot that has enough of them, `most` at most."""
+    faces: list[Array] = []
+    for cut, face in track(path):
+        if len(faces) >= (SHORTEST if cut else most):
+            break
+        faces = [] if cut else faces
+        if face is not None:
+            faces.append(face)
+    return faces
+
+
+def learn(sources: list[Path], output: Path) -> None:
+    """Track the faces of videos and learn the morphable model from them.
+
+    Args:
+        sources: Videos or folders of them.
+        output: File to write.
+    """
+    clips = []
+    for path in (source.video for root in sources for source in find(root)):
+        try:
+            faces = first_shot(path)
+        except PersonaTalkError as error:
+            print(f"left out: {error}", flush=True)
+            continue
+        if len(faces) >= SHORTEST:
+            clips.append(np.stack(faces))
+        print(f"{path.name}: {len(faces)} faces", flush=True)
+    build(clips).save(output)

@@ -1,153 +1,498 @@
-"""Prepares video files for training: geometry, face crops and sound of the longest usable shot of each.
+"""Prepares raw video for training: `personatalk data prepare SOURCE... -o DATASET`.
 
-    python -m personatalk.training.prepare SOURCE... -o DATASET --prefix train__
+For every video: scene cuts, the main face of every shot, hybrid geometry (paper, section 3.1), the offset between
+sound and picture, then stretches of at most ten seconds at 25 frames a second with face crops, sound and a check of
+quality. What is left out is counted with its reason.
 
-The morphable model, which this needs, is learned from the same files:
-
-    python -m personatalk.training.prepare SOURCE... -o personatalk/weights/morphable.safetensors --morphable
+Each video becomes one part file, written at once or not at all; parts are packed into shards in the order of the
+sources. After a kill the same command goes on where it stood: a video is done when the journal names it.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+import functools
+import json
+import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
+import torch
+import webdataset
 
 from ..analysis import Analysis, analyse, runs
-from ..audio import SAMPLE_RATE
-from ..errors import MediaError, PersonaTalkError
-from ..faces import CutDetector, Follower, open_tracker
-from ..geometry import Array, MorphableModel, crop_transform, warp
+from ..audio import FPS, SAMPLE_RATE
+from ..errors import FaceError, MediaError
+from ..faces import open_tracker
+from ..geometry import MorphableModel, crop_transform, warp
 from ..media import VideoReader, read_speech
-from . import morphable
+from ..stage1 import GeometryGenerator, voice_activity
+from . import offset, shards
+from .quality import QualityModel
+from .shards import Clip, Crops
+from .sources import Source
 
-VIDEO_SUFFIXES = (".mp4", ".mpg", ".mkv", ".mov", ".webm", ".avi")
-SHORTEST = 20
-"""Frames of the shortest clip that is kept."""
-MOST_CROPS = 450
-"""Crops kept of one clip."""
-
-
-def track(path: Path) -> Iterator[tuple[bool, Array | None]]:
-    """Landmarks of the main face of every frame: whether a shot begins there, and (478, 3) or None."""
-    tracker, cuts, follower = open_tracker(), CutDetector(), Follower()
-    try:
-        with VideoReader(path) as reader:
-            for frame in reader.frames():
-                rgb = frame.rgb()
-                cut = cuts.is_cut(rgb)
-                yield cut, follower.follow(tracker.detect(rgb), cut)
-    finally:
-        tracker.close()
+QUALITY_FRAMES = 8
+"""Crops of a clip whose quality is judged."""
 
 
-def longest_shot(analysis: Analysis) -> tuple[int, int]:
-    """The longest stretch of usable frames within one shot, as (start, stop)."""
-    cuts = np.array([False, *(a != b for a, b in pairwise(analysis.shot_of))])
-    return max(runs(analysis.usable, cuts), key=lambda run: run[1] - run[0])
+class Reason(str, Enum):
+    """Why a video, or a stretch of one, is left out."""
+
+    UNREADABLE = "unreadable"
+    NO_FACE = "no usable face"
+    SHORT = "too short"
+    SMALL = "face too small"
+    UNQUALIFIED = "picture too poor"
+    QUIET = "too little speech"
+    OUT_OF_SYNC = "sound and picture do not agree"
+    CRASHED = "the decoder crashed on it"
 
 
-def prepare(path: Path, output: Path, model: MorphableModel) -> int:
-    """Prepare one file as `output`.npz and `output`.npy; returns the number of frames.
+@dataclass(frozen=True)
+class Options:
+    """What is kept. All of it is in the manifest.
+
+    Attributes:
+        split: Name of the split that the sources belong to.
+        shortest: Seconds of the shortest clip.
+        longest: Seconds of the longest clip; longer stretches are divided evenly.
+        eyes: Least distance in pixels between the outer corners of the eyes, as median over a clip.
+        speech: Least share of a clip in which there is speech; a video without any sound is kept as mute.
+        agreement: Least correlation of the mouth's opening with stage 1's, at the best offset; 0 keeps all.
+        niqe: Largest NIQE; 0 keeps all.
+        quality_model: NIQE's model of good pictures; the package's where None.
+        hyperiqa: Weights of HyperIQA, to be used instead of NIQE.
+        hyperiqa_score: Least score of HyperIQA.
+        morphable: Morphable model; the package's where None.
+        stage1: Weights that judge the offset; the package's where None.
+        face_model: MediaPipe Tasks face landmarker; the face mesh where None.
+    """
+
+    split: str = "train"
+    shortest: float = 1.0
+    longest: float = 10.0
+    eyes: float = 32.0
+    speech: float = 0.3
+    agreement: float = 0.15
+    niqe: float = 0.0
+    quality_model: Path | None = None
+    hyperiqa: Path | None = None
+    hyperiqa_score: float = 40.0
+    morphable: Path | None = None
+    stage1: Path | None = None
+    face_model: Path | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The options as JSON-able values."""
+        return {k: v.as_posix() if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+
+@dataclass
+class Outcome:
+    """What became of one video.
+
+    Attributes:
+        key: The source's.
+        clips: Keys of the clips that were kept.
+        rejected: Number of stretches (or 1 for the video as a whole) that were left out, by reason.
+        offset: Frames by which its picture was late against its sound, which was undone; None if unknown.
+        note: The message of an error.
+    """
+
+    key: str
+    clips: list[str] = field(default_factory=list)
+    rejected: dict[str, int] = field(default_factory=dict)
+    offset: int | None = None
+    note: str = ""
+
+    def reject(self, reason: Reason, note: str = "") -> None:
+        """Count something that is left out."""
+        self.rejected[reason.value] = self.rejected.get(reason.value, 0) + 1
+        self.note = note or self.note
+
+
+@functools.lru_cache(maxsize=1)
+def _models(options: Options) -> tuple[MorphableModel, GeometryGenerator, Callable[[Crops], float | None]]:
+    """What a worker needs, loaded once."""
+    torch.set_num_threads(1)
+    model, network = MorphableModel.load(options.morphable), GeometryGenerator.load(options.stage1)
+    network.check_fits(model)
+    return model, network, _judge(options)
+
+
+def _judge(options: Options) -> Callable[[Crops], float | None]:
+    """A function that gives the quality score of crops; higher is better. None where nothing is asked for."""
+    if options.hyperiqa is not None:
+        from .hyperiqa import HyperIQA
+
+        network = HyperIQA.load(options.hyperiqa)
+        return lambda crops: network.score(_spread(crops)) - options.hyperiqa_score
+    if options.niqe > 0:
+        model = QualityModel.load(options.quality_model)
+        return lambda crops: options.niqe - model.score(_spread(crops))
+    return lambda crops: None
+
+
+def _spread(crops: Crops) -> list[npt.NDArray[np.uint8]]:
+    return [crops[int(i)] for i in np.unique(np.linspace(0, len(crops) - 1, QUALITY_FRAMES).astype(int))]
+
+
+def process(source: Source, parts: Path, options: Options) -> Outcome:
+    """Prepare one video: writes `parts`/KEY.tar if any of it is kept. This is what the workers run."""
+    outcome = Outcome(source.key)
+    part = parts / f"{source.key}.tar"
+    draft = part.with_suffix(".part")
+    with webdataset.TarWriter(str(draft), mtime=0) as writer:
+        try:
+            for clip in clips_of(source, options, outcome):
+                writer.write({"__key__": clip.key, **clip.members()})
+                outcome.clips.append(clip.key)
+        except FaceError as error:
+            outcome.reject(Reason.NO_FACE, str(error))
+        except MediaError as error:
+            outcome.reject(Reason.UNREADABLE, str(error))
+    # What was good of a damaged file is not kept: its index of times cannot be trusted.
+    if Reason.UNREADABLE.value in outcome.rejected:
+        outcome.clips = []
+    if outcome.clips:
+        draft.replace(part)
+    else:
+        draft.unlink()
+    return outcome
+
+
+def clips_of(source: Source, options: Options, outcome: Outcome) -> Iterator[Clip]:
+    """The clips of a video, one at a time; what is left out is noted in `outcome`.
 
     Raises:
-        PersonaTalkError: The file has no usable face, or too few frames of it, or is damaged.
+        MediaError: It cannot be read.
+        FaceError: It shows no usable face.
     """
-    tracker = open_tracker()
+    model, network, judge = _models(options)
+    with tempfile.TemporaryDirectory() as folder:
+        video = assembled(source.video, Path(folder)) if source.video.is_dir() else source.video
+        tracker = open_tracker(options.face_model)
+        try:
+            with VideoReader(video) as reader:
+                analysis = analyse(reader, tracker, model)
+                sound = _sound(source)
+                stretches = list(_stretches(analysis, options, outcome))
+                drafts = [_draft(source, options, analysis, sound, *s) for s in stretches]
+                if sound is not None:
+                    drafts = _in_time(drafts, model, network, options, outcome)
+                for draft in drafts:
+                    clip = _finished(draft, reader, analysis, judge, outcome)
+                    if clip is not None:
+                        yield clip
+        finally:
+            tracker.close()
+
+
+def assembled(pictures: Path, folder: Path) -> Path:
+    """A lossless video at 25 frames a second from a folder of pictures, in order of name.
+
+    Raises:
+        MediaError: There are none, or they are of different sizes.
+    """
+    names = sorted(p for p in pictures.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+    if not names:
+        raise MediaError(f"{pictures}: no pictures in this folder")
+    output = folder / "pictures.mkv"
     try:
-        with VideoReader(path) as reader:
-            analysis = analyse(reader, tracker, model)
-            start, stop = longest_shot(analysis)
-            if stop - start < SHORTEST:
-                raise MediaError(f"{path}: only {stop - start} usable frames in a row")
-            crops = _crops(reader, analysis, start, min(stop, start + MOST_CROPS))
-    finally:
-        tracker.close()
-    np.save(output.with_name(output.name + ".npy"), crops)
-    np.savez(
-        output.with_name(output.name + ".npz"),
-        alpha=analysis.shots[analysis.shot_of[start]].alpha,
-        beta=analysis.beta[start:stop],
-        pose=analysis.pose[start:stop],
-        time=analysis.time[start:stop],
-        audio=_sound(path),
-    )
-    return stop - start
+        with av.open(str(output), "w") as container:
+            stream = None
+            for name in names:
+                with av.open(str(name)) as picture:
+                    image = next(picture.decode(video=0)).reformat(format="bgr0")
+                if stream is None:
+                    stream = container.add_stream("ffv1", rate=FPS)
+                    stream.width, stream.height, stream.pix_fmt = image.width, image.height, "bgr0"
+                if (image.width, image.height) != (stream.width, stream.height):
+                    raise MediaError(f"{name}: of another size than the pictures before it")
+                image.pts, image.time_base = None, Fraction(1, FPS)
+                container.mux(stream.encode(image))
+            container.mux(stream.encode(None) if stream is not None else [])
+    except (av.error.FFmpegError, StopIteration) as error:
+        raise MediaError(f"{pictures}: not readable as pictures ({error})") from error
+    return output
 
 
-def _crops(reader: VideoReader, analysis: Analysis, start: int, stop: int) -> npt.NDArray[np.uint8]:
-    frames = reader.frames(start, stop)
-    return np.stack([warp(frame.rgb(), crop_transform(analysis.pose[frame.index])) for frame in frames])
-
-
-def _sound(path: Path) -> npt.NDArray[np.int16]:
+def _sound(source: Source) -> npt.NDArray[np.int16] | None:
+    """Sound of a source at 16 kHz from its start, or None if it has none."""
+    if source.video.is_dir() and source.sound is None:
+        return None
     try:
-        samples = read_speech(path, SAMPLE_RATE)
+        samples = read_speech(source.sound or source.video, SAMPLE_RATE)
     except MediaError:
-        return np.zeros(0, np.int16)
+        return None
     return np.clip(samples * 32767, -32768, 32767).astype(np.int16)
 
 
-def files(sources: list[Path]) -> list[Path]:
-    """Video files of the given files and folders, in order."""
-    found = [f for s in sources for f in (sorted(s.iterdir()) if s.is_dir() else [s])]
-    return [f for f in found if f.suffix.lower() in VIDEO_SUFFIXES]
-
-
-def first_shot(path: Path, most: int = 600) -> list[Array]:
-    """Landmarks of one person: the faces of the first shot that has enough of them, `most` at most."""
-    faces: list[Array] = []
-    for cut, face in track(path):
-        if len(faces) >= (SHORTEST if cut else most):
-            break
-        faces = [] if cut else faces
-        if face is not None:
-            faces.append(face)
-    return faces
-
-
-def learn_morphable(sources: list[Path], output: Path) -> None:
-    """Track all files and learn the morphable model from them."""
-    clips = []
-    for path in files(sources):
-        try:
-            faces = first_shot(path)
-        except PersonaTalkError as error:
-            print(f"left out: {error}", flush=True)
+def _stretches(analysis: Analysis, options: Options, outcome: Outcome) -> Iterator[tuple[int, int]]:
+    """Frames (start, stop) of one shot that show the face, long enough and none too long."""
+    cuts = np.array([False, *(a != b for a, b in pairwise(analysis.shot_of))])
+    for start, stop in runs(analysis.usable, cuts):
+        end = analysis.time[stop - 1] + analysis.duration[stop - 1]
+        seconds = end - analysis.time[start]
+        if seconds < options.shortest:
+            outcome.reject(Reason.SHORT)
             continue
-        if len(faces) >= SHORTEST:
-            clips.append(np.stack(faces))
-        print(f"{path.name}: {len(faces)} faces", flush=True)
-    morphable.build(clips).save(output)
-
-
-def main() -> None:
-    """Command line of the preparation."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sources", nargs="+", type=Path, help="video files or folders of them")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the data set, or the model's file")
-    parser.add_argument("--prefix", default="", help="put before the names, to tell the splits apart")
-    parser.add_argument("--morphable", action="store_true", help="learn the morphable model instead")
-    parser.add_argument("--model", type=Path, help="morphable model (default: the package's)")
-    arguments = parser.parse_args()
-    if arguments.morphable:
-        learn_morphable(arguments.sources, arguments.output)
-        return
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    model = MorphableModel.load(arguments.model)
-    for path in files(arguments.sources):
-        output = arguments.output / (arguments.prefix + path.name)
-        if output.with_name(output.name + ".npz").exists():
+        if np.median(np.exp(analysis.pose[start:stop, 3])) < options.eyes:
+            outcome.reject(Reason.SMALL)
             continue
+        pieces = int(np.ceil(seconds / options.longest - 1e-6))
+        edges = np.linspace(start, stop, pieces + 1).round().astype(int)
+        yield from pairwise(int(e) for e in edges)
+
+
+@dataclass
+class _Draft:
+    """A clip without its crops, and the frames of the video that it is made of."""
+
+    clip: Clip
+    frames: npt.NDArray[np.int64]
+
+
+def _draft(
+    source: Source,
+    options: Options,
+    analysis: Analysis,
+    sound: npt.NDArray[np.int16] | None,
+    start: int,
+    stop: int,
+) -> _Draft:
+    """A stretch at the model's clock: of every 25th of a second the nearest frame, each frame once."""
+    begin = analysis.time[start]
+    ticks = begin + np.arange(int((analysis.time[stop - 1] - begin) * FPS + 1e-6) + 1) / FPS
+    frames = np.unique(start + np.abs(analysis.time[start:stop, None] - ticks).argmin(axis=0))
+    cut = np.zeros(0, np.int16)
+    if sound is not None:
+        end = analysis.time[stop - 1] + analysis.duration[stop - 1]
+        cut = sound[round(begin * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+    about = {"source": source.key, "start_seconds": float(begin), "shot": int(analysis.shot_of[start])}
+    clip = Clip(
+        key=f"{source.key}-{start:06d}",
+        speaker=source.speaker,
+        split=options.split,
+        alpha=analysis.shots[analysis.shot_of[start]].alpha,
+        beta=analysis.beta[frames],
+        pose=analysis.pose[frames],
+        time=analysis.time[frames] - begin,
+        sound=cut,
+        crops=Crops.encode([]),
+        about=about,
+    )
+    return _Draft(clip, frames)
+
+
+def _in_time(
+    drafts: list[_Draft], model: MorphableModel, network: GeometryGenerator, options: Options, outcome: Outcome
+) -> list[_Draft]:
+    """Those with speech, their sound moved into time with the picture; none if the two do not agree.
+
+    A recording has one offset: it is estimated over all its stretches together.
+    """
+    speaking = []
+    for draft in drafts:
+        voice = voice_activity(offset.loud(draft.clip.sound))
+        if len(voice) and voice.mean() >= options.speech:
+            speaking.append(draft)
+        else:
+            outcome.reject(Reason.QUIET)
+    if not speaking:
+        return []
+    found = []
+    for draft in speaking:
+        first, beta = draft.clip.beta_at_clock()
+        template = model.shape(draft.clip.alpha) - model.mean
+        found.append(offset.agreement(network, model, offset.loud(draft.clip.sound), first, beta, template))
+    whole = offset.pooled(found)
+    if whole.best < options.agreement:
+        for _ in speaking:
+            outcome.reject(Reason.OUT_OF_SYNC)
+        return []
+    # A shift must explain clearly more than none, or it is noise.
+    lag = whole.lag if whole.best - whole.unshifted > 0.05 else 0
+    outcome.offset = lag
+    for draft in speaking:
+        clip = draft.clip
+        about = {**clip.about, "offset_frames": lag, "agreement": whole.best}
+        draft.clip = _replaced(clip, sound=offset.shifted(clip.sound, lag), about=about)
+    return speaking
+
+
+def _finished(
+    draft: _Draft,
+    reader: VideoReader,
+    analysis: Analysis,
+    judge: Callable[[Crops], float | None],
+    outcome: Outcome,
+) -> Clip | None:
+    """The clip with its crops, or None if they are too poor."""
+    wanted = set(draft.frames.tolist())
+    stream = reader.frames(int(draft.frames[0]), int(draft.frames[-1]) + 1)
+    chosen = (frame for frame in stream if frame.index in wanted)
+    crops = Crops.encode(warp(frame.rgb(), crop_transform(analysis.pose[frame.index])) for frame in chosen)
+    margin = judge(crops)
+    if margin is not None and margin < 0:
+        outcome.reject(Reason.UNQUALIFIED)
+        return None
+    about = draft.clip.about if margin is None else {**draft.clip.about, "quality_margin": margin}
+    return _replaced(draft.clip, crops=crops, about=about)
+
+
+def _replaced(clip: Clip, **changes: Any) -> Clip:
+    return Clip(**{**clip.__dict__, **changes})
+
+
+class Dataset:
+    """A data set that is being made: parts, journal, shards and manifest.
+
+    Args:
+        folder: Where it lies; made if needed.
+        options: What is kept.
+        shard_bytes: Size from which on parts are packed into a shard.
+
+    Raises:
+        MediaError: The folder cannot be written, or holds a data set made with other options.
+    """
+
+    def __init__(self, folder: Path, options: Options, shard_bytes: int = 256 << 20) -> None:
+        self.folder, self.options, self.shard_bytes = folder, options, shard_bytes
+        self.parts = folder / "parts"
         try:
-            print(f"{path.name}: {prepare(path, output, model)} frames", flush=True)
-        except PersonaTalkError as error:
-            print(f"left out: {error}", flush=True)
+            self.parts.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MediaError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
+        self.journal = folder / "journal.jsonl"
+        self.done = {outcome.key: outcome for outcome in self._journalled()}
+        self.shards = sorted(p for p in folder.glob("shard-*.tar") if p.with_suffix(".json").exists())
+        self.packed = {row.key for shard in self.shards for row in shards.read_index(shard)}
+        self._waiting = [o.key for o in self.done.values() if o.clips and o.clips[0] not in self.packed]
+        for outcome in self.done.values():
+            if outcome.clips and outcome.clips[0] in self.packed:
+                self._part(outcome.key).unlink(missing_ok=True)
+
+    def _journalled(self) -> Iterator[Outcome]:
+        """What the journal says; a line that a kill cut off is dropped."""
+        if not self.journal.exists():
+            return
+        text = self.journal.read_text()
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            self.journal.write_text(whole)
+        for line in whole.splitlines():
+            yield Outcome(**json.loads(line))
+
+    def _part(self, key: str) -> Path:
+        return self.parts / f"{key}.tar"
+
+    def add(self, outcome: Outcome) -> None:
+        """Take in a video that a worker has finished."""
+        with self.journal.open("a") as file:
+            file.write(json.dumps(asdict(outcome)) + "\n")
+        self.done[outcome.key] = outcome
+        if outcome.clips:
+            self._waiting.append(outcome.key)
+            if sum(self._part(key).stat().st_size for key in self._waiting) >= self.shard_bytes:
+                self.pack()
+
+    def pack(self) -> None:
+        """Put all waiting parts into a shard."""
+        if not self._waiting:
+            return
+        shard = self.folder / f"shard-{len(self.shards):06d}.tar"
+        clips = (clip for key in self._waiting for clip in _read_part(self._part(key)))
+        self.packed |= {row.key for row in shards.write_shard(shard, clips)}
+        self.shards.append(shard)
+        for key in self._waiting:
+            self._part(key).unlink()
+        self._waiting = []
+
+    def finish(self) -> dict[str, Any]:
+        """Pack what is left and write the manifest, which is returned."""
+        self.pack()
+        rows = [row for shard in self.shards for row in shards.read_index(shard)]
+        rejected: Counter[str] = Counter()
+        for outcome in self.done.values():
+            rejected.update(outcome.rejected)
+        manifest = {
+            **{"version": shards.VERSION, "fps": FPS, "sample_rate": SAMPLE_RATE, "crop": 256},
+            "shards": [shard.name for shard in self.shards],
+            **{"videos": len(self.done), "clips": len(rows), "speakers": len({r.speaker for r in rows})},
+            "hours": sum(r.frames for r in rows) / FPS / 3600,
+            "splits": dict(Counter(r.split for r in rows)),
+            "mute_clips": sum(not r.sounds for r in rows),
+            "rejected": dict(rejected),
+            "offsets": dict(Counter(str(o.offset) for o in self.done.values() if o.offset is not None)),
+            "options": self.options.as_json(),
+        }
+        shards.write_json(self.folder / "manifest.json", manifest)
+        return manifest
 
 
-if __name__ == "__main__":
-    main()
+def _read_part(part: Path) -> Iterator[Clip]:
+    """The clips of a part, one at a time."""
+    members: dict[str, bytes] = {}
+    last = None
+    with tarfile.open(part) as tar:
+        for member in tar:
+            key, suffix = member.name.split(".", 1)
+            if last is not None and key != last:
+                yield Clip.from_members(last, members)
+                members = {}
+            content = tar.extractfile(member)
+            assert content is not None
+            last, members[suffix] = key, content.read()
+    if last is not None:
+        yield Clip.from_members(last, members)
+
+
+Engine = Callable[[Callable[[Source], Outcome], Iterable[Source]], Iterator[Outcome]]
+"""Runs a function over sources and yields what it returns in their order."""
+
+
+def prepare(
+    sources: list[Source],
+    folder: Path,
+    options: Options,
+    engine: Engine,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
+    shard_bytes: int = 256 << 20,
+) -> dict[str, Any]:
+    """Prepare videos into a data set, or go on with one.
+
+    Args:
+        sources: The videos; those that the data set has already are skipped.
+        folder: The data set.
+        options: What is kept.
+        engine: Runs the workers: see `workers`.
+        tell: Called with each outcome as it comes.
+        shard_bytes: Size of a shard.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        PersonaTalkError: A model is missing, or the folder cannot be written.
+    """
+    if len({s.key for s in sources}) < len(sources):
+        double = next(key for key, n in Counter(s.key for s in sources).items() if n > 1)
+        raise MediaError(f"two sources have the same name in the data set, {double}; prepare them into two data sets")
+    dataset = Dataset(folder, options, shard_bytes)
+    _models(options)
+    work = functools.partial(process, parts=dataset.parts, options=options)
+    for outcome in engine(work, [s for s in sources if s.key not in dataset.done]):
+        dataset.add(outcome)
+        tell(outcome)
+    return dataset.finish()

@@ -1,0 +1,116 @@
+"""Offset between sound and picture, by how well stage 1's mouth follows the real one at each shift.
+
+Real clips are often off by several frames, and a network trained on them as they are learns mush.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..audio import SAMPLE_RATE, normalise_loudness
+from ..geometry import Array, MorphableModel
+from ..stage1 import GeometryGenerator, generate, speaking_style
+
+LARGEST_LAG = 7
+"""Frames of offset that are looked for."""
+LAGS = range(-LARGEST_LAG, LARGEST_LAG + 1)
+SAMPLES_PER_FRAME = SAMPLE_RATE // 25
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a generated mouth follows the real one.
+
+    Attributes:
+        r: Correlation of the mouth openings by lag, (15,) for lags of -7 to 7 frames.
+        articulation: Spread of the generated opening over the real one's.
+        frames: Frames that were compared.
+    """
+
+    r: npt.NDArray[np.float64]
+    articulation: float
+    frames: int
+
+    @property
+    def lag(self) -> int:
+        """Frames by which the picture is late against the sound, at the best correlation."""
+        return int(np.argmax(self.r)) - LARGEST_LAG
+
+    @property
+    def best(self) -> float:
+        """Correlation at that lag."""
+        return float(self.r.max())
+
+    @property
+    def unshifted(self) -> float:
+        """Correlation as it is."""
+        return float(self.r[LARGEST_LAG])
+
+
+def shifted_correlation(got: Array, real: Array, lag: int) -> float:
+    """Correlation of got[t] with real[t + lag]; 0 where there is too little to tell."""
+    a, b = got[max(0, -lag) :], real[max(0, lag) :]
+    n = min(len(a), len(b))
+    if n < 12 or a[:n].std() < 1e-6 or b[:n].std() < 1e-6:
+        return 0.0
+    return float(np.corrcoef(a[:n], b[:n])[0, 1])
+
+
+def openings(
+    network: GeometryGenerator,
+    model: MorphableModel,
+    samples: npt.NDArray[np.float32],
+    first: int,
+    beta: Array,
+    template: Array,
+) -> tuple[Array, Array]:
+    """Generated and real mouth opening of a face dubbed with its own sound, in geometry alone, each (T,).
+
+    Args:
+        network: Stage 1.
+        model: The morphable model.
+        samples: Sound at 16 kHz, loudness-normalised, (N,).
+        first: Number of the first frame; frame j stands for time j / 25.
+        beta: Expression from that frame on, (T, E).
+        template: The speaker's shape as displacement from the mean face, (V, 3).
+    """
+    style = speaking_style(network, model, beta)
+    offsets = generate(network, samples, first + len(beta), style, template)[first:]
+    shape = model.mean + template
+    return model.mouth_opening(shape + offsets), model.mouth_opening(shape + model.offsets(beta))
+
+
+def agreement(
+    network: GeometryGenerator,
+    model: MorphableModel,
+    samples: npt.NDArray[np.float32],
+    first: int,
+    beta: Array,
+    template: Array,
+) -> Agreement:
+    """How the generated mouth follows the real one at each shift; arguments as of `openings`."""
+    got, real = openings(network, model, samples, first, beta, template)
+    r = np.array([shifted_correlation(got, real, lag) for lag in LAGS])
+    return Agreement(r, float(got.std() / max(real.std(), 1e-6)), len(beta))
+
+
+def pooled(parts: list[Agreement]) -> Agreement:
+    """Agreement over several stretches of one recording, each counted by its frames."""
+    frames = np.array([p.frames for p in parts], np.float64)
+    r = np.average([p.r for p in parts], axis=0, weights=frames)
+    return Agreement(r, float(np.average([p.articulation for p in parts], weights=frames)), int(frames.sum()))
+
+
+def shifted(sound: npt.NDArray[np.int16], lag: int) -> npt.NDArray[np.int16]:
+    """Sound moved `lag` frames later (earlier where negative), as long as it was; silence fills the gap."""
+    step = abs(lag) * SAMPLES_PER_FRAME
+    gap = np.zeros(min(step, len(sound)), sound.dtype)
+    return np.concatenate([gap, sound[: len(sound) - step]] if lag >= 0 else [sound[step:], gap])[: len(sound)]
+
+
+def loud(sound: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    """Stored sound as the network hears it."""
+    return normalise_loudness(sound.astype(np.float32) / 32768)

@@ -1,0 +1,256 @@
+"""The data set on disk: WebDataset shards, an index beside each, and a manifest.
+
+    DATASET/manifest.json       what it holds, and what was left out and why
+    DATASET/shard-000000.tar    samples: KEY.json, KEY.npz (geometry, times), KEY.wav (sound), KEY.crops.npz (pictures)
+    DATASET/shard-000000.json   for every sample of the shard: key, speaker, split, frames, and where its members lie
+
+Any WebDataset reader can stream the shards. The index lets the trainers reach any sample at once, so that what is
+drawn at a step depends on the seed and the step alone: a training resumes exactly, on any number of processes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+import wave
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import webdataset
+
+from ..audio import FPS, SAMPLE_RATE
+from ..errors import MediaError
+from ..geometry import Array
+
+VERSION = 1
+JPEG_QUALITY = 95
+
+
+class Crops(Sequence[npt.NDArray[np.uint8]]):
+    """Face crops kept as JPEG and decoded one at a time.
+
+    Args:
+        data: All pictures, one after the other, uint8 (N,).
+        ends: Where each ends, (T,).
+    """
+
+    def __init__(self, data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> None:
+        self.data, self.ends = data, ends
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[npt.NDArray[np.uint8]]: ...
+    def __getitem__(self, index: int | slice) -> npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8]]:
+        """One crop, uint8 RGB (256, 256, 3)."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        start = int(self.ends[index - 1]) if index else 0
+        picture = cv2.imdecode(self.data[start : int(self.ends[index])], cv2.IMREAD_COLOR)
+        return np.ascontiguousarray(picture[..., ::-1])
+
+    @classmethod
+    def encode(cls, pictures: Iterable[npt.NDArray[np.uint8]]) -> Crops:
+        """Encode RGB pictures, one at a time."""
+        coded = [cv2.imencode(".jpg", p[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1] for p in pictures]
+        ends = np.cumsum([len(c) for c in coded], dtype=np.int64)
+        return cls(np.concatenate(coded) if coded else np.zeros(0, np.uint8), ends)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A stretch of one speaker's face within one shot, at 25 frames a second.
+
+    Attributes:
+        key: Name within the data set.
+        speaker: Who is seen.
+        split: Such as "train" or "val".
+        alpha: Shape, (I,).
+        beta: Expression per frame, (T, E).
+        pose: Head pose per frame in pixels of the source, (T, 6).
+        time: Seconds of the frames after the clip's start, (T,); near k / 25, but the real times of the source.
+        sound: 16 kHz mono from the clip's start on, in time with the picture, int16 (N,); empty for a mute clip.
+        crops: Face crops of the frames, (T) of uint8 (256, 256, 3).
+        about: Where it comes from and what was measured: source, start, offset, quality.
+    """
+
+    key: str
+    speaker: str
+    split: str
+    alpha: Array
+    beta: Array
+    pose: Array
+    time: npt.NDArray[np.float64]
+    sound: npt.NDArray[np.int16]
+    crops: Crops
+    about: dict[str, Any]
+
+    def samples(self) -> npt.NDArray[np.float32]:
+        """The sound as float, -1..1."""
+        return self.sound.astype(np.float32) / 32768
+
+    def beta_at_clock(self) -> tuple[int, Array]:
+        """Expression at the model's 25 frames a second.
+
+        Returns:
+            The number of the first frame (its time is number / 25) and the coefficients (T', E).
+        """
+        first = int(np.ceil(self.time[0] * FPS - 1e-6))
+        last = int(np.floor(self.time[-1] * FPS + 1e-6))
+        wanted = np.arange(first, last + 1) / FPS
+        columns = [np.interp(wanted, self.time, column) for column in self.beta.T]
+        return first, np.stack(columns, axis=1).astype(np.float32)
+
+    def members(self) -> dict[str, bytes]:
+        """The clip as members of a WebDataset sample, by suffix."""
+        about = {**self.about, "speaker": self.speaker, "split": self.split}
+        return {
+            "json": json.dumps(about).encode(),
+            "npz": _npz(alpha=self.alpha, beta=self.beta, pose=self.pose, time=self.time),
+            "wav": _wav(self.sound),
+            "crops.npz": _npz(data=self.crops.data, ends=self.crops.ends),
+        }
+
+    @classmethod
+    def from_members(cls, key: str, members: dict[str, bytes]) -> Clip:
+        """Read what `members` wrote."""
+        about = json.loads(members["json"])
+        with np.load(io.BytesIO(members["npz"])) as file:
+            geometry = {name: file[name] for name in ("alpha", "beta", "pose", "time")}
+        with np.load(io.BytesIO(members["crops.npz"])) as file:
+            crops = Crops(file["data"], file["ends"])
+        with wave.open(io.BytesIO(members["wav"])) as file:
+            sound = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+        return cls(key, about["speaker"], about["split"], **geometry, sound=sound, crops=crops, about=about)
+
+
+def _npz(**arrays: npt.NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def _wav(sound: npt.NDArray[np.int16]) -> bytes:
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(sound.tobytes())
+    return stream.getvalue()
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the index says of a sample.
+
+    Attributes:
+        shard: Tar file.
+        key: Its name.
+        speaker: Who is seen.
+        split: Such as "train" or "val".
+        frames: Number of frames T.
+        sounds: Whether it has sound.
+        members: Where its members lie in the shard: first byte and size, by suffix.
+    """
+
+    shard: Path
+    key: str
+    speaker: str
+    split: str
+    frames: int
+    sounds: bool
+    members: dict[str, tuple[int, int]]
+
+    def load(self) -> Clip:
+        """Read the sample."""
+        members = {}
+        with self.shard.open("rb") as file:
+            for suffix, (start, size) in self.members.items():
+                file.seek(start)
+                members[suffix] = file.read(size)
+        return Clip.from_members(self.key, members)
+
+
+def write_shard(path: Path, clips: Iterable[Clip]) -> list[Row]:
+    """Write a shard and its index, each at once or not at all; the index, written last, makes it count."""
+    facts = {}
+    draft = path.with_suffix(".part")
+    with webdataset.TarWriter(str(draft), mtime=0) as writer:
+        for clip in clips:
+            writer.write({"__key__": clip.key, **clip.members()})
+            facts[clip.key] = {
+                **{"speaker": clip.speaker, "split": clip.split},
+                **{"frames": len(clip.time), "sounds": len(clip.sound) > 0},
+            }
+    draft.replace(path)
+    index: dict[str, Any] = {key: {**fact, "members": {}} for key, fact in facts.items()}
+    with tarfile.open(path) as tar:
+        for member in tar:
+            key, suffix = member.name.split(".", 1)
+            index[key]["members"][suffix] = (member.offset_data, member.size)
+    write_json(path.with_suffix(".json"), index)
+    return read_index(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file at once or not at all."""
+    draft = path.with_name(path.name + ".part")
+    with draft.open("w") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def read_index(shard: Path) -> list[Row]:
+    """The samples of a shard."""
+    table = json.loads(shard.with_suffix(".json").read_text())
+    return [Row(shard, key, **fact) for key, fact in table.items()]
+
+
+def read_datasets(folders: Iterable[Path | str], splits: Sequence[str], sounds: bool = False) -> list[Row]:
+    """The samples of several data sets together.
+
+    Args:
+        folders: The data sets.
+        splits: The splits that are wanted.
+        sounds: Leave out mute samples.
+
+    Raises:
+        MediaError: One is no data set, is of another version, or none holds such a sample.
+    """
+    rows = [row for folder in folders for row in read_dataset(Path(folder))]
+    rows = [r for r in rows if r.split in splits and (r.sounds or not sounds)]
+    if not rows:
+        wanted = "with sound " if sounds else ""
+        raise MediaError(f"no sample {wanted}of the split {' or '.join(splits)} in {', '.join(map(str, folders))}")
+    return rows
+
+
+def read_dataset(folder: Path) -> list[Row]:
+    """The samples of a data set.
+
+    Raises:
+        MediaError: It is none, or of another version.
+    """
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        raise MediaError(f"{folder}: no data set (it has no manifest.json); make one with 'personatalk data prepare'")
+    content = json.loads(manifest.read_text())
+    if content.get("version") != VERSION:
+        raise MediaError(
+            f"{folder}: data set of version {content.get('version')}, {VERSION} is wanted; prepare it anew"
+        )
+    return [row for name in content["shards"] for row in read_index(folder / name)]
