@@ -52,7 +52,7 @@ class Sum(Task[torch.Tensor]):
     def draw(self, random: np.random.Generator) -> torch.Tensor:
         return torch.from_numpy(random.standard_normal(4).astype(np.float32))
 
-    def forward(self, samples: Sequence[torch.Tensor], part: str) -> dict[str, torch.Tensor]:
+    def losses(self, samples: Sequence[torch.Tensor], part: str) -> dict[str, torch.Tensor]:
         x = torch.stack(list(samples))
         made = self.network(x)
         self.seen.append((part, float(x.sum())))

@@ -20,7 +20,7 @@ from personatalk.training.audio import AudioTask
 from personatalk.training.shards import read_datasets
 from personatalk.training.sources import Source
 
-FEW = ("warmup=1", "log_every=2", "validate_every=2", "save_every=2", "precision=32-true")
+FEW = ("warmup=1", "log_every=2", "validate_every=2", "save_every=2")
 
 
 @pytest.fixture(scope="module")

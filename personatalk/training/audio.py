@@ -236,7 +236,7 @@ class AudioTask(Task[Sample]):
         heard = augment(samples[None], random)[0]
         return Sample(torch.from_numpy(heard), torch.from_numpy(cluster), torch.from_numpy(spans(frames, random)))
 
-    def forward(self, samples: Sequence[Sample], part: str) -> dict[str, torch.Tensor]:
+    def losses(self, samples: Sequence[Sample], part: str) -> dict[str, torch.Tensor]:
         """Losses of the log-mel regression and of the cluster prediction."""
         sound, cluster, mask = (torch.stack([getattr(s, n) for s in samples]) for n in Sample.__dataclass_fields__)
         mel, scores = self.network(sound, mask)

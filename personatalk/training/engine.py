@@ -45,6 +45,13 @@ class Validation:
     pictures: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
 
+class Held:
+    """Samples on their way through Fabric, which would copy what it knows, and knows no frozen dataclasses."""
+
+    def __init__(self, samples: Sequence[Any]) -> None:
+        self.samples = samples
+
+
 class Task(nn.Module, ABC, Generic[Sample]):
     """What is trained: networks, data and losses.
 
@@ -70,8 +77,12 @@ class Task(nn.Module, ABC, Generic[Sample]):
         """One training sample."""
 
     @abstractmethod
-    def forward(self, samples: Sequence[Sample], part: str) -> dict[str, torch.Tensor]:
+    def losses(self, samples: Sequence[Sample], part: str) -> dict[str, torch.Tensor]:
         """Terms of the loss of a part over samples: each the mean over the samples."""
+
+    def forward(self, held: Held, part: str) -> dict[str, torch.Tensor]:
+        """`losses`, as the distributed engine calls it."""
+        return self.losses(held.samples, part)
 
     @abstractmethod
     def validate(self, network: Any) -> Validation:
@@ -176,7 +187,7 @@ class _Run:
                 continue
             for group in optimiser.param_groups:
                 group["lr"] = rate_at(config, step) * group.get("scale", 1.0)
-            terms = self.wrapped(samples, part)
+            terms = self.wrapped(Held(samples), part)
             self.task.zero_grad()
             self.engine.backward(torch.stack(list(terms.values())).sum())
             self.engine.clip_gradients(self.wrapped, optimiser, max_norm=config.clip)

@@ -96,7 +96,7 @@ class FeatureTask(Task[Sample]):
             picture = np.clip(picture * light, 0, 255).astype(np.uint8)
         return Sample(to_tensor(picture), torch.from_numpy((places / size).astype(np.float32)))
 
-    def forward(self, samples: Sequence[Sample], part: str) -> dict[str, torch.Tensor]:
+    def losses(self, samples: Sequence[Sample], part: str) -> dict[str, torch.Tensor]:
         """L1 of the places in per cent of the crop."""
         pictures = torch.stack([s.picture for s in samples])
         places = torch.stack([s.places for s in samples])

@@ -235,7 +235,7 @@ class Stage1Task(Task[Window]):
             torch.from_numpy(beta),
         )
 
-    def forward(self, samples: Sequence[Window], part: str) -> dict[str, torch.Tensor]:
+    def losses(self, samples: Sequence[Window], part: str) -> dict[str, torch.Tensor]:
         """Terms of the loss over windows."""
         convolved, mask, style, template, beta = (
             torch.stack([getattr(s, name) for s in samples]) for name in Window.__dataclass_fields__

@@ -242,7 +242,7 @@ class Stage2Task(Task[Window]):
         """A random window of a random clip."""
         return self.sampler.draw(random, self.config.targets)
 
-    def forward(self, samples: Sequence[Window], part: str) -> dict[str, torch.Tensor]:
+    def losses(self, samples: Sequence[Window], part: str) -> dict[str, torch.Tensor]:
         """Terms of the loss of the renderer, or of the discriminator on what the renderer just made."""
         if part == "discriminator":
             judged = [self._scores(window, made) for window, made in zip(samples, self._made, strict=True)]
