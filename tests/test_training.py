@@ -16,7 +16,8 @@ from personatalk.stage1 import GeometryGenerator
 from personatalk.stage2 import Renderer
 from personatalk.training import prepare
 from personatalk.training.adversary import FeatureNetwork
-from personatalk.training.audio import AudioTask
+from personatalk.training.audio import AudioConfig, AudioTask
+from personatalk.training.config import read
 from personatalk.training.shards import read_datasets
 from personatalk.training.sources import Source
 
@@ -103,7 +104,7 @@ def test_the_feature_network_trains(datasets: tuple[Path, Path], tmp_path: Path)
 
 def test_the_audio_encoder_pretrains_and_starts_stage_1(datasets: tuple[Path, Path], tmp_path: Path) -> None:
     folder = sample_files()[1].parent
-    words = ("batch=1", "seconds=1", "clusters=8", "steps=4", "cluster_from=2")
+    words = ("batch=1", "seconds=1", "clusters=8", "steps=4", "transformer_from=2")
     assert train("audio", (folder,), tmp_path / "audio", *words) == 0
     encoder = tmp_path / "audio" / "last.safetensors"
     words = ("batch=1", "variants=1", "steps=1", f"audio={encoder}")
@@ -149,11 +150,8 @@ def test_a_training_that_cannot_begin_says_why(
 
 
 def test_held_out_sounds_are_not_trained_on() -> None:
-    from personatalk.training.audio import AudioConfig
-    from personatalk.training.config import read
-
     sounds = [0.1 * np.sin(np.arange(20000) * 0.01 * (k + 1)).astype(np.float32) for k in range(21)]
-    task = AudioTask(read(AudioConfig, "audio", changes=["clusters=4", "seconds=1"]), sounds)
+    task = AudioTask(read(AudioConfig, "audio", changes=["clusters=4", "seconds=1", "phones=0"]), sounds)
     assert set(task.held_out) == {0, 20}
     assert set(task.heard).isdisjoint(task.held_out)
 
@@ -165,3 +163,23 @@ def test_the_dataset_of_the_fixture_is_whole(datasets: tuple[Path, Path]) -> Non
     assert clip.crops[3].shape == (256, 256, 3)
     assert clip.crops[3].std() > 20
     assert len(clip.sound) / 16000 == pytest.approx(clip.time[-1], abs=0.1)
+
+
+@pytest.mark.parametrize("speed", [0.85, 1.0, 1.15, 1.2])
+def test_a_window_pairs_what_is_played_with_what_is_said(speed: float) -> None:
+    # A tone that rises by one step a second: its cluster is its pitch.
+    steps = 200 * 2 ** (np.arange(8) / 2)
+    pitch = np.repeat(steps, 16000)
+    sound = (0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / 16000)).astype(np.float32)
+    task = AudioTask(read(AudioConfig, "audio", changes=["clusters=8", "seconds=4", "phones=0"]), [sound])
+    task.labels[0] = np.arange(400) // 50
+    for seed in range(4):
+        sample = task._window(0, np.random.default_rng(seed), speed)
+        assert sample.samples.shape == (64000,) and sample.cluster.shape == (200,)
+        for frame in range(3, 197, 12):
+            here = sample.samples[(frame - 2) * 320 : (frame + 3) * 320].numpy()
+            heard = np.abs(np.fft.rfft(here * np.hanning(1600), 16000)).argmax()
+            said = steps[sample.cluster[frame]] * speed
+            edges = sample.cluster[frame - 3 : frame + 4]
+            if len(set(edges.tolist())) == 1:
+                assert heard == pytest.approx(said, rel=0.03)

@@ -2,13 +2,15 @@
 
 HuBERT's own first iteration: the transformer predicts, also where its input is masked, to which of a number of
 clusters of log-mel frames a frame belongs. A second head regresses the log-mel frame itself, which teaches the
-convolutions to hear a spectrum within minutes. Both heads are dropped afterwards.
+convolutions to hear a spectrum within minutes. A third tells phones, as a recogniser hears them in the
+same speech: see `phones`. The heads are dropped afterwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.cluster.vq import kmeans2
+from scipy.signal import fftconvolve, resample_poly
 from scipy.spatial import cKDTree
 from torch import nn
 from transformers.audio_utils import mel_filter_bank
@@ -26,6 +29,7 @@ from ..errors import MediaError
 from ..media import read_speech
 from .config import TrainConfig
 from .engine import Task, Validation
+from .phones import PHONES, cached_phones
 from .sources import SOUND_SUFFIXES, VIDEO_SUFFIXES
 
 KIND, VERSION = "audio-encoder", 1
@@ -45,15 +49,26 @@ class AudioConfig(TrainConfig):
     start: str | None
     mel: float
     cluster: float
-    cluster_from: int
+    phones: float
+    transformer_from: int
+    dropout: float
+    phone_cache: str | None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A window of augmented sound (N,), the cluster of each frame (T,), and which are masked, bool (T,)."""
+    """A window of augmented sound.
+
+    Attributes:
+        samples: (N,).
+        cluster: Cluster of each frame, (T,).
+        phones: Share of each phone in each frame, (T, P); zeros without a recogniser.
+        mask: Frames that the transformer does not get to hear, bool (T,).
+    """
 
     samples: torch.Tensor
     cluster: torch.Tensor
+    phones: torch.Tensor
     mask: torch.Tensor
 
 
@@ -96,7 +111,7 @@ def cluster_features(mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 class Pretrainer(nn.Module):
-    """The encoder with the two heads of the pretraining.
+    """The encoder with the heads of the pretraining.
 
     Args:
         clusters: Number of clusters to tell.
@@ -108,6 +123,7 @@ class Pretrainer(nn.Module):
         hidden = SMALL_HUBERT["hidden_size"]
         self.to_mel = nn.Linear(SMALL_HUBERT["conv_dim"][-1], MELS)
         self.to_cluster = nn.Linear(hidden, clusters)
+        self.to_phone = nn.Linear(hidden, len(PHONES))
 
     def tune(self) -> None:
         """Start the first convolution as a bank of filters; see `filter_bank`.
@@ -121,13 +137,18 @@ class Pretrainer(nn.Module):
             convolution.weight.copy_(0.03 * filter_bank(*convolution.weight.shape[::2])[:, None])
             convolution.bias.zero_()
 
-    def forward(self, samples: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-mel frames (B, T, 40) and scores of the clusters (B, T, K) of sound (B, N), masked where bool (B, T)."""
+    def forward(self, samples: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What is heard in sound (B, N), masked where bool (B, T).
+
+        Returns:
+            Log-mel frames (B, T, 40), scores of the clusters (B, T, K) and of the phones (B, T, P).
+        """
         hubert = self.encoder.hubert
         heard = self.encoder.convolve(samples)
         projected = hubert.feature_projection(heard)
         projected = torch.where(mask[..., None], hubert.masked_spec_embed.to(projected.dtype), projected)
-        return self.to_mel(heard), self.to_cluster(hubert.encoder(projected)[0])
+        hidden = hubert.encoder(projected)[0]
+        return self.to_mel(heard), self.to_cluster(hidden), self.to_phone(hidden)
 
 
 def augment(samples: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -138,6 +159,28 @@ def augment(samples: npt.NDArray[np.float32], random: np.random.Generator) -> np
     gain = 10 ** random.uniform(-0.4, 0.3, size)
     noise = 10 ** random.uniform(-4.0, -1.8, size) * random.standard_normal(samples.shape)
     return (gain * tilted + noise).astype(np.float32)
+
+
+SPEEDS = (0.85, 0.9, 1.0, 1.0, 1.0, 1.1, 1.15, 1.2)
+ROOMS = 0.4
+"""Share of the windows that are heard in a room."""
+
+
+def played(samples: npt.NDArray[np.float32], speed: float) -> npt.NDArray[np.float32]:
+    """Sound (N,) played `speed` times as fast, and as high: about (N / speed,)."""
+    if speed == 1:
+        return samples
+    ratio = Fraction(1 / speed).limit_denominator(20)
+    return resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
+
+
+def in_room(samples: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Sound (N,) with a random reverberation of 50 to 300 ms."""
+    length = int(random.integers(SAMPLE_RATE // 20, 3 * SAMPLE_RATE // 10))
+    echo = random.standard_normal(length) * np.exp(-6 * np.arange(length) / length)
+    echo[0] = random.uniform(1.5, 6) * np.abs(echo).max()
+    echo /= np.sqrt((echo**2).sum())
+    return fftconvolve(samples, echo)[: len(samples)].astype(np.float32)
 
 
 def spans(frames: int, random: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -196,6 +239,11 @@ class AudioTask(Task[Sample]):
             weights.fill_module(self.network.encoder.hubert, arrays, config.start)
         else:
             self.network.tune()
+        for module in self.network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = config.dropout
+        cache = None if config.phone_cache is None else Path(config.phone_cache)
+        self.phones = [cached_phones(s, cache) for s in sounds] if config.phones > 0 else None
         self.labels = label(sounds, config.clusters, np.random.default_rng(config.seed))
         self.held_out = list(range(0, len(sounds), HELD_OUT))
         self.heard = [i for i in range(len(sounds)) if i % HELD_OUT] or self.held_out
@@ -217,49 +265,79 @@ class AudioTask(Task[Sample]):
 
     def due(self, part: str, step: int) -> bool:
         """The transformer begins once the convolutions hear something."""
-        self._transforming = step >= self.config.cluster_from
+        self._transforming = step >= self.config.transformer_from
         return True
 
     def draw(self, random: np.random.Generator) -> Sample:
-        """A random window, longer files drawn more often."""
+        """A random window, longer files drawn more often, at a random speed and in a random room."""
         place = np.searchsorted(self.edges, random.integers(self.edges[-1]), side="right")
-        return self._window(self.heard[int(place)], random)
+        speed = float(random.choice(SPEEDS))
+        sample = self._window(self.heard[int(place)], random, speed)
+        samples = sample.samples.numpy()
+        if random.random() < ROOMS:
+            samples = in_room(samples, random)
+        return replace(sample, samples=torch.from_numpy(augment(samples[None], random)[0]))
 
-    def _window(self, sound: int, random: np.random.Generator) -> Sample:
+    def _window(self, sound: int, random: np.random.Generator, speed: float = 1.0) -> Sample:
+        """A random window of a sound, played `speed` times as fast; silence where the sound is shorter."""
         frames = round(self.config.seconds * SAMPLE_RATE) // STRIDE
+        taken = int(np.ceil(frames * speed)) + 1
         labels = self.labels[sound]
-        start = int(random.integers(0, max(1, len(labels) - frames)))
-        samples, cluster = np.zeros(frames * STRIDE, np.float32), np.zeros(frames, np.int64)
-        part = self.sounds[sound][start * STRIDE : (start + frames) * STRIDE]
+        start = int(random.integers(0, max(1, len(labels) - taken)))
+        samples = np.zeros(taken * STRIDE, np.float32)
+        part = self.sounds[sound][start * STRIDE : (start + taken) * STRIDE]
         samples[: len(part)] = part
-        cluster[: len(labels[start : start + frames])] = labels[start : start + frames]
-        heard = augment(samples[None], random)[0]
-        return Sample(torch.from_numpy(heard), torch.from_numpy(cluster), torch.from_numpy(spans(frames, random)))
+        # Frame k of what is played hears what is said around (k + 1/2) * speed.
+        places = start + np.minimum(((np.arange(frames) + 0.5) * speed).astype(np.int64), taken - 1)
+        inside = np.minimum(places, len(labels) - 1)
+        phones = np.zeros((frames, len(PHONES)), np.float32)
+        if self.phones is not None:
+            phones[:] = self.phones[sound][inside]
+            phones[places >= len(labels)] = np.eye(len(PHONES))[0]
+        return Sample(
+            torch.from_numpy(played(samples, speed)[: frames * STRIDE]),
+            torch.from_numpy(labels[inside]),
+            torch.from_numpy(phones),
+            torch.from_numpy(spans(frames, random)),
+        )
 
     def losses(self, samples: Sequence[Sample], part: str) -> dict[str, torch.Tensor]:
-        """Losses of the log-mel regression and of the cluster prediction."""
-        sound, cluster, mask = (torch.stack([getattr(s, n) for s in samples]) for n in Sample.__dataclass_fields__)
-        mel, scores = self.network(sound, mask)
+        """Losses of the log-mel regression and of the predictions of clusters and phones."""
+        names = Sample.__dataclass_fields__
+        sound, cluster, phones, mask = (torch.stack([getattr(s, n) for s in samples]) for n in names)
+        mel, scores, phone_scores = self.network(sound, mask)
         wanted = (log_mel(sound) - MEL_MEAN) / MEL_STD
         terms = {"mel": self.config.mel * nn.functional.mse_loss(mel.float(), wanted)}
         if self._transforming:
             losses = nn.functional.cross_entropy(scores.float().transpose(1, 2), cluster, reduction="none")
             weight = torch.where(mask, 1.0, 0.5)
             terms["cluster"] = self.config.cluster * (losses * weight).sum() / weight.sum()
+            if self.phones is not None:
+                losses = -(phone_scores.float().log_softmax(dim=-1) * phones).sum(dim=-1)
+                # Silence is most of a recording, and easy.
+                weight = 1 - 0.7 * phones[..., 0]
+                terms["phones"] = self.config.phones * (losses * weight).sum() / weight.sum()
         return terms
 
     def validate(self, network: Pretrainer) -> Validation:
-        """On held-out files: share of the log-mel's variance that is heard, and of frames whose cluster is told."""
-        heard, right = [], []
+        """On held-out files: share of the log-mel's variance that is heard, of clusters and of phones that are told."""
+        heard, right, told = [], [], []
         with torch.no_grad():
             for number, sound in enumerate(self.held_out):
                 sample = self._window(sound, np.random.default_rng([99, number]))
-                mel, scores = network(sample.samples[None], torch.zeros_like(sample.mask)[None])
+                mel, scores, phones = network(sample.samples[None], torch.zeros_like(sample.mask)[None])
                 wanted = (log_mel(sample.samples[None]) - MEL_MEAN) / MEL_STD
                 heard.append(1 - float((mel - wanted).square().mean() / wanted.var()))
                 right.append(float((scores[0].argmax(dim=-1) == sample.cluster).float().mean()))
-        figures = {"heard": float(np.mean(heard)), "right": float(np.mean(right))}
-        figures["score"] = figures["right"] + 0.01 * figures["heard"]
+                speech = sample.phones[:, 0] + (sample.phones.sum(dim=1) == 0) < 0.5
+                if speech.any():
+                    told.append(
+                        float((phones[0].argmax(dim=-1) == sample.phones.argmax(dim=-1))[speech].float().mean())
+                    )
+        figures = {"heard": float(np.mean(heard)), "clusters": float(np.mean(right))}
+        if told:
+            figures["phones"] = float(np.mean(told))
+        figures["score"] = figures.get("phones", figures["clusters"]) + 0.01 * figures["heard"]
         return Validation(figures, "score")
 
     def save(self, network: Pretrainer, path: Path) -> None:
