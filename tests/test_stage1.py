@@ -14,6 +14,7 @@ from personatalk import stage1, weights
 from personatalk.audio import FPS, SAMPLE_RATE, SMALL_HUBERT, normalise_loudness
 from personatalk.errors import WeightsError
 from personatalk.geometry import Array, MorphableModel
+from personatalk.media import read_speech
 from personatalk.stage1 import (
     CHUNK,
     PAUSE_FRAMES,
@@ -29,7 +30,6 @@ from personatalk.stage1 import (
     speaking_style,
     voice_activity,
 )
-from personatalk.training.audio import read_sound
 
 SMALLER = {**SMALL_HUBERT, "num_hidden_layers": 2}
 
@@ -174,7 +174,7 @@ def test_chunks_do_not_show_with_the_packages_weights(
     random = np.random.default_rng(0)
     beta = 0.7 * random.standard_normal((200, model.num_expression)).astype(np.float32)
     style = speaking_style(network, model, beta)
-    sound = read_sound(next(p for p in sorted((shared / "speech").iterdir()) if p.suffix == ".ogg"))
+    sound = read_speech(next(p for p in sorted((shared / "speech").iterdir()) if p.suffix == ".ogg"))
     speech = normalise_loudness(sound)[: 16 * SAMPLE_RATE]
     frames = len(speech) // SAMPLES_PER_FRAME
     whole = generate(network, speech, frames, style, 0.5 * template, chunk=frames)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import fields
@@ -62,11 +63,7 @@ def add_train(commands: Commands) -> None:
 
 
 def _train(given: argparse.Namespace) -> int:
-    try:
-        import lightning_fabric  # noqa: F401
-        import tensorboard  # noqa: F401
-    except ImportError as error:
-        raise PersonaTalkError(f"training needs {error.name}; install: pip install 'personatalk[train]'") from error
+    _need("lightning_fabric", "tensorboard", "webdataset")
     if given.network == "morphable":
         from .morphable import learn
 
@@ -133,7 +130,15 @@ def _options(given: argparse.Namespace) -> Options:
     return Options(**{name: value for name, value in chosen.items() if value is not None})
 
 
+def _need(*modules: str) -> None:
+    """Make sure that what only training needs is installed."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise PersonaTalkError(f"this needs {', '.join(missing)}; install: pip install 'personatalk[train]'")
+
+
 def _prepare(given: argparse.Namespace) -> int:
+    _need("webdataset")
     from .prepare import prepare
 
     found = _find(given.sources, given.layout)
