@@ -1,4 +1,4 @@
-"""The command line: `personatalk dub`, `inspect`, `data` and `train`."""
+"""The command line: `personatalk dub`, `inspect`, `data`, `train` and `ablate`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from . import __version__
 from .errors import PersonaTalkError
-from .training.commands import add_data, add_train
+from .training.commands import add_ablate, add_data, add_train
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -115,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     _add_inspect(commands)
     add_data(commands)
     add_train(commands)
+    add_ablate(commands)
     return top
 
 

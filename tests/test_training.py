@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +184,22 @@ def test_a_window_pairs_what_is_played_with_what_is_said(speed: float) -> None:
             edges = sample.cluster[frame - 3 : frame + 4]
             if len(set(edges.tolist())) == 1:
                 assert heard == pytest.approx(said, rel=0.03)
+
+
+def test_all_variants_of_table_4_are_trained_and_compared(
+    datasets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ablate", *map(str, datasets), "-o", str(tmp_path), "--accelerator", "cpu"]
+    for change in ("steps=1", "batch=1", "variants=1", "warmup=1"):
+        words += ["--stage1", change]
+    for change in ("steps=1", "batch=1", "size=64", "channels=16", "width=16", "warmup=1"):
+        words += ["--stage2", change]
+    assert cli.main(words) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[0] for line in table] == [
+        *("| stage 1, full", "| w/o style", "| stage 2, full", "| w/o Face-Attention", "| w/o Lip-Attention"),
+        "| w/o frame selection",
+    ]
+    figures = json.loads((tmp_path / "ablation.json").read_text())
+    assert all(figures["w/o style"][name] != figures["stage 1, full"][name] for name in ("r", "articulation"))
+    assert len({figures[name]["psnr"] for name in figures if "psnr" in figures[name]}) > 1

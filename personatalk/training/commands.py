@@ -62,6 +62,33 @@ def add_train(commands: Commands) -> None:
     train.set_defaults(run=_train)
 
 
+def add_ablate(commands: Commands) -> None:
+    """Add `personatalk ablate`."""
+    ablate = commands.add_parser(
+        "ablate",
+        help="train with and without each part, and compare",
+        description="Train stage 1 without style, stage 2 without Face-Attention, Lip-Attention and frame selection,"
+        " beside the full ones, and print how they do on the split 'val' (Table 4 of the paper, at a small scale).",
+    )
+    ablate.add_argument("dataset", nargs="+", help="data sets with the splits 'train' and 'val'")
+    ablate.add_argument("-o", "--output", type=Path, required=True, metavar="RUNS", help="folder of the runs")
+    for stage in ("stage1", "stage2"):
+        text = f"change a field of all runs of {stage}, such as steps=500"
+        ablate.add_argument(f"--{stage}", action="append", default=[], metavar="FIELD=VALUE", help=text)
+    ablate.add_argument("--morphable", type=Path, metavar="FILE", help="morphable model (default: the package's)")
+    ablate.add_argument("--accelerator", default="auto", help="cpu, gpu or auto (default)")
+    ablate.set_defaults(run=_ablate)
+
+
+def _ablate(given: argparse.Namespace) -> int:
+    _need("lightning_fabric", "tensorboard", "webdataset")
+    from .ablation import ablate
+
+    changes = {"stage1": given.stage1, "stage2": given.stage2}
+    ablate(given.dataset, given.output, changes, given.morphable, given.accelerator)
+    return 0
+
+
 def _train(given: argparse.Namespace) -> int:
     _need("lightning_fabric", "tensorboard", "webdataset")
     if given.network == "morphable":

@@ -1,0 +1,70 @@
+"""Table 4 of the paper at a small scale: trains the networks with and without their parts, and compares.
+
+Stage 1 is judged by how its mouth follows the real one on speakers never seen, stage 2 by its picture, with true
+geometry. All variants of a stage see the same samples in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .config import read
+from .engine import fabric, fit
+from .shards import write_json
+from .stage1 import Stage1Config, Stage1Task
+from .stage2 import Stage2Config, Stage2Task
+
+VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "stage 1, full": ("stage1", ()),
+    "w/o style": ("stage1", ("use_style=false",)),
+    "stage 2, full": ("stage2", ()),
+    "w/o Face-Attention": ("stage2", ("use_face=false",)),
+    "w/o Lip-Attention": ("stage2", ("use_lip=false",)),
+    "w/o frame selection": ("stage2", ("use_selection=false",)),
+}
+"""Stage and changed fields of every row."""
+
+
+def ablate(
+    datasets: Sequence[str],
+    output: Path,
+    changes: dict[str, list[str]],
+    morphable: Path | None = None,
+    accelerator: str = "auto",
+    tell: Callable[[str], None] = print,
+) -> dict[str, dict[str, float]]:
+    """Train and judge all variants; those that are done already are not trained again.
+
+    Args:
+        datasets: Data sets with splits "train" and "val".
+        output: Folder of the runs, and of `ablation.json`.
+        changes: Fields to change in all runs of "stage1" and "stage2", each "FIELD=VALUE".
+        morphable: The morphable model; the package's where None.
+        accelerator: As Lightning Fabric takes it.
+        tell: Called with every line of the table.
+
+    Returns:
+        Figures by variant.
+
+    Raises:
+        PersonaTalkError: A data set, weights file or configuration cannot be read.
+    """
+    table: dict[str, dict[str, float]] = {}
+    for name, (stage, switches) in VARIANTS.items():
+        run = output / name.replace("/", "").replace(",", "").replace(" ", "_")
+        wanted = [*changes.get(stage, []), f"dataset={json.dumps(list(datasets))}", *switches]
+        table[name] = _train(stage, wanted, run, morphable, accelerator)
+        write_json(output / "ablation.json", table)
+        tell(f"| {name} | " + " | ".join(f"{k} {v:.3f}" for k, v in table[name].items()) + " |")
+    return table
+
+
+def _train(stage: str, changes: list[str], run: Path, morphable: Path | None, accelerator: str) -> dict[str, float]:
+    """Train one variant and return its last figures."""
+    if stage == "stage1":
+        first = read(Stage1Config, stage, changes=changes)
+        return fit(Stage1Task.from_config(first, morphable), first, run, fabric(first, accelerator, 1))
+    second = read(Stage2Config, stage, changes=changes)
+    return fit(Stage2Task.from_config(second, morphable), second, run, fabric(second, accelerator, 1))
