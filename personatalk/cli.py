@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"personatalk: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("personatalk: interrupted; nothing was written", file=sys.stderr)
+        print("personatalk: interrupted; nothing half-written is left", file=sys.stderr)
         return INTERRUPTED
     finally:
         for number, handler in before.items():

@@ -316,8 +316,8 @@ class Renderer(nn.Module):
 
     def asking(self, drawn: GeometryMap) -> torch.Tensor:
         """Cells under the mask and next to it, bool (S/4, S/4): the others' latents are 0."""
-        under = regions.cells(drawn.face.numpy(), drawn.code.shape[1]) > 0
-        return torch.from_numpy(regions.grow(under, CONTEXT))
+        under = regions.cells(drawn.face.cpu().numpy(), drawn.code.shape[1]) > 0
+        return torch.from_numpy(regions.grow(under, CONTEXT)).to(drawn.face.device)
 
     def sample(
         self, target: GeometryMap, lip_references: list[Reference], face_references: list[Reference]

@@ -15,9 +15,10 @@ from test_shards import made_up
 
 from personatalk import cli
 from personatalk.audio import SAMPLE_RATE
-from personatalk.errors import MediaError
-from personatalk.geometry import MorphableModel
+from personatalk.errors import MediaError, PersonaTalkError
+from personatalk.geometry import MorphableModel, crop_transform, warp
 from personatalk.sample import sample_files
+from personatalk.stage1 import GeometryGenerator
 from personatalk.training import offset, prepare, workers
 from personatalk.training.prepare import Dataset, Options, Outcome, Reason, assembled, process
 from personatalk.training.shards import Clip, read_dataset
@@ -46,8 +47,16 @@ def test_the_clock_is_25_a_second_whatever_the_videos(tmp_path: Path) -> None:
     (row,) = read_dataset(prepared(tmp_path / "data", [Source("v", video, "x")]))
     clip = row.load()
     np.testing.assert_allclose(clip.time, np.arange(30) / 25, atol=1e-3)
-    # A crop is that of its own frame: rendered geometry and picture move together.
     assert len(clip.crops) == 30 and not row.sounds
+    # A crop is that of its own frame, every second one of the video.
+    for number in (0, 11, 29):
+        near = [
+            warp(frames[2 * number + d], crop_transform(clip.pose[number]))
+            for d in (-2, 0, 2)
+            if 0 <= 2 * number + d < 60
+        ]
+        errors = [float(np.abs(clip.crops[number].astype(float) - p).mean()) for p in near]
+        assert min(errors) == errors[0 if number == 0 else 1]
 
 
 def prepared(folder: Path, sources: list[Source], options: Options = ALL) -> Path:
@@ -95,7 +104,7 @@ def test_a_kill_loses_nothing_and_nothing_is_done_twice(tmp_path: Path) -> None:
         prepare.prepare(sources, folder, ALL, killed_after(1), shard_bytes=1)
     # The kill comes in the middle of a line of the journal, and in the middle of a part.
     (folder / "journal.jsonl").open("a").write('{"key": "s1", "cl')
-    (folder / "parts" / "s1.part").write_bytes(b"half")
+    (folder / "parts" / "s1.77.part").write_bytes(b"half")
     with pytest.raises(KeyboardInterrupt):
         prepare.prepare(sources, folder, ALL, killed_after(2), shard_bytes=1 << 30)
     manifest = prepare.prepare(sources, folder, ALL, killed_after(9), shard_bytes=1 << 30)
@@ -155,6 +164,14 @@ def test_pictures_of_different_sizes_are_refused(tmp_path: Path) -> None:
         assembled(tmp_path / "empty", tmp_path)
 
 
+def draft(clip: Clip, begin: float) -> prepare._Draft:
+    return prepare._Draft(clip, np.arange(len(clip.time)), begin, begin + len(clip.time) / 25)
+
+
+def noise(seconds: float, level: float = 0.1) -> np.ndarray:
+    return (32767 * level * np.random.default_rng(5).standard_normal(round(16000 * seconds))).astype(np.int16)
+
+
 @pytest.mark.parametrize("lag", [-4, 0, 3])
 def test_an_offset_is_found_over_all_stretches_and_undone(
     model: MorphableModel, monkeypatch: pytest.MonkeyPatch, lag: int
@@ -163,39 +180,98 @@ def test_an_offset_is_found_over_all_stretches_and_undone(
     real = random.random(200).astype(np.float32)
 
     def heard(*arguments: object) -> tuple[np.ndarray, np.ndarray]:
-        noise = 0.3 * random.standard_normal(200).astype(np.float32)
-        return np.roll(real, -lag) + noise, real
+        return np.roll(real, -lag) + 0.3 * random.standard_normal(200).astype(np.float32), real
 
     monkeypatch.setattr(offset, "openings", heard)
-    clip = made_up(model, frames=50)
-    drafts = [prepare._Draft(clip, np.arange(50)) for _ in range(3)]
+    sound = noise(10)
+    drafts = []
+    for begin in (0.0, 2.0, 8.0):
+        clip = made_up(model, frames=50)
+        clip = Clip(**{**clip.__dict__, "sound": prepare.cut(sound, begin, begin + 2)})
+        drafts.append(draft(clip, begin))
     outcome = Outcome("x")
-    kept = prepare._in_time(drafts, model, None, Options(speech=0), outcome)  # type: ignore[arg-type]
+    kept = prepare._in_time(drafts, sound, model, None, Options(speech=0), outcome)  # type: ignore[arg-type]
     assert outcome.offset == lag and len(kept) == 3
-    sound = kept[0].clip.sound
-    assert len(sound) == len(clip.sound)
     step = lag * SAMPLE_RATE // 25
-    # A picture that is late by `lag` frames gets its sound `lag` frames later.
-    inner = slice(6400, 20000)
-    np.testing.assert_array_equal(sound[inner], np.roll(clip.sound, step)[inner])
-    assert kept[0].clip.about["offset_frames"] == lag
+    padded = np.pad(sound, 16000)
+    for kept_draft, begin in zip(kept, (0, 2, 8), strict=True):
+        # What is seen `lag` frames late was said so much earlier; the recording goes on beyond the clip's edges.
+        first = 16000 + begin * SAMPLE_RATE - step
+        np.testing.assert_array_equal(kept_draft.clip.sound, padded[first : first + 2 * SAMPLE_RATE])
+        assert kept_draft.clip.about["offset_frames"] == lag
 
 
-def test_sound_that_does_not_fit_the_mouth_is_left_out(model: MorphableModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    random = np.random.default_rng(2)
-    monkeypatch.setattr(offset, "openings", lambda *_: (random.random(300), random.random(300)))
-    drafts = [prepare._Draft(made_up(model, frames=50), np.arange(50)) for _ in range(4)]
-    outcome = Outcome("x")
-    assert prepare._in_time(drafts, model, None, Options(speech=0), outcome) == []  # type: ignore[arg-type]
-    assert outcome.rejected == {Reason.OUT_OF_SYNC.value: 4}
+@pytest.mark.parametrize("frames", [75, 300])
+def test_sound_that_does_not_fit_the_mouth_is_left_out(
+    model: MorphableModel, monkeypatch: pytest.MonkeyPatch, frames: int
+) -> None:
+    random, left_out, moved = np.random.default_rng(2), 0, 0
+
+    def smooth() -> np.ndarray:
+        return np.convolve(random.standard_normal(frames + 3), np.ones(4) / 4, mode="valid")
+
+    monkeypatch.setattr(offset, "openings", lambda *_: (smooth(), smooth()))
+    monkeypatch.setattr(
+        offset, "agreement", lambda *_: offset.Agreement(offset.correlations(smooth(), smooth()), 1.0, frames)
+    )
+    for _ in range(40):
+        outcome = Outcome("x")
+        drafts = [draft(made_up(model, frames=20, crops=1), 0.0)]
+        kept = prepare._in_time(drafts, noise(1), model, None, Options(speech=0), outcome)  # type: ignore[arg-type]
+        left_out += not kept
+        assert (outcome.rejected == {Reason.OUT_OF_SYNC.value: 1}) == (not kept)
+        moved += outcome.offset not in (None, 0)
+    assert left_out > 25
+    assert moved < 4
 
 
 def test_a_silent_clip_is_left_out(model: MorphableModel) -> None:
-    clip = made_up(model, frames=50)
-    silent = Clip(**{**clip.__dict__, "sound": np.zeros_like(clip.sound)})
+    # Room noise 60 dB under the speech before it: normalised by itself it would pass for speech.
+    sound = np.concatenate([noise(2), noise(2, 0.0001)])
     outcome = Outcome("x")
-    assert prepare._in_time([prepare._Draft(silent, np.arange(50))], model, None, Options(), outcome) == []  # type: ignore[arg-type]
+    drafts = []
+    for begin in (0.0, 2.0):
+        clip = made_up(model, frames=50, crops=1)
+        drafts.append(draft(Clip(**{**clip.__dict__, "sound": prepare.cut(sound, begin, begin + 2)}), begin))
+    kept = prepare._in_time(drafts, sound, model, GeometryGenerator.load(), Options(agreement=0), outcome)
+    assert kept == drafts[:1]
     assert outcome.rejected == {Reason.QUIET.value: 1}
+
+
+def test_beyond_a_recording_there_is_silence() -> None:
+    sound = np.arange(1, 32001, dtype=np.int16)
+    np.testing.assert_array_equal(prepare.cut(sound, 0.5, 1.5), sound[8000:24000])
+    early = prepare.cut(sound, -0.25, 0.75)
+    assert len(early) == 16000 and (early[:4000] == 0).all()
+    np.testing.assert_array_equal(early[4000:], sound[:12000])
+    late = prepare.cut(sound, 1.75, 2.75)
+    np.testing.assert_array_equal(late[:4000], sound[28000:])
+    assert len(late) == 16000 and (late[4000:] == 0).all()
+    assert (prepare.cut(sound, 5, 6) == 0).all() and len(prepare.cut(sound, -3, -2)) == 16000
+
+
+def test_a_data_set_keeps_to_its_options_and_its_videos(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "v.mp4", sample_frames(30))
+    folder = prepared(tmp_path / "data", [Source("s", video, "x")])
+    with pytest.raises(MediaError, match="another split"):
+        prepared(folder, [Source("t", video, "x")], Options(split="val", agreement=0, speech=0))
+    other = write_video(tmp_path / "w.mp4", sample_frames(40))
+    with pytest.raises(MediaError, match="another video under the name s"):
+        prepared(folder, [Source("s", other, "x")])
+
+
+def test_what_is_not_there_is_tried_again(tmp_path: Path) -> None:
+    source = Source("s", tmp_path / "v.mp4", "x")
+    folder = prepared(tmp_path / "data", [source])
+    assert json.loads((folder / "manifest.json").read_text())["rejected"] == {Reason.GONE.value: 1}
+    write_video(source.video, sample_frames(30))
+    assert len(read_dataset(prepared(folder, [source]))) == 1
+
+
+def test_a_missing_model_ends_the_run_and_spares_the_videos(tmp_path: Path) -> None:
+    with pytest.raises(PersonaTalkError, match=r"none\.task"):
+        prepared(tmp_path / "data", [SAMPLE], Options(face_model=tmp_path / "none.task"))
+    assert not (tmp_path / "data" / "journal.jsonl").exists()
 
 
 def test_a_poor_picture_is_left_out(tmp_path: Path) -> None:

@@ -81,6 +81,14 @@ def test_a_single_file_is_a_source(tmp_path: Path) -> None:
     assert (source.key, source.speaker) == ("one_mp4", "one_mp4")
 
 
+def test_long_names_are_shortened_and_stay_apart(tmp_path: Path) -> None:
+    names = [f"{'说话的人' * 15}{n}.mp4" for n in "ab"] + [f"{'x' * 150}{n}.mp4" for n in "ab"] + ["可.mp4", "口.mp4"]
+    found = find(grow(tmp_path, names))
+    assert len({s.key for s in found}) == 6
+    assert all(re.fullmatch(r"[A-Za-z0-9_+-]{1,64}", s.key) for s in found)
+    assert [s.key for s in find(tmp_path)] == [s.key for s in found]
+
+
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no such file or folder"):
         find(tmp_path / "nowhere")

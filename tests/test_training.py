@@ -82,18 +82,30 @@ def test_a_hubert_checkpoint_drops_in(datasets: tuple[Path, Path], tmp_path: Pat
     assert GeometryGenerator.load(run / "last.safetensors").audio.hubert.config.hidden_size == 24
 
 
-def test_stage_2_trains_with_all_its_losses(datasets: tuple[Path, Path], tmp_path: Path) -> None:
-    FeatureNetwork((4, 0, 8)).save(tmp_path / "features.safetensors")
+def test_stage_2_trains_with_all_its_losses(
+    datasets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = tmp_path / "features.safetensors"
+    FeatureNetwork((4, 0, 8)).save(features)
     words = ("batch=1", "size=64", "channels=16", "width=16", "steps=3", "adversarial=0.1", "adversarial_from=1")
-    assert train("stage2", datasets, tmp_path / "run", *words, "perceptual=0") == 0
+    assert (
+        train("stage2", datasets, tmp_path / "run", *words, "perceptual=0.1", f"features={features}", "log_every=1")
+        == 0
+    )
+    told = capsys.readouterr().out.splitlines()
+    named = [set(line.split()[2::2]) for line in told if line.startswith("step") and "val" not in line]
+    early = {"pixels", "pyramid", "perceptual"}
+    assert named == [early, *[early | {"adversarial", "matching", "discriminator"}] * 2]
     assert Renderer.load(tmp_path / "run" / "last.safetensors").config["size"] == 256
 
 
 @pytest.mark.parametrize("switch", ["use_lip", "use_face", "use_selection"])
 def test_stage_2_trains_without_a_part(datasets: tuple[Path, Path], tmp_path: Path, switch: str) -> None:
-    words = ("batch=1", "size=64", "channels=16", "width=16", "steps=2", "perceptual=0", f"{switch}=false")
+    words = ("batch=1", "size=64", "channels=16", "width=16", "steps=2", f"{switch}=false")
     assert train("stage2", datasets, tmp_path, *words) == 0
-    assert Renderer.load(tmp_path / "last.safetensors").config.get(switch, False) is False
+    assert json.loads((tmp_path / "config.json").read_text())[switch] is False
+    if switch != "use_selection":
+        assert Renderer.load(tmp_path / "last.safetensors").config[switch] is False
 
 
 def test_the_feature_network_trains(datasets: tuple[Path, Path], tmp_path: Path) -> None:
@@ -125,7 +137,7 @@ def test_the_morphable_model_is_learned(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_configuration_is_refused(
     datasets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("batch=1", "size=64", "width=16", "perceptual=0")
+    words = ("batch=1", "size=64", "width=16")
     assert train("stage2", datasets, tmp_path, *words, "channels=16", "steps=1") == 0
     assert train("stage2", datasets, tmp_path, *words, "channels=24", "steps=2") == 1
     assert "choose another folder" in capsys.readouterr().err

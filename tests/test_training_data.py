@@ -24,7 +24,6 @@ from personatalk.training.adversary import Discriminator, FeatureNetwork, hinge,
 from personatalk.training.audio import augment, filter_bank, log_mel, spans
 from personatalk.training.config import read
 from personatalk.training.morphable import align, lower_weight, mirror_index, mirrored
-from personatalk.training.offset import shifted_correlation
 from personatalk.training.shards import read_dataset
 from personatalk.training.stage1 import Loss, Stage1Config, Stage1Task, spec_augment, window
 from personatalk.training.stage2 import Sampler, Window, pixel_losses, psnr
@@ -232,17 +231,6 @@ def test_agreement_is_pooled_by_frames() -> None:
     assert whole.articulation == pytest.approx(0.55)
 
 
-@pytest.mark.parametrize("lag", [-3, 0, 2, 40])
-def test_sound_is_shifted_and_keeps_its_length(lag: int) -> None:
-    sound = np.arange(1, 16001, dtype=np.int16)
-    got = offset.shifted(sound, lag)
-    assert len(got) == len(sound) and got.dtype == np.int16
-    step = 640 * lag
-    wanted = np.concatenate([np.zeros(min(step, 16000), np.int16), sound])[:16000] if lag >= 0 else sound[-step:]
-    np.testing.assert_array_equal(got[: len(wanted)], wanted)
-    assert (got[len(wanted) :] == 0).all()
-
-
 def test_masks_are_spans() -> None:
     random = np.random.default_rng(0)
     masks = np.stack([spans(200, random) for _ in range(40)])
@@ -285,8 +273,21 @@ def test_stage1_starts_from_earlier_weights(tmp_path: Path, model: MorphableMode
 
 
 def test_a_still_mouth_correlates_with_nothing() -> None:
-    assert shifted_correlation(np.zeros(50, np.float32), np.arange(50.0), 0) == 0
-    assert shifted_correlation(np.arange(9.0), np.arange(9.0), 0) == 0
+    moving = np.random.default_rng(0).random(50)
+    assert (offset.correlations(np.zeros(50), moving) == 0).all()
+    assert (offset.correlations(moving, np.zeros(50)) == 0).all()
+    assert (offset.correlations(moving[:20], moving[:20]) == 0).all()
+    assert offset.correlations(moving, moving)[7] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("frames", "found"), [(60, 0), (400, 4)])
+def test_a_short_recording_is_not_shifted_on_chance(frames: int, found: int) -> None:
+    r = np.full(15, 0.1)
+    r[7], r[11] = 0.3, 0.6
+    assert offset.Agreement(r, 1.0, frames).convincing_lag == found
+    edge = np.roll(r, 3)
+    assert offset.Agreement(edge, 1.0, 400).lag == 7
+    assert offset.Agreement(edge, 1.0, 400).convincing_lag == 0
 
 
 def test_log_mel_has_the_encoders_clock() -> None:

@@ -98,13 +98,24 @@ class FeatureNetwork(nn.Module):
         weights.save_module(path, self, kind=KIND, version=VERSION, config={"plan": list(self.plan)})
 
     @classmethod
-    def load(cls, path: Path | None = None) -> FeatureNetwork:
-        """Read a network of ours; without a path the one of the package.
+    def read(cls, path: Path) -> FeatureNetwork:
+        """Read a network of ours, or torchvision's VGG-16, whichever the file holds.
+
+        Raises:
+            WeightsError: It is neither.
+        """
+        try:
+            return cls.load(path)
+        except WeightsError:
+            return cls.vgg16(path)
+
+    @classmethod
+    def load(cls, path: Path) -> FeatureNetwork:
+        """Read a network of ours.
 
         Raises:
             WeightsError: The file is missing, damaged or of another kind or version.
         """
-        path = weights.packaged("features.safetensors") if path is None else path
         arrays, config = weights.load_arrays(path, kind=KIND, version=VERSION)
         return weights.fill_module(weights.build(cls, config, path), arrays, path).requires_grad_(False)
 

@@ -170,7 +170,7 @@ def played(samples: npt.NDArray[np.float32], speed: float) -> npt.NDArray[np.flo
     """Sound (N,) played `speed` times as fast, and as high: about (N / speed,)."""
     if speed == 1:
         return samples
-    ratio = Fraction(1 / speed).limit_denominator(20)
+    ratio = Fraction(1 / speed).limit_denominator(40)
     return resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
 
 

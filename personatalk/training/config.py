@@ -93,6 +93,9 @@ def _update(values: dict[str, Any], changes: dict[str, Any], where: str) -> None
 def _checked(kind: type[Config], values: dict[str, Any]) -> Config:
     """Build the configuration with every value of its field's type."""
     types = typing.get_type_hints(kind)
+    for name in ("batch", "log_every", "validate_every", "save_every"):
+        if isinstance(values[name], int) and values[name] < 1:
+            raise PersonaTalkError(f"configuration field {name}: {values[name]} is less than 1")
     typed = {field.name: _typed(field.name, values[field.name], types[field.name]) for field in fields(kind)}
     return kind(**typed)
 

@@ -1,18 +1,20 @@
 """The training loop that all trainers share, on one process or many (Lightning Fabric).
 
 What is drawn at a step depends on the seed, the step and the place in the global batch alone, and so do the random
-numbers of the networks. A training that was stopped therefore goes on exactly as if it had not been, and several
-processes compute what one would with the same global batch.
+numbers of the networks. A training that was stopped therefore goes on exactly as if it had not been. Several processes
+see the samples that one would with the same global batch, and compute the same but for rounding and for dropout, whose
+masks belong to a process.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -24,8 +26,10 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
+from ..errors import PersonaTalkError
 from .checkpoints import Averaged, State, load_checkpoint, save_checkpoint
 from .config import TrainConfig
+from .shards import write_json
 
 Sample = TypeVar("Sample")
 
@@ -135,7 +139,12 @@ class _Run:
 
     def __init__(self, task: Task[Any], config: TrainConfig, output: Path, engine: Fabric) -> None:
         self.task, self.config, self.output, self.engine = task, config, output, engine
+        if config.batch % engine.world_size:
+            raise PersonaTalkError(
+                f"a batch of {config.batch} cannot be shared by {engine.world_size} processes evenly"
+            )
         output.mkdir(parents=True, exist_ok=True)
+        _same_run(output, config, engine)
         self.averaged = Averaged(task.network, config.average)
         groups = task.groups()
         betas = (0.9, 0.99)
@@ -147,8 +156,14 @@ class _Run:
         self.averaged.network.to(engine.device)
         self.stepping = dict(zip(groups, optimisers, strict=True))
         self.state = load_checkpoint(output, task, self.averaged, self.optimisers)
-        self.writer = SummaryWriter(str(output)) if engine.is_global_zero else None
+        self.writer = self._writer()
         self.figures: dict[str, float] = {}
+
+    def _writer(self) -> SummaryWriter | None:
+        """Curves go on after the last checkpoint: what a killed run wrote after it is hidden."""
+        if not self.engine.is_global_zero:
+            return None
+        return SummaryWriter(str(self.output), purge_step=self.state.step + 1 if self.state.step else None)
 
     def go(self, minutes: float | None) -> dict[str, float]:
         """The loop."""
@@ -162,7 +177,8 @@ class _Run:
                 self.validate()
             if self.state.step % self.config.save_every == 0:
                 self.save()
-        if self.state.step % self.config.validate_every or not self.figures:
+        # A run that was stopped early validates where an unbroken one would, and nowhere else.
+        if self.state.step >= self.config.steps and (self.state.step % self.config.validate_every or not self.figures):
             self.validate()
         self.save()
         if self.writer is not None:
@@ -229,6 +245,28 @@ class _Run:
             save_checkpoint(self.output, self.state, self.task, self.averaged, self.optimisers)
             self.task.save(self.averaged.network, self.output / "last.safetensors")
         self.engine.barrier()
+
+
+def _same_run(output: Path, config: TrainConfig, engine: Fabric) -> None:
+    """Keep the configuration with the run, and go on with the same one only; it may be made longer.
+
+    Raises:
+        PersonaTalkError: The folder holds a run of another configuration.
+    """
+    path, fields_now = output / "config.json", asdict(config)
+    if path.exists():
+        before = json.loads(path.read_text())
+        other = [k for k, v in fields_now.items() if k not in MAY_CHANGE and before.get(k) != v]
+        if other:
+            raise PersonaTalkError(f"{output}: holds a run with another {', '.join(other)}; choose another folder")
+    engine.barrier()
+    if engine.is_global_zero:
+        write_json(path, fields_now)
+    engine.barrier()
+
+
+MAY_CHANGE = ("steps", "log_every", "validate_every", "save_every")
+"""Fields in which a run that goes on may differ."""
 
 
 def moved(value: Any, device: torch.device) -> Any:

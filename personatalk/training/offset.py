@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..audio import SAMPLE_RATE, normalise_loudness
 from ..geometry import Array, MorphableModel
 from ..stage1 import GeometryGenerator, generate, speaking_style
 
 LARGEST_LAG = 7
 """Frames of offset that are looked for."""
 LAGS = range(-LARGEST_LAG, LARGEST_LAG + 1)
-SAMPLES_PER_FRAME = SAMPLE_RATE // 25
+SHORTEST = 12
+"""Frames from which on a correlation is taken."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,33 @@ class Agreement:
         return float(self.r.max())
 
     @property
+    def noise(self) -> float:
+        """Spread of the correlation of two mouths that have nothing in common; neighbouring frames are alike."""
+        return 2 / max(1, self.frames) ** 0.5
+
+    @property
+    def convincing_lag(self) -> int:
+        """The lag if it explains clearly more than none does and lies within the search, else 0."""
+        clear = self.best - self.unshifted > max(0.05, 2.5 * self.noise)
+        return self.lag if clear and abs(self.lag) < LARGEST_LAG else 0
+
+    @property
     def unshifted(self) -> float:
         """Correlation as it is."""
         return float(self.r[LARGEST_LAG])
 
 
-def shifted_correlation(got: Array, real: Array, lag: int) -> float:
-    """Correlation of got[t] with real[t + lag]; 0 where there is too little to tell."""
-    a, b = got[max(0, -lag) :], real[max(0, lag) :]
-    n = min(len(a), len(b))
-    if n < 12 or a[:n].std() < 1e-6 or b[:n].std() < 1e-6:
-        return 0.0
-    return float(np.corrcoef(a[:n], b[:n])[0, 1])
+def correlations(got: Array, real: Array) -> npt.NDArray[np.float64]:
+    """Correlation of got[t] with real[t + lag] for every lag, (15,), over the same t; 0 where there is too little."""
+    r = np.zeros(len(LAGS))
+    core = got[LARGEST_LAG : len(got) - LARGEST_LAG]
+    if len(core) < SHORTEST or core.std() < 1e-6:
+        return r
+    for number in range(len(LAGS)):
+        moved = real[number : number + len(core)]
+        if moved.std() > 1e-6:
+            r[number] = np.corrcoef(core, moved)[0, 1]
+    return r
 
 
 def openings(
@@ -93,7 +108,7 @@ def agreement(
 ) -> Agreement:
     """How the generated mouth follows the real one at each shift; arguments as of `openings`."""
     got, real = openings(network, model, samples, first, beta, template)
-    r = np.array([shifted_correlation(got, real, lag) for lag in LAGS])
+    r = correlations(got, real)
     return Agreement(r, float(got.std() / max(real.std(), 1e-6)), len(beta))
 
 
@@ -102,15 +117,3 @@ def pooled(parts: list[Agreement]) -> Agreement:
     frames = np.array([p.frames for p in parts], np.float64)
     r = np.average([p.r for p in parts], axis=0, weights=frames)
     return Agreement(r, float(np.average([p.articulation for p in parts], weights=frames)), int(frames.sum()))
-
-
-def shifted(sound: npt.NDArray[np.int16], lag: int) -> npt.NDArray[np.int16]:
-    """Sound moved `lag` frames later (earlier where negative), as long as it was; silence fills the gap."""
-    step = abs(lag) * SAMPLES_PER_FRAME
-    gap = np.zeros(min(step, len(sound)), sound.dtype)
-    return np.concatenate([gap, sound[: len(sound) - step]] if lag >= 0 else [sound[step:], gap])[: len(sound)]
-
-
-def loud(sound: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-    """Stored sound as the network hears it."""
-    return normalise_loudness(sound.astype(np.float32) / 32768)

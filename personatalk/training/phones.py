@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def cached_phones(samples: npt.NDArray[np.float32], folder: Path | None) -> npt.
         return np.load(path)
     folder.mkdir(parents=True, exist_ok=True)
     found = soft_phones(samples)
-    draft = path.with_suffix(".part.npy")
+    draft = path.with_suffix(f".{os.getpid()}.npy")
     np.save(draft, found)
     draft.replace(path)
     return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import tarfile
 import tempfile
 from collections import Counter
@@ -30,11 +31,11 @@ import torch
 import webdataset
 
 from ..analysis import Analysis, analyse, runs
-from ..audio import FPS, SAMPLE_RATE
+from ..audio import FPS, SAMPLE_RATE, normalise_loudness
 from ..errors import FaceError, MediaError
 from ..faces import open_tracker
 from ..geometry import MorphableModel, crop_transform, warp
-from ..media import VideoReader, read_speech
+from ..media import VideoReader, open_input, read_speech
 from ..stage1 import GeometryGenerator, voice_activity
 from . import offset, shards
 from .quality import QualityModel
@@ -55,6 +56,7 @@ class Reason(str, Enum):
     UNQUALIFIED = "picture too poor"
     QUIET = "too little speech"
     OUT_OF_SYNC = "sound and picture do not agree"
+    GONE = "not there, or not allowed to be read; tried again next time"
     CRASHED = "the decoder crashed on it"
 
 
@@ -68,7 +70,8 @@ class Options:
         longest: Seconds of the longest clip; longer stretches are divided evenly.
         eyes: Least distance in pixels between the outer corners of the eyes, as median over a clip.
         speech: Least share of a clip in which there is speech; a video without any sound is kept as mute.
-        agreement: Least correlation of the mouth's opening with stage 1's, at the best offset; 0 keeps all.
+        agreement: Least correlation of the mouth's opening with stage 1's, at the best offset; more is asked of a short
+            recording, where chance alone agrees; 0 keeps all.
         niqe: Largest NIQE; 0 keeps all.
         quality_model: NIQE's model of good pictures; the package's where None.
         hyperiqa: Weights of HyperIQA, to be used instead of NIQE.
@@ -107,6 +110,8 @@ class Outcome:
         rejected: Number of stretches (or 1 for the video as a whole) that were left out, by reason.
         offset: Frames by which its picture was late against its sound, which was undone; None if unknown.
         note: The message of an error.
+        stamp: Name and size of its file, by which another file of the same key is told.
+        again: Whether it is to be tried again next time.
     """
 
     key: str
@@ -114,6 +119,8 @@ class Outcome:
     rejected: dict[str, int] = field(default_factory=dict)
     offset: int | None = None
     note: str = ""
+    stamp: str = ""
+    again: bool = False
 
     def reject(self, reason: Reason, note: str = "") -> None:
         """Count something that is left out."""
@@ -149,9 +156,14 @@ def _spread(crops: Crops) -> list[npt.NDArray[np.uint8]]:
 
 def process(source: Source, parts: Path, options: Options) -> Outcome:
     """Prepare one video: writes `parts`/KEY.tar if any of it is kept. This is what the workers run."""
-    outcome = Outcome(source.key)
+    outcome = Outcome(source.key, stamp=stamp(source))
+    if not os.access(source.video, os.R_OK):
+        outcome.again = True
+        outcome.reject(Reason.GONE, str(source.video))
+        return outcome
     part = parts / f"{source.key}.tar"
-    draft = part.with_suffix(".part")
+    # Of this process alone: a worker whose master was killed may still be at the same video.
+    draft = part.with_suffix(f".{os.getpid()}.part")
     with webdataset.TarWriter(str(draft), mtime=0) as writer:
         try:
             for clip in clips_of(source, options, outcome):
@@ -169,6 +181,13 @@ def process(source: Source, parts: Path, options: Options) -> Outcome:
     else:
         draft.unlink()
     return outcome
+
+
+def stamp(source: Source) -> str:
+    """Name and size of a source's file, or number of its pictures."""
+    if source.video.is_dir():
+        return f"{source.video.name}:{sum(1 for _ in source.video.iterdir())}"
+    return f"{source.video.name}:{source.video.stat().st_size if source.video.exists() else 0}"
 
 
 def clips_of(source: Source, options: Options, outcome: Outcome) -> Iterator[Clip]:
@@ -189,7 +208,7 @@ def clips_of(source: Source, options: Options, outcome: Outcome) -> Iterator[Cli
                 stretches = list(_stretches(analysis, options, outcome))
                 drafts = [_draft(source, options, analysis, sound, *s) for s in stretches]
                 if sound is not None:
-                    drafts = _in_time(drafts, model, network, options, outcome)
+                    drafts = _in_time(drafts, sound, model, network, options, outcome)
                 for draft in drafts:
                     clip = _finished(draft, reader, analysis, judge, outcome)
                     if clip is not None:
@@ -228,13 +247,18 @@ def assembled(pictures: Path, folder: Path) -> Path:
 
 
 def _sound(source: Source) -> npt.NDArray[np.int16] | None:
-    """Sound of a source at 16 kHz from its start, or None if it has none."""
+    """Sound of a source at 16 kHz from its start, loudness-normalised as a whole, or None if it has none.
+
+    Raises:
+        MediaError: It has a sound track that cannot be read.
+    """
     if source.video.is_dir() and source.sound is None:
         return None
-    try:
-        samples = read_speech(source.sound or source.video, SAMPLE_RATE)
-    except MediaError:
-        return None
+    path = source.sound or source.video
+    with open_input(path) as container:
+        if not container.streams.audio:
+            return None
+    samples = normalise_loudness(read_speech(path, SAMPLE_RATE))
     return np.clip(samples * 32767, -32768, 32767).astype(np.int16)
 
 
@@ -257,10 +281,12 @@ def _stretches(analysis: Analysis, options: Options, outcome: Outcome) -> Iterat
 
 @dataclass
 class _Draft:
-    """A clip without its crops, and the frames of the video that it is made of."""
+    """A clip without its crops, the frames of the video that it is made of, and its begin and end in seconds."""
 
     clip: Clip
     frames: npt.NDArray[np.int64]
+    begin: float
+    end: float
 
 
 def _draft(
@@ -275,10 +301,7 @@ def _draft(
     begin = analysis.time[start]
     ticks = begin + np.arange(int((analysis.time[stop - 1] - begin) * FPS + 1e-6) + 1) / FPS
     frames = np.unique(start + np.abs(analysis.time[start:stop, None] - ticks).argmin(axis=0))
-    cut = np.zeros(0, np.int16)
-    if sound is not None:
-        end = analysis.time[stop - 1] + analysis.duration[stop - 1]
-        cut = sound[round(begin * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+    end = float(analysis.time[stop - 1] + analysis.duration[stop - 1])
     about = {"source": source.key, "start_seconds": float(begin), "shot": int(analysis.shot_of[start])}
     clip = Clip(
         key=f"{source.key}-{start:06d}",
@@ -288,15 +311,28 @@ def _draft(
         beta=analysis.beta[frames],
         pose=analysis.pose[frames],
         time=analysis.time[frames] - begin,
-        sound=cut,
+        sound=np.zeros(0, np.int16) if sound is None else cut(sound, begin, end),
         crops=Crops.encode([]),
         about=about,
     )
-    return _Draft(clip, frames)
+    return _Draft(clip, frames, float(begin), end)
+
+
+def cut(sound: npt.NDArray[np.int16], begin: float, end: float) -> npt.NDArray[np.int16]:
+    """Sound from `begin` to `end` in seconds; beyond the recording there is silence."""
+    first, last = round(begin * SAMPLE_RATE), round(end * SAMPLE_RATE)
+    inside = sound[max(0, first) : max(0, last)]
+    before = min(max(0, -first), last - first)
+    return np.pad(inside, (before, last - first - before - len(inside)))
 
 
 def _in_time(
-    drafts: list[_Draft], model: MorphableModel, network: GeometryGenerator, options: Options, outcome: Outcome
+    drafts: list[_Draft],
+    sound: npt.NDArray[np.int16],
+    model: MorphableModel,
+    network: GeometryGenerator,
+    options: Options,
+    outcome: Outcome,
 ) -> list[_Draft]:
     """Those with speech, their sound moved into time with the picture; none if the two do not agree.
 
@@ -304,7 +340,7 @@ def _in_time(
     """
     speaking = []
     for draft in drafts:
-        voice = voice_activity(offset.loud(draft.clip.sound))
+        voice = voice_activity(draft.clip.samples())
         if len(voice) and voice.mean() >= options.speech:
             speaking.append(draft)
         else:
@@ -315,19 +351,19 @@ def _in_time(
     for draft in speaking:
         first, beta = draft.clip.beta_at_clock()
         template = model.shape(draft.clip.alpha) - model.mean
-        found.append(offset.agreement(network, model, offset.loud(draft.clip.sound), first, beta, template))
+        found.append(offset.agreement(network, model, draft.clip.samples(), first, beta, template))
     whole = offset.pooled(found)
-    if whole.best < options.agreement:
+    if options.agreement > 0 and whole.best < max(options.agreement, min(0.5, 2 * whole.noise)):
         for _ in speaking:
             outcome.reject(Reason.OUT_OF_SYNC)
         return []
-    # A shift must explain clearly more than none, or it is noise.
-    lag = whole.lag if whole.best - whole.unshifted > 0.05 else 0
-    outcome.offset = lag
+    lag = outcome.offset = whole.convincing_lag
     for draft in speaking:
         clip = draft.clip
         about = {**clip.about, "offset_frames": lag, "agreement": whole.best}
-        draft.clip = _replaced(clip, sound=offset.shifted(clip.sound, lag), about=about)
+        # What is seen late was said earlier.
+        shifted = cut(sound, draft.begin - lag / FPS, draft.end - lag / FPS)
+        draft.clip = _replaced(clip, sound=shifted, about=about)
     return speaking
 
 
@@ -343,6 +379,8 @@ def _finished(
     stream = reader.frames(int(draft.frames[0]), int(draft.frames[-1]) + 1)
     chosen = (frame for frame in stream if frame.index in wanted)
     crops = Crops.encode(warp(frame.rgb(), crop_transform(analysis.pose[frame.index])) for frame in chosen)
+    if len(crops) != len(draft.frames):
+        raise MediaError(f"{reader.info.path}: {len(draft.frames) - len(crops)} frames are gone when it is read again")
     margin = judge(crops)
     if margin is not None and margin < 0:
         outcome.reject(Reason.UNQUALIFIED)
@@ -372,6 +410,9 @@ class Dataset:
         self.parts = folder / "parts"
         try:
             self.parts.mkdir(parents=True, exist_ok=True)
+            for draft in self.parts.glob("*.part"):
+                draft.unlink()
+            self._check_options()
         except OSError as error:
             raise MediaError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
         self.journal = folder / "journal.jsonl"
@@ -383,6 +424,29 @@ class Dataset:
             if outcome.clips and outcome.clips[0] in self.packed:
                 self._part(outcome.key).unlink(missing_ok=True)
 
+    def _check_options(self) -> None:
+        path = self.folder / "options.json"
+        if not path.exists():
+            shards.write_json(path, self.options.as_json())
+        before = json.loads(path.read_text())
+        other = [name for name, value in self.options.as_json().items() if before.get(name) != value]
+        if other:
+            raise MediaError(f"{self.folder}: made with another {', '.join(other)}; choose another folder")
+
+    def left(self, sources: list[Source]) -> list[Source]:
+        """Those that are not done yet.
+
+        Raises:
+            MediaError: One has the key of another video that is done.
+        """
+        for source in sources:
+            known = self.done.get(source.key)
+            if known is not None and known.stamp != stamp(source):
+                raise MediaError(
+                    f"{source.video}: the data set has another video under the name {source.key}; choose another folder"
+                )
+        return [source for source in sources if source.key not in self.done]
+
     def _journalled(self) -> Iterator[Outcome]:
         """What the journal says; a line that a kill cut off is dropped."""
         if not self.journal.exists():
@@ -390,7 +454,7 @@ class Dataset:
         text = self.journal.read_text()
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
-            self.journal.write_text(whole)
+            os.truncate(self.journal, len(whole.encode()))
         for line in whole.splitlines():
             yield Outcome(**json.loads(line))
 
@@ -399,10 +463,12 @@ class Dataset:
 
     def add(self, outcome: Outcome) -> None:
         """Take in a video that a worker has finished."""
+        self.done[outcome.key] = outcome
+        if outcome.again:
+            return
         with self.journal.open("a") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")
-        self.done[outcome.key] = outcome
-        if outcome.clips:
+        if outcome.clips and outcome.clips[0] not in self.packed:
             self._waiting.append(outcome.key)
             if sum(self._part(key).stat().st_size for key in self._waiting) >= self.shard_bytes:
                 self.pack()
@@ -489,10 +555,12 @@ def prepare(
     if len({s.key for s in sources}) < len(sources):
         double = next(key for key, n in Counter(s.key for s in sources).items() if n > 1)
         raise MediaError(f"two sources have the same name in the data set, {double}; prepare them into two data sets")
-    dataset = Dataset(folder, options, shard_bytes)
+    dataset = Dataset(folder.resolve(), options, shard_bytes)
+    # What is missing ends the run here, not every video.
     _models(options)
+    open_tracker(options.face_model).close()
     work = functools.partial(process, parts=dataset.parts, options=options)
-    for outcome in engine(work, [s for s in sources if s.key not in dataset.done]):
+    for outcome in engine(work, dataset.left(sources)):
         dataset.add(outcome)
         tell(outcome)
     return dataset.finish()

@@ -80,7 +80,8 @@ class Clip:
         beta: Expression per frame, (T, E).
         pose: Head pose per frame in pixels of the source, (T, 6).
         time: Seconds of the frames after the clip's start, (T,); near k / 25, but the real times of the source.
-        sound: 16 kHz mono from the clip's start on, in time with the picture, int16 (N,); empty for a mute clip.
+        sound: 16 kHz mono over the clip, in time with the picture, of the loudness that the networks are used to, int16
+            (N,); empty for a mute clip.
         crops: Face crops of the frames, (T) of uint8 (256, 256, 3).
         about: Where it comes from and what was measured: source, start, offset, quality.
     """

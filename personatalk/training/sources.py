@@ -5,6 +5,7 @@ A reader only looks at names; nothing is opened here. Speakers matter: no speake
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from ..errors import MediaError
 
 VIDEO_SUFFIXES = (".mp4", ".mpg", ".mpeg", ".mkv", ".mov", ".webm", ".avi", ".m4v")
+LONGEST_KEY = 64
 SOUND_SUFFIXES = (".m4a", ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aac")
 
 
@@ -46,6 +48,7 @@ def find(root: Path, layout: str = "auto") -> list[Source]:
     Raises:
         MediaError: There are none of this layout.
     """
+    root = root.resolve()
     if not root.exists():
         raise MediaError(f"{root}: no such file or folder; name a video or a folder of videos")
     if layout == "auto":
@@ -155,5 +158,12 @@ def _videos(root: Path) -> Iterator[Path]:
 
 
 def _key(inside: Path) -> str:
-    """A name without dots and slashes: data set tools take what stands after the first dot for a type."""
-    return re.sub(r"[^\w+-]", "_", "__".join(inside.parts))
+    """A name without dots and slashes: data set tools take what stands after the first dot for a type.
+
+    A name that is too long for a tar file, or loses characters, gets a hash, by which it stays apart from others.
+    """
+    joined = "__".join(inside.parts).replace(".", "_")
+    name = re.sub(r"[^\w+-]", "_", joined, flags=re.ASCII)
+    if len(name) <= LONGEST_KEY and name == joined:
+        return name
+    return f"{name[: LONGEST_KEY - 13]}-{hashlib.sha256(inside.as_posix().encode()).hexdigest()[:12]}"

@@ -20,6 +20,7 @@ from torch import nn
 
 from .. import weights
 from ..audio import SMALL_HUBERT, hubert_config, load_hubert
+from ..errors import PersonaTalkError
 from ..geometry import Array, MorphableModel
 from ..stage1 import GeometryGenerator
 from . import audio as audio_training
@@ -71,7 +72,7 @@ class Speech:
         """Read a sample of the data set."""
         clip = row.load()
         first, beta = clip.beta_at_clock()
-        return cls(offset.loud(clip.sound), first, beta, model.shape(clip.alpha) - model.mean)
+        return cls(clip.samples(), first, beta, model.shape(clip.alpha) - model.mean)
 
 
 @dataclass(frozen=True)
@@ -279,6 +280,8 @@ def starting_network(config: Stage1Config, model: MorphableModel) -> GeometryGen
     if config.start is not None:
         network = GeometryGenerator.load(config.start)
         network.check_fits(model)
+        if network.use_style != config.use_style:
+            raise PersonaTalkError(f"{config.start}: trained with another use_style; start anew, without 'start'")
         return network
     hubert = SMALL_HUBERT if config.hubert is None else hubert_config(config.hubert)
     network = GeometryGenerator(model.num_vertices, hubert, use_style=config.use_style)
@@ -289,6 +292,9 @@ def starting_network(config: Stage1Config, model: MorphableModel) -> GeometryGen
     with torch.no_grad():
         network.decoder.weight.copy_(basis @ mix * 0.3)
         network.decoder.bias.zero_()
+    if config.audio is None and config.hubert is None:
+        # Random convolutions would stay random: without another encoder that of the shipped network is taken.
+        network.audio.hubert.load_state_dict(GeometryGenerator.load().audio.hubert.state_dict())
     if config.audio is not None:
         arrays, _ = weights.load_arrays(config.audio, kind=audio_training.KIND, version=audio_training.VERSION)
         weights.fill_module(network.audio.hubert, arrays, config.audio)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from ..errors import PersonaTalkError
 from ..geometry import CROP_SIZE, Array, MorphableModel, apply_transform, crop_transform, project
 from ..references import (
     FACE_REFERENCES,
@@ -99,6 +100,8 @@ class Sampler:
     ) -> None:
         self.model, self.size, self.tint, self.use_selection = model, size, tint, use_selection
         self.rows = [r for r in rows if r.frames >= SHORTEST]
+        if not self.rows:
+            raise PersonaTalkError(f"no clip of {SHORTEST} frames or more to draw references and targets from")
         self.choose = weighted([r.frames for r in self.rows], [r.speaker for r in self.rows], most_frames)
         self._clip = functools.lru_cache(maxsize=256)(lambda i: self.rows[i].load())
 
@@ -203,12 +206,15 @@ class Stage2Task(Task[Window]):
             if config.start is None
             else Renderer.load(config.start)
         )
+        for name in ("channels", "width", "use_lip", "use_face"):
+            if self.network.config[name] != getattr(config, name):
+                raise PersonaTalkError(f"{config.start}: trained with another {name}; start anew, without 'start'")
         self.discriminator = Discriminator() if config.adversarial > 0 else None
         self.features = None
         if config.perceptual > 0 and config.features is not None:
-            self.features = FeatureNetwork.vgg16(Path(config.features))
+            self.features = FeatureNetwork.read(Path(config.features))
         elif config.perceptual > 0:
-            self.features = FeatureNetwork.load()
+            raise PersonaTalkError("a perceptual loss needs a network: set features=FILE, or train one of our own")
         self.sampler, self.judge = (
             Sampler(model, r, config.size, config.most_frames, tint, config.use_selection)
             for r, tint in ((rows, config.tint), (held_out, 0.0))

@@ -6,7 +6,10 @@ Both yield outcomes in the order of the sources, so that the shards do not depen
 from __future__ import annotations
 
 import multiprocessing
+import os
 import socket
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -34,24 +37,43 @@ def local(work: Work, sources: Iterable[Source], workers: int) -> Iterator[Outco
     queue = deque(sources)
     while queue:
         # Fresh processes, not forks: the face tracker's and torch's threads do not survive a fork.
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            pending: deque[tuple[Source, Future[Outcome]]] = deque()
-            try:
-                while queue or pending:
-                    while queue and len(pending) < 2 * workers:
-                        pending.append((queue[0], pool.submit(work, queue[0])))
-                        queue.popleft()
-                    outcome = pending[0][1].result()
-                    pending.popleft()
-                    yield outcome
-            except BrokenProcessPool:
-                pool.shutdown(cancel_futures=True)
-                for source, _ in pending:
-                    yield _alone(work, source)
+        pool = _pool(workers)
+        pending: deque[tuple[Source, Future[Outcome]]] = deque()
+        try:
+            while queue or pending:
+                while queue and len(pending) < 2 * workers:
+                    pending.append((queue[0], pool.submit(work, queue[0])))
+                    queue.popleft()
+                outcome = pending[0][1].result()
+                pending.popleft()
+                yield outcome
+        except BrokenProcessPool:
+            for source, _ in pending:
+                yield _alone(work, source)
+        finally:
+            # After Ctrl-C nobody waits for what was queued.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_end_with, initargs=(os.getpid(),)
+    )
+
+
+def _end_with(master: int) -> None:
+    """End this worker when its master is killed."""
+
+    def watch() -> None:
+        while os.getppid() == master:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _alone(work: Work, source: Source) -> Outcome:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with _pool(1) as pool:
         try:
             return pool.submit(work, source).result()
         except BrokenProcessPool:
@@ -106,7 +128,9 @@ def _windowed(ray: Any, task: Any, queue: deque[Source]) -> Iterator[Outcome]:
         source, reference = pending.popleft()
         try:
             yield ray.get(reference)
-        except ray.exceptions.WorkerCrashedError:
+        except ray.exceptions.RayTaskError:
+            raise
+        except ray.exceptions.RayError:
             outcome = Outcome(source.key)
             outcome.reject(Reason.CRASHED, f"{source.video}: its decoder crashed")
             yield outcome
