@@ -21,6 +21,7 @@ from personatalk.training.shards import (
     read_dataset,
     read_datasets,
     read_index,
+    spread,
     write_json,
     write_shard,
 )
@@ -90,6 +91,18 @@ def test_any_webdataset_reader_can_stream_the_shards(tmp_path: Path, model: Morp
     with np.load(io.BytesIO(samples[1]["npz"])) as file:
         assert file["beta"].shape == (30, model.num_expression)
     assert samples[0]["wav"][:4] == b"RIFF"
+
+
+def test_crops_can_be_left_out(tmp_path: Path, model: MorphableModel) -> None:
+    (row,) = read_dataset(dataset(tmp_path, [made_up(model)]))
+    clip = row.load(crops=False)
+    assert len(clip.crops) == 0 and len(clip.beta) == row.frames
+
+
+def test_few_samples_are_spread_over_all(tmp_path: Path, model: MorphableModel) -> None:
+    rows = read_dataset(dataset(tmp_path, [made_up(model, f"a-{n:06d}", frames=2) for n in range(9)]))
+    assert [r.key[-1] for r in spread(rows, 3)] == ["0", "4", "8"]
+    assert spread(rows, 20) == rows
 
 
 def test_crops_are_decoded_one_at_a_time(model: MorphableModel) -> None:

@@ -22,7 +22,10 @@ from ..stage2 import to_tensor
 from .adversary import SMALL, FeatureNetwork
 from .config import TrainConfig
 from .engine import Task, Validation, weighted
-from .shards import Clip, Row, read_datasets
+from .shards import Clip, Row, read_datasets, spread
+
+VALIDATIONS = 64
+"""Clips of a validation at most, of each of which six crops are taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class FeatureTask(Task[Sample]):
         self.config, self.model = config, model
         self.vertices = np.flatnonzero(model.lower > 0.5)
         self.network = nn.Sequential(FeatureNetwork(SMALL), _Head(SMALL[-1], 2 * len(self.vertices)))
-        self.rows, self.held_out = rows, held_out
+        self.held_out = spread(held_out, VALIDATIONS)
         self.choose = weighted([r.frames for r in rows], [r.speaker for r in rows], config.most_frames)
         self._clip = functools.lru_cache(maxsize=256)(lambda i: rows[i].load())
 

@@ -125,12 +125,14 @@ class Clip:
 
     @classmethod
     def from_members(cls, key: str, members: dict[str, bytes]) -> Clip:
-        """Read what `members` wrote."""
+        """Read what `members` wrote; the crops may be left out."""
         about = json.loads(members["json"])
         with np.load(io.BytesIO(members["npz"])) as file:
             geometry = {name: file[name] for name in ("alpha", "beta", "pose", "time")}
-        with np.load(io.BytesIO(members["crops.npz"])) as file:
-            crops = Crops(file["data"], file["ends"])
+        crops = Crops.encode([])
+        if "crops.npz" in members:
+            with np.load(io.BytesIO(members["crops.npz"])) as file:
+                crops = Crops(file["data"], file["ends"])
         with wave.open(io.BytesIO(members["wav"])) as file:
             sound = np.frombuffer(file.readframes(file.getnframes()), np.int16)
         return cls(key, about["speaker"], about["split"], **geometry, sound=sound, crops=crops, about=about)
@@ -174,14 +176,21 @@ class Row:
     sounds: bool
     members: dict[str, tuple[int, int]]
 
-    def load(self) -> Clip:
-        """Read the sample."""
+    def load(self, crops: bool = True) -> Clip:
+        """Read the sample, with its crops or without."""
         members = {}
         with self.shard.open("rb") as file:
             for suffix, (start, size) in self.members.items():
+                if suffix == "crops.npz" and not crops:
+                    continue
                 file.seek(start)
                 members[suffix] = file.read(size)
         return Clip.from_members(self.key, members)
+
+
+def spread(rows: list[Row], most: int) -> list[Row]:
+    """At most `most` samples, evenly over all."""
+    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
 
 
 def write_shard(path: Path, clips: Iterable[Clip]) -> list[Row]:

@@ -28,7 +28,10 @@ from . import offset
 from .config import TrainConfig
 from .engine import Task, Validation, weighted
 from .plots import curves
-from .shards import Row, read_datasets
+from .shards import Row, read_datasets, spread
+
+VALIDATIONS = 64
+"""Clips of a validation at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,7 @@ class Speech:
     @classmethod
     def load(cls, row: Row, model: MorphableModel) -> Speech:
         """Read a sample of the data set."""
-        clip = row.load()
+        clip = row.load(crops=False)
         first, beta = clip.beta_at_clock()
         return cls(clip.samples(), first, beta, model.shape(clip.alpha) - model.mean)
 
@@ -187,7 +190,7 @@ class Stage1Task(Task[Window]):
         self.choose = weighted([r.frames for r in rows], [r.speaker for r in rows], config.most_frames)
         self._speech = functools.lru_cache(maxsize=4096)(lambda i: Speech.load(rows[i], model))
         self._heard = functools.lru_cache(maxsize=4096)(self._convolved)
-        self.held_out = [Speech.load(row, model) for row in held_out]
+        self.held_out = [Speech.load(row, model) for row in spread(held_out, VALIDATIONS)]
 
     @classmethod
     def from_config(cls, config: Stage1Config, morphable: Path | None = None) -> Stage1Task:
