@@ -211,12 +211,15 @@ def label(
     sounds: list[npt.NDArray[np.float32]], clusters: int, random: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
     """Cluster number of every frame of every sound."""
-    features = [cluster_features(log_mel(torch.from_numpy(s)[None])[0].numpy()) for s in sounds]
-    pool = np.concatenate(features)
-    chosen = pool[random.choice(len(pool), min(len(pool), 40000), replace=False)]
-    centres, _ = kmeans2(chosen, clusters, iter=15, minit="++", seed=random)
+
+    def features(sound: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return cluster_features(log_mel(torch.from_numpy(sound)[None])[0].numpy())
+
+    share = min(1.0, 40000 * STRIDE / sum(map(len, sounds)))
+    pool = np.concatenate([f[random.random(len(f)) < share] for f in map(features, sounds)])
+    centres, _ = kmeans2(pool, clusters, iter=15, minit="++", seed=random)
     tree = cKDTree(centres)
-    return [tree.query(f)[1].astype(np.int64) for f in features]
+    return [tree.query(features(sound))[1].astype(np.int64) for sound in sounds]
 
 
 class AudioTask(Task[Sample]):

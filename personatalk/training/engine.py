@@ -156,6 +156,9 @@ class _Run:
         self.averaged.network.to(engine.device)
         self.stepping = dict(zip(groups, optimisers, strict=True))
         self.state = load_checkpoint(output, task, self.averaged, self.optimisers)
+        steps: Any = engine.all_gather(torch.tensor(self.state.step))
+        if steps.min() != steps.max():
+            raise PersonaTalkError(f"{output}: not all processes find the same checkpoint; use a folder that all see")
         self.writer = self._writer()
         self.figures: dict[str, float] = {}
 
