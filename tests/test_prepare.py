@@ -302,7 +302,9 @@ def test_a_crash_costs_one_video_only() -> None:
     assert {o.key: o.rejected for o in found if not o.clips} == {"s1": {Reason.CRASHED.value: 1}}
 
 
-def test_the_same_command_runs_on_a_ray_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_command_runs_on_a_ray_cluster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model: MorphableModel
+) -> None:
     for name in ("a", "b"):
         (tmp_path / "videos" / name).mkdir(parents=True)
         write_video(tmp_path / "videos" / name / "v.mp4", sample_frames(30))
@@ -311,8 +313,11 @@ def test_the_same_command_runs_on_a_ray_cluster(tmp_path: Path, capsys: pytest.C
     assert "2 clips of 2 speakers" in capsys.readouterr().out
     here = prepared(tmp_path / "here", find(tmp_path / "videos"), Options())
     for a, b in zip(read_dataset(tmp_path / "ray"), read_dataset(here), strict=True):
-        assert a.key == b.key
-        np.testing.assert_array_equal(a.load().beta, b.load().beta)
+        one, other = a.load(), b.load()
+        assert a.key == b.key and len(one.crops) == len(other.crops)
+        # Sums are rounded in another order where there are more threads: less than the fit's own tolerance, 0.5 %.
+        vertices = [model.vertices(clip.alpha, clip.beta) for clip in (one, other)]
+        assert np.abs(vertices[0] - vertices[1]).max() < 0.005
 
 
 def test_a_cluster_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,6 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-import torch
 import webdataset
 
 from ..analysis import Analysis, analyse, runs
@@ -131,7 +130,6 @@ class Outcome:
 @functools.lru_cache(maxsize=1)
 def _models(options: Options) -> tuple[MorphableModel, GeometryGenerator, Callable[[Crops], float | None]]:
     """What a worker needs, loaded once."""
-    torch.set_num_threads(1)
     model, network = MorphableModel.load(options.morphable), GeometryGenerator.load(options.stage1)
     network.check_fits(model)
     return model, network, _judge(options)

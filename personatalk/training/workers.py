@@ -16,6 +16,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+import torch
+
 from ..errors import PersonaTalkError
 from .prepare import Outcome, Reason
 from .sources import Source
@@ -62,7 +64,8 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _end_with(master: int) -> None:
-    """End this worker when its master is killed."""
+    """Set up a worker: one thread for each, and its end when its master is killed."""
+    torch.set_num_threads(1)
 
     def watch() -> None:
         while os.getppid() == master:
