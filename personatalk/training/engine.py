@@ -27,7 +27,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import PersonaTalkError
-from .checkpoints import Averaged, State, load_checkpoint, save_checkpoint
+from .checkpoints import Averaged, load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .shards import write_json
 
@@ -291,6 +291,3 @@ def weighted(frames: Sequence[int], speakers: Sequence[str], most: int) -> Calla
     share = np.array([n * min(1.0, most / total[s]) for n, s in zip(frames, speakers, strict=True)])
     edges = np.cumsum(share / share.sum())
     return lambda random: min(int(np.searchsorted(edges, random.random())), len(edges) - 1)
-
-
-__all__ = ["Sample", "State", "Task", "Validation", "fabric", "fit", "moved", "rate_at", "weighted"]

@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from fractions import Fraction
 from itertools import pairwise
@@ -361,7 +361,7 @@ def _in_time(
         about = {**clip.about, "offset_frames": lag, "agreement": whole.best}
         # What is seen late was said earlier.
         shifted = cut(sound, draft.begin - lag / FPS, draft.end - lag / FPS)
-        draft.clip = _replaced(clip, sound=shifted, about=about)
+        draft.clip = replace(clip, sound=shifted, about=about)
     return speaking
 
 
@@ -384,11 +384,7 @@ def _finished(
         outcome.reject(Reason.UNQUALIFIED)
         return None
     about = draft.clip.about if margin is None else {**draft.clip.about, "quality_margin": margin}
-    return _replaced(draft.clip, crops=crops, about=about)
-
-
-def _replaced(clip: Clip, **changes: Any) -> Clip:
-    return Clip(**{**clip.__dict__, **changes})
+    return replace(draft.clip, crops=crops, about=about)
 
 
 class Dataset:

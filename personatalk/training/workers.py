@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from ..errors import PersonaTalkError
-from .prepare import Outcome, Reason
+from .prepare import Outcome, Reason, stamp
 from .sources import Source
 
 Work = Callable[[Source], Outcome]
@@ -80,9 +80,13 @@ def _alone(work: Work, source: Source) -> Outcome:
         try:
             return pool.submit(work, source).result()
         except BrokenProcessPool:
-            outcome = Outcome(source.key)
-            outcome.reject(Reason.CRASHED, f"{source.video}: its decoder crashed")
-            return outcome
+            return _crashed(source)
+
+
+def _crashed(source: Source) -> Outcome:
+    outcome = Outcome(source.key, stamp=stamp(source))
+    outcome.reject(Reason.CRASHED, f"{source.video}: its decoder crashed")
+    return outcome
 
 
 def on_ray(work: Work, sources: Iterable[Source], address: str) -> Iterator[Outcome]:
@@ -134,6 +138,4 @@ def _windowed(ray: Any, task: Any, queue: deque[Source]) -> Iterator[Outcome]:
         except ray.exceptions.RayTaskError:
             raise
         except ray.exceptions.RayError:
-            outcome = Outcome(source.key)
-            outcome.reject(Reason.CRASHED, f"{source.video}: its decoder crashed")
-            yield outcome
+            yield _crashed(source)
