@@ -2,6 +2,10 @@
 
     speech -> audio encoder -> style cross-attention -> template cross-attention -> self-attention -> vertices
 
+The last layer is held to the morphable model's expressions. Left free, it learns to open the mouth by thinning the
+lips, which the losses do not see and no face does: the renderer, which has only seen faces, then shows three quarters
+of the opening.
+
 All geometry goes in and comes out as displacements from the morphable model's mean face: the fully connected
 layers' biases would have to learn that constant otherwise.
 """
@@ -24,7 +28,7 @@ from .errors import WeightsError
 from .geometry import Array, MorphableModel
 
 KIND = "geometry-generator"
-VERSION = 1
+VERSION = 2
 
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 CHUNK = 200
@@ -142,6 +146,7 @@ class GeometryGenerator(nn.Module):
 
     Args:
         vertices: Number V of mesh vertices.
+        expressions: Number E of the morphable model's expressions, of which all geometry that comes out is made.
         hubert: Configuration of the audio encoder.
         dim: Feature size D.
         heads: Attention heads.
@@ -154,6 +159,7 @@ class GeometryGenerator(nn.Module):
     def __init__(
         self,
         vertices: int,
+        expressions: int,
         hubert: dict[str, Any],
         dim: int = 192,
         heads: int = 4,
@@ -164,7 +170,8 @@ class GeometryGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.config = {
-            **{"vertices": vertices, "hubert": hubert, "dim": dim, "heads": heads, "layers": layers},
+            **{"vertices": vertices, "expressions": expressions, "hubert": hubert},
+            **{"dim": dim, "heads": heads, "layers": layers},
             **{"reach": reach, "dropout": dropout, "use_style": use_style},
         }
         self.use_style = use_style
@@ -175,7 +182,9 @@ class GeometryGenerator(nn.Module):
         self.template_block = Block(TemplateAttention(dim), dim, dropout)
         self.blocks = nn.ModuleList(Block(LocalAttention(dim, heads, reach), dim, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
-        self.decoder = nn.Linear(dim, 3 * vertices)
+        self.decoder = nn.Linear(dim, expressions)
+        self.expression: torch.Tensor
+        self.register_buffer("expression", torch.zeros(vertices, 3, expressions))
 
     def encode_style(self, offsets: torch.Tensor) -> torch.Tensor:
         """Style embedding (B, D) of expression displacements (B, T, V, 3) in model units."""
@@ -204,20 +213,26 @@ class GeometryGenerator(nn.Module):
             x = block(x)
         # In full precision also in training: velocities are differences of nearly equal numbers.
         with torch.autocast(x.device.type, enabled=False):
-            offsets: torch.Tensor = self.decoder(self.norm(x.float())) / 100
-        return offsets.view(*offsets.shape[:-1], -1, 3)
+            return torch.einsum("bte,vce->btvc", self.decoder(self.norm(x.float())), self.expression.float())
+
+    def set_expressions(self, model: MorphableModel) -> None:
+        """Take over the expressions of the morphable model that is trained on."""
+        self.expression.copy_(torch.from_numpy(model.expression))
 
     def check_fits(self, model: MorphableModel) -> None:
-        """Make sure that the network speaks the mesh of a morphable model.
+        """Make sure that the network speaks the mesh and the expressions of a morphable model.
 
         Raises:
-            WeightsError: It was trained for another mesh.
+            WeightsError: It was trained on another model.
         """
         if self.config["vertices"] != model.num_vertices:
             raise WeightsError(
                 f"these stage 1 weights are for a mesh of {self.config['vertices']} vertices, but the morphable"
                 f" model has {model.num_vertices}; train stage 1 on it"
             )
+        wanted = torch.from_numpy(model.expression).to(self.expression)
+        if self.expression.shape != wanted.shape or not torch.allclose(self.expression, wanted, rtol=0.01, atol=1e-4):
+            raise WeightsError("these stage 1 weights are for another morphable model; train stage 1 on this one")
 
     def save(self, path: Path | str) -> None:
         """Write the network with its configuration."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,9 @@ SMALLER = {**SMALL_HUBERT, "num_hidden_layers": 2}
 @pytest.fixture(scope="module")
 def network(model: MorphableModel) -> GeometryGenerator:
     torch.manual_seed(0)
-    return GeometryGenerator(model.num_vertices, SMALLER, dim=64, layers=2).eval()
+    network = GeometryGenerator(model.num_vertices, model.num_expression, SMALLER, dim=64, layers=2).eval()
+    network.set_expressions(model)
+    return network
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,16 @@ def test_one_displacement_for_every_frame(network: GeometryGenerator, model: Mor
     assert got.shape == (2, 9, model.num_vertices, 3)
 
 
+def test_all_geometry_is_made_of_expressions(
+    network: GeometryGenerator, model: MorphableModel, style: torch.Tensor, template: Array
+) -> None:
+    got = generate(network, normalise_loudness(speech_like(1.2)), 30, style, template).reshape(30, -1)
+    basis = model.expression.reshape(-1, model.num_expression)
+    beta = np.linalg.lstsq(basis, got.T, rcond=None)[0]
+    assert np.abs(got).max() > 1e-3
+    np.testing.assert_allclose(basis @ beta, got.T, atol=1e-5)
+
+
 def test_speech_style_and_template_all_matter(network: GeometryGenerator, style: torch.Tensor, template: Array) -> None:
     speech = normalise_loudness(speech_like(1.2))
     plain = generate(network, speech, 30, style, template)
@@ -142,7 +155,7 @@ def test_style_of_short_and_long_videos(network: GeometryGenerator, model: Morph
 
 def test_without_style_nobody_has_one(model: MorphableModel, network: GeometryGenerator) -> None:
     torch.manual_seed(4)
-    plain = GeometryGenerator(model.num_vertices, SMALLER, dim=64, layers=1, use_style=False).eval()
+    plain = GeometryGenerator(model.num_vertices, model.num_expression, SMALLER, 64, layers=1, use_style=False).eval()
     random = np.random.default_rng(4)
     betas = [random.standard_normal((40, model.num_expression)).astype(np.float32) for _ in range(2)]
     styles = [speaking_style(plain, model, beta) for beta in betas]
@@ -332,9 +345,17 @@ def test_rest_is_the_speakers_closed_mouth(model: MorphableModel) -> None:
 
 def test_another_mesh_is_refused(model: MorphableModel, network: GeometryGenerator) -> None:
     network.check_fits(model)
-    other = GeometryGenerator(100, SMALLER, dim=16, layers=1)
+    other = GeometryGenerator(100, model.num_expression, SMALLER, dim=16, layers=1)
     with pytest.raises(WeightsError, match=f"100 vertices.*{model.num_vertices}"):
         other.check_fits(model)
+
+
+def test_other_expressions_are_refused(model: MorphableModel, network: GeometryGenerator, tmp_path: Path) -> None:
+    for expression in (model.expression[..., :-1], model.expression[..., ::-1].copy()):
+        with pytest.raises(WeightsError, match="another morphable model"):
+            network.check_fits(replace(model, expression=expression))
+    network.save(tmp_path / "s.safetensors")
+    GeometryGenerator.load(tmp_path / "s.safetensors").check_fits(model)
 
 
 def test_save_and_load(network: GeometryGenerator, style: torch.Tensor, template: Array, tmp_path: Path) -> None:

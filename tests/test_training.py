@@ -17,7 +17,7 @@ from personatalk.stage1 import GeometryGenerator
 from personatalk.stage2 import Renderer
 from personatalk.training import prepare
 from personatalk.training.adversary import FeatureNetwork
-from personatalk.training.audio import AudioConfig, AudioTask
+from personatalk.training.audio import AudioConfig, AudioTask, Sound
 from personatalk.training.config import read
 from personatalk.training.shards import read_datasets
 from personatalk.training.sources import Source
@@ -163,7 +163,7 @@ def test_a_training_that_cannot_begin_says_why(
 
 
 def test_held_out_sounds_are_not_trained_on() -> None:
-    sounds = [0.1 * np.sin(np.arange(20000) * 0.01 * (k + 1)).astype(np.float32) for k in range(21)]
+    sounds = [Sound(0.1 * np.sin(np.arange(20000) * 0.01 * (k + 1)).astype(np.float32)) for k in range(21)]
     task = AudioTask(read(AudioConfig, "audio", changes=["clusters=4", "seconds=1", "phones=0"]), sounds)
     assert set(task.held_out) == {0, 20}
     assert set(task.heard).isdisjoint(task.held_out)
@@ -184,7 +184,7 @@ def test_a_window_pairs_what_is_played_with_what_is_said(speed: float) -> None:
     steps = 200 * 2 ** (np.arange(8) / 2)
     pitch = np.repeat(steps, 16000)
     sound = (0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / 16000)).astype(np.float32)
-    task = AudioTask(read(AudioConfig, "audio", changes=["clusters=8", "seconds=4", "phones=0"]), [sound])
+    task = AudioTask(read(AudioConfig, "audio", changes=["clusters=8", "seconds=4", "phones=0"]), [Sound(sound)])
     task.labels[0] = np.arange(400) // 50
     for seed in range(4):
         sample = task._window(0, np.random.default_rng(seed), speed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from personatalk.training.audio import augment, filter_bank, log_mel, spans
 from personatalk.training.config import read
 from personatalk.training.morphable import align, lower_weight, mirror_index, mirrored
 from personatalk.training.shards import read_dataset
-from personatalk.training.stage1 import Loss, Stage1Config, Stage1Task, spec_augment, window
+from personatalk.training.stage1 import Loss, Speech, Stage1Config, Stage1Task, spec_augment, window
 from personatalk.training.stage2 import Sampler, Window, pixel_losses, psnr
 
 
@@ -46,7 +47,7 @@ def made_up_window(model: MorphableModel) -> Window:
 
 @pytest.fixture(scope="module")
 def config() -> Stage1Config:
-    return read(Stage1Config, "stage1", changes=["variants=1", "dropout=0"])
+    return read(Stage1Config, "stage1", changes=["variants=1", "dropout=0", "amplitude=0"])
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,35 @@ def test_a_clip_shorter_than_a_window_is_held_at_its_end(task: Stage1Task, confi
     short = next(s for s in samples if float(s.beta[-1, 0]) < 0.8)
     assert len({float(x) for x in short.beta[19:, 0]}) == 1
     assert float(short.beta[19, 0]) == pytest.approx(19 / 25)
+
+
+@pytest.mark.parametrize("speed", [0.85, 1.0, 1.15])
+def test_sound_and_mouth_are_played_faster_together(model: MorphableModel, tmp_path: Path, speed: float) -> None:
+    clip = made_up(model, "a-000000", frames=120, start=0.4, crops=1)
+    clip.sound[:] = 0
+    clip.sound[16000:16160] = 20000
+    speech = Speech.load(read_dataset(dataset(tmp_path, [clip]))[0], model)
+    fast = speech.faster(speed)
+    # The first coefficient is the time; a click after a second is heard when it says a second.
+    heard = np.abs(fast.samples).argmax() / SAMPLE_RATE
+    seen = np.interp(heard * 25 - fast.first, np.arange(len(fast.beta)), fast.beta[:, 0])
+    assert seen == pytest.approx(1.0, abs=0.015)
+    assert len(fast.beta) == pytest.approx(len(speech.beta) / speed, abs=2)
+    assert np.diff(fast.beta[:, 0]) == pytest.approx(speed / 25, abs=1e-3)
+
+
+def test_style_tells_how_far_the_mouth_moves(model: MorphableModel, task: Stage1Task, config: Stage1Config) -> None:
+    louder = Stage1Task(replace(config, amplitude=0.5), model, task.rows, task.rows)
+    gains = []
+    for seed in range(6):
+        plain, sample = (t.draw(np.random.default_rng(seed)) for t in (task, louder))
+        clip = 1 if float(plain.beta[-1, 0]) < 0.8 else 0
+        rest = torch.from_numpy(task._speech(clip, 0).rest)
+        ratios = [(getattr(sample, n) - rest) / (getattr(plain, n) - rest) for n in ("style", "beta")]
+        gains.append(float(ratios[0].median()))
+        for ratio in ratios:
+            torch.testing.assert_close(ratio, torch.full_like(ratio, gains[-1]), rtol=0.02, atol=0.02)
+    assert min(gains) < 0.9 < 1.1 < max(gains)
 
 
 def test_masks_silence_spans_and_channels() -> None:

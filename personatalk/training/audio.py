@@ -2,8 +2,8 @@
 
 HuBERT's own first iteration: the transformer predicts, also where its input is masked, to which of a number of
 clusters of log-mel frames a frame belongs. A second head regresses the log-mel frame itself, which teaches the
-convolutions to hear a spectrum within minutes. A third tells phones, as a recogniser hears them in the
-same speech: see `phones`. The heads are dropped afterwards.
+convolutions to hear a spectrum within minutes. A third tells phones: in synthetic speech those that were said
+(`synthesis`), in real speech those that a recogniser hears (`phones`). The heads are dropped afterwards.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from .config import TrainConfig
 from .engine import Task, Validation
 from .phones import PHONES, cached_phones
 from .sources import SOUND_SUFFIXES, VIDEO_SUFFIXES
+from .synthesis import known_phones
 
 KIND, VERSION = "audio-encoder", 1
 MELS = 40
@@ -53,6 +54,14 @@ class AudioConfig(TrainConfig):
     transformer_from: int
     dropout: float
     phone_cache: str | None
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A recording: loudness-normalised 16 kHz samples (N,), and its phones (N // 320, P) where they are known."""
+
+    samples: npt.NDArray[np.float32]
+    phones: npt.NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True)
@@ -192,16 +201,17 @@ def spans(frames: int, random: np.random.Generator) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def read_sounds(folders: list[Path]) -> list[npt.NDArray[np.float32]]:
+def read_sounds(folders: list[Path]) -> list[Sound]:
     """All sound and video files of folders as loudness-normalised 16 kHz mono; those under a second are left out.
 
     Raises:
         MediaError: There are none, or one is damaged.
+        PersonaTalkError: The text with the phones of one is damaged.
     """
     suffixes = (*SOUND_SUFFIXES, *VIDEO_SUFFIXES)
     files = [f for folder in folders for f in sorted(folder.iterdir()) if f.suffix.lower() in suffixes]
-    sounds = [normalise_loudness(read_speech(file, SAMPLE_RATE)) for file in files]
-    sounds = [s for s in sounds if len(s) > SAMPLE_RATE]
+    read = [(file, normalise_loudness(read_speech(file, SAMPLE_RATE))) for file in files]
+    sounds = [Sound(s, known_phones(file, len(s))) for file, s in read if len(s) > SAMPLE_RATE]
     if not sounds:
         raise MediaError(f"{', '.join(map(str, folders))}: no sound of a second or more; name folders of speech files")
     return sounds
@@ -227,15 +237,15 @@ class AudioTask(Task[Sample]):
 
     Args:
         config: How.
-        sounds: 16 kHz mono, loudness-normalised.
+        sounds: What to listen to.
     """
 
     network: Pretrainer
 
-    def __init__(self, config: AudioConfig, sounds: list[npt.NDArray[np.float32]]) -> None:
+    def __init__(self, config: AudioConfig, sounds: list[Sound]) -> None:
         super().__init__()
         torch.manual_seed(config.seed)
-        self.config, self.sounds = config, sounds
+        self.config, self.sounds = config, [s.samples for s in sounds]
         self.network = Pretrainer(config.clusters)
         if config.start is not None:
             arrays, _ = weights.load_arrays(config.start, kind=KIND, version=VERSION)
@@ -246,11 +256,13 @@ class AudioTask(Task[Sample]):
             if isinstance(module, nn.Dropout):
                 module.p = config.dropout
         cache = None if config.phone_cache is None else Path(config.phone_cache)
-        self.phones = [cached_phones(s, cache) for s in sounds] if config.phones > 0 else None
-        self.labels = label(sounds, config.clusters, np.random.default_rng(config.seed))
+        self.phones = None
+        if config.phones > 0:
+            self.phones = [cached_phones(s.samples, cache) if s.phones is None else s.phones for s in sounds]
+        self.labels = label(self.sounds, config.clusters, np.random.default_rng(config.seed))
         self.held_out = list(range(0, len(sounds), HELD_OUT))
         self.heard = [i for i in range(len(sounds)) if i % HELD_OUT] or self.held_out
-        self.edges = np.cumsum([len(sounds[i]) for i in self.heard])
+        self.edges = np.cumsum([len(self.sounds[i]) for i in self.heard])
         self._transforming = False
 
     @classmethod

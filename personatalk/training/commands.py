@@ -39,6 +39,16 @@ def add_data(commands: Commands) -> None:
     prepare.add_argument("--quiet", action="store_true", help="only the summary")
     _add_options(prepare)
     prepare.set_defaults(run=_prepare)
+    synthesise = steps.add_parser(
+        "synthesise",
+        help="make synthetic speech with known phones",
+        description="Write made-up words in many voices and languages (eSpeak NG, and Flite where it is installed),"
+        " each with its phones beside it, to pretrain the audio encoder on.",
+    )
+    synthesise.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    synthesise.add_argument("--minutes", type=float, default=60, help="how much speech (default: 60)")
+    synthesise.add_argument("--seed", type=int, default=0, help="of voices and words (default: 0)")
+    synthesise.set_defaults(run=_synthesise)
 
 
 def add_train(commands: Commands) -> None:
@@ -178,6 +188,13 @@ def _prepare(given: argparse.Namespace) -> int:
     for reason, count in sorted(manifest["rejected"].items()):
         print(f"left out: {count} x {reason}")
     return 0 if manifest["clips"] else 1
+
+
+def _synthesise(given: argparse.Namespace) -> int:
+    from .synthesis import synthesise
+
+    print(f"{given.output}: {synthesise(given.output, given.minutes, given.seed)} utterances")
+    return 0
 
 
 def _find(roots: list[Path], layout: str) -> list[Source]:

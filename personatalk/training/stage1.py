@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,14 @@ from ..geometry import Array, MorphableModel
 from ..stage1 import GeometryGenerator
 from . import audio as audio_training
 from . import offset
+from .audio import played
 from .config import TrainConfig
 from .engine import Task, Validation, weighted
 from .plots import curves
 from .shards import Row, read_datasets, spread
 
+SPEEDS = (1.0, 0.9, 1.1, 0.85, 1.0, 1.15)
+"""How fast the copies of a clip are said: sound and mouth together."""
 VALIDATIONS = 64
 """Clips of a validation at most."""
 
@@ -40,6 +43,7 @@ class Stage1Config(TrainConfig):
 
     frames: int
     variants: int
+    amplitude: float
     most_frames: int
     audio: str | None
     hubert: str | None
@@ -62,12 +66,14 @@ class Speech:
         samples: Loudness-normalised sound at 16 kHz.
         first: Number of the first frame; its time is number / 25.
         beta: Expression, (T, E).
+        rest: Expression with the mouth closed, (E,).
         template: Shape displacement, (V, 3).
     """
 
     samples: Array
     first: int
     beta: Array
+    rest: Array
     template: Array
 
     @classmethod
@@ -75,7 +81,20 @@ class Speech:
         """Read a sample of the data set."""
         clip = row.load(crops=False)
         first, beta = clip.beta_at_clock()
-        return cls(clip.samples(), first, beta, model.shape(clip.alpha) - model.mean)
+        shape = model.shape(clip.alpha)
+        order = np.argsort(model.mouth_opening(shape + model.offsets(beta)), kind="stable")
+        rest = beta[order[: max(1, len(beta) // 10)]].mean(axis=0)
+        return cls(clip.samples(), first, beta, rest, shape - model.mean)
+
+    def faster(self, speed: float) -> Speech:
+        """The same said `speed` times as fast, and as high."""
+        if speed == 1:
+            return self
+        last = self.first + len(self.beta) - 1
+        wanted = np.arange(np.ceil(self.first / speed), last / speed)
+        columns = [np.interp(wanted * speed - self.first, np.arange(len(self.beta)), c) for c in self.beta.T]
+        beta = np.stack(columns, axis=1).astype(np.float32)
+        return replace(self, samples=played(self.samples, speed), first=int(wanted[0]), beta=beta)
 
 
 @dataclass(frozen=True)
@@ -180,7 +199,7 @@ class Stage1Task(Task[Window]):
 
     def __init__(self, config: Stage1Config, model: MorphableModel, rows: list[Row], held_out: list[Row]) -> None:
         super().__init__()
-        self.config, self.model = config, model
+        self.config, self.model, self.rows = config, model, rows
         self.network = starting_network(config, model)
         self.network.audio.hubert.feature_extractor.requires_grad_(False)
         for module in self.network.modules():
@@ -188,7 +207,8 @@ class Stage1Task(Task[Window]):
                 module.p = config.dropout
         self.loss = Loss(model, config)
         self.choose = weighted([r.frames for r in rows], [r.speaker for r in rows], config.most_frames)
-        self._speech = functools.lru_cache(maxsize=4096)(lambda i: Speech.load(rows[i], model))
+        self._said = functools.lru_cache(maxsize=4096)(lambda i: Speech.load(rows[i], model))
+        self._speech = functools.lru_cache(maxsize=8192)(self._variant)
         self._heard = functools.lru_cache(maxsize=4096)(self._convolved)
         self.held_out = [Speech.load(row, model) for row in spread(held_out, VALIDATIONS)]
 
@@ -202,6 +222,9 @@ class Stage1Task(Task[Window]):
         rows, held_out = (read_datasets(config.dataset, splits, sounds=True) for splits in (config.train, config.val))
         return cls(config, MorphableModel.load(morphable), rows, held_out)
 
+    def _variant(self, clip: int, variant: int) -> Speech:
+        return self._said(clip).faster(SPEEDS[variant % len(SPEEDS)])
+
     def _convolved(self, clip: int, variant: int) -> torch.Tensor:
         """The audio encoder's convolutions of an augmented copy of a clip's sound, float16 (F, C).
 
@@ -209,7 +232,7 @@ class Stage1Task(Task[Window]):
         done once for each copy.
         """
         random = np.random.default_rng([self.config.seed, clip, variant])
-        samples = audio_training.augment(self._speech(clip).samples[None], random)
+        samples = audio_training.augment(self._speech(clip, variant).samples[None], random)
         encoder = self.network.audio
         with torch.no_grad():
             there = torch.from_numpy(samples).to(next(encoder.parameters()).device)
@@ -225,12 +248,15 @@ class Stage1Task(Task[Window]):
     def draw(self, random: np.random.Generator) -> Window:
         """A random window of a random clip."""
         frames, clip = self.config.frames, self.choose(random)
-        heard = self._heard(clip, int(random.integers(self.config.variants)))
-        speech = self._speech(clip)
+        variant = int(random.integers(self.config.variants))
+        heard, speech = self._heard(clip, variant), self._speech(clip, variant)
         start = int(random.integers(0, max(1, len(speech.beta) - frames + 1)))
         beta = speech.beta[start : start + frames]
         beta = np.pad(beta, ((0, frames - len(beta)), (0, 0)), mode="edge")
         style = speech.beta[random.choice(len(speech.beta), frames)]
+        # Who opens the mouth farther in the style's frames opens it farther in the answer: style says how far.
+        gain = np.float32(np.exp(self.config.amplitude * random.standard_normal()))
+        beta, style = (speech.rest + gain * (b - speech.rest) for b in (beta, style))
         return Window(
             window(heard, 2 * (speech.first + start), 2 * frames),
             spec_augment(2 * frames, heard.shape[1], random),
@@ -274,7 +300,7 @@ class Stage1Task(Task[Window]):
 
 
 def starting_network(config: Stage1Config, model: MorphableModel) -> GeometryGenerator:
-    """A new network; its decoder starts on the expression basis, its audio encoder on pretrained weights.
+    """A new network; its audio encoder starts on pretrained weights.
 
     Raises:
         WeightsError: A weights file cannot be read, or is for another mesh.
@@ -287,13 +313,12 @@ def starting_network(config: Stage1Config, model: MorphableModel) -> GeometryGen
             raise PersonaTalkError(f"{config.start}: trained with another use_style; start anew, without 'start'")
         return network
     hubert = SMALL_HUBERT if config.hubert is None else hubert_config(config.hubert)
-    network = GeometryGenerator(model.num_vertices, hubert, use_style=config.use_style)
+    network = GeometryGenerator(model.num_vertices, model.num_expression, hubert, use_style=config.use_style)
+    network.set_expressions(model)
     if config.hubert is not None:
         load_hubert(network.audio, config.hubert)
-    basis = torch.from_numpy(100 * model.expression.reshape(-1, model.num_expression))
-    mix = torch.randn(model.num_expression, network.decoder.in_features) / network.decoder.in_features**0.5
     with torch.no_grad():
-        network.decoder.weight.copy_(basis @ mix * 0.3)
+        network.decoder.weight.normal_(std=0.3 / network.decoder.in_features**0.5)
         network.decoder.bias.zero_()
     if config.audio is None and config.hubert is None:
         # Random convolutions would stay random: without another encoder that of the shipped network is taken.

@@ -1,0 +1,212 @@
+"""Does the mouth follow the speech, and in the speaker's own way? Measured in dubbed pictures, by the face tracker.
+
+    python benchmarks/speech.py silence CLIP ... -o RESULTS
+    python benchmarks/speech.py transfer CLIP CLIP ... --speech FILE ... -o RESULTS
+    python benchmarks/speech.py closure CLIP=TEXT ... -o RESULTS
+    python benchmarks/speech.py style CLIP ... --speech FILE -o RESULTS
+
+silence: lip motion of a clip dubbed with digital silence, over that of the same clip dubbed with its own sound.
+transfer: correlation of the mouth opening that one speech gives to different faces.
+closure: gap between the lips at B, M and P over that at open vowels, phones by PocketSphinx's forced alignment of the
+known text; of the clip itself and of the clip dubbed with its own sound.
+style: spread of mouth opening and lip width of clips dubbed with one speech against the speakers' own spread, with the
+style and without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import wave
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from personatalk import Models, pipeline
+from personatalk.audio import SAMPLE_RATE
+from personatalk.faces import open_tracker
+from personatalk.media import VideoReader, read_speech
+
+LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
+RIGID = [33, 133, 362, 263, 168, 6, 197, 195, 5, 4]
+CLOSED, OPEN = ("B", "M", "P"), ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "EY", "OW")
+
+
+def track(video: Path) -> dict[str, np.ndarray]:
+    """Time, opening, lip width (over the eye distance) and lips in a steady frame, of the frames with a face."""
+    tracker, found = open_tracker(), []
+    with VideoReader(video) as reader:
+        for frame in reader.frames():
+            faces = tracker.detect(frame.rgb())
+            if faces:
+                found.append((frame.time, faces[0][:, :2]))
+    tracker.close()
+    marks = np.array([m for _, m in found], np.float64)
+    eyes = np.linalg.norm(marks[:, 33] - marks[:, 263], axis=1)
+    still = []
+    for mark in marks:
+        matrix, _ = cv2.estimateAffinePartial2D(mark[RIGID], marks[0, RIGID], method=cv2.LMEDS)
+        still.append((mark[LIPS] @ matrix[:, :2].T + matrix[:, 2]) / eyes[0])
+    return {
+        "time": np.array([t for t, _ in found]),
+        "opening": np.linalg.norm(marks[:, 13] - marks[:, 14], axis=1) / eyes,
+        "width": np.linalg.norm(marks[:, 61] - marks[:, 291], axis=1) / eyes,
+        "lips": np.array(still),
+    }
+
+
+def motion(tracked: dict[str, np.ndarray]) -> float:
+    """Mean movement of the lips, in per cent of the eye distance a second."""
+    steps = np.linalg.norm(np.diff(tracked["lips"], axis=0), axis=-1).mean(axis=1)
+    return float(100 * (steps / np.diff(tracked["time"])).mean())
+
+
+def dubbed(clip: Path, speech: Path, output: Path, models: Models) -> dict[str, np.ndarray]:
+    """Dub, and track the result."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    pipeline.dub(clip, speech, output, models=models)
+    return track(output)
+
+
+def silence(clips: list[Path], output: Path, models: Models) -> list[dict[str, Any]]:
+    """Rows of the silence benchmark."""
+    rows = []
+    for clip in clips:
+        with VideoReader(clip) as reader:
+            seconds = sum(1 for _ in reader.frames()) / float(reader.info.fps)
+        nothing = output / "silence.wav"
+        nothing.parent.mkdir(parents=True, exist_ok=True)
+        with wave.open(str(nothing), "wb") as file:
+            file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+            file.writeframes(bytes(2 * int(seconds * SAMPLE_RATE)))
+        real = track(clip)
+        with_speech = dubbed(clip, clip, output / f"{clip.stem}__own.mp4", models)
+        without = dubbed(clip, nothing, output / f"{clip.stem}__silence.mp4", models)
+        rows.append(
+            {
+                **{"clip": clip.name, "speech": motion(with_speech), "silence": motion(without)},
+                "ratio": motion(without) / motion(with_speech),
+                "ratio_of_opening": float(without["opening"].std() / with_speech["opening"].std()),
+                "rest": float(without["opening"].mean()),
+                "closed_in_source": float(np.quantile(real["opening"], 0.1)),
+            }
+        )
+    return rows
+
+
+def transfer(clips: list[Path], speeches: list[Path], output: Path, models: Models) -> list[dict[str, Any]]:
+    """Rows of the transfer benchmark: one for every speech and pair of faces."""
+    rows = []
+    for speech in speeches:
+        seconds = len(read_speech(speech, SAMPLE_RATE)) / SAMPLE_RATE
+        seen = [dubbed(c, speech, output / f"{c.stem}__{speech.stem}.mp4", models) for c in clips]
+        for (a, first), (b, second) in combinations(zip(clips, seen, strict=True), 2):
+            time = np.arange(0, min(first["time"][-1], second["time"][-1], seconds), 0.04)
+            x, y = (np.interp(time, t["time"], t["opening"]) for t in (first, second))
+            row = {"speech": speech.stem, "faces": f"{a.stem} {b.stem}", "r": float(np.corrcoef(x, y)[0, 1])}
+            rows.append(row)
+            print(row, flush=True)
+    return rows
+
+
+def aligned_phones(samples: np.ndarray, text: str) -> list[tuple[float, float, str]]:
+    """Start, end in seconds and name of every phone of a known text."""
+    from pocketsphinx import Config, Decoder, get_model_path
+
+    folder = Path(get_model_path("en-us"))
+    decoder = Decoder(
+        Config(hmm=str(folder / "en-us"), dict=str(folder / "cmudict-en-us.dict"), lm=None, loglevel="FATAL")
+    )
+    loud = (samples * (0.7 * 32767 / np.abs(samples).max())).astype(np.int16).tobytes()
+    decoder.set_align_text(text)
+    for level in (1, 2):
+        if level == 2:
+            decoder.set_alignment()
+        decoder.start_utt()
+        decoder.process_raw(loud, full_utt=True)
+        decoder.end_utt()
+    words = decoder.get_alignment()
+    return [(p.start / 100, (p.start + p.duration) / 100, p.name) for w in words for p in w]
+
+
+def closure(clips: list[tuple[Path, str]], output: Path, models: Models) -> list[dict[str, Any]]:
+    """Rows of the closure benchmark: gaps at each phone that closes or opens the lips."""
+    rows = []
+    for clip, text in clips:
+        phones = aligned_phones(read_speech(clip, SAMPLE_RATE), text)
+        real, made = track(clip), dubbed(clip, clip, output / f"{clip.stem}__own.mp4", models)
+        for start, end, name in phones:
+            kind = "closed" if name in CLOSED else "open" if name in OPEN else None
+            if kind is None:
+                continue
+            row: dict[str, Any] = {"clip": clip.stem, "phone": name, "kind": kind}
+            for who, tracked in (("real", real), ("dubbed", made)):
+                # A stop's closure lies before its burst; the tracker's frames are 40 ms apart.
+                inside = (tracked["time"] >= start - 0.02) & (tracked["time"] <= end + 0.02)
+                part = tracked["opening"][inside]
+                if len(part):
+                    row[who] = float(part.min() if kind == "closed" else part.max())
+            rows.append(row)
+    for who in ("real", "dubbed"):
+        gaps = {k: np.mean([r[who] for r in rows if r["kind"] == k and who in r]) for k in ("closed", "open")}
+        print(f"{who}: gap at B, M, P over open vowels {gaps['closed'] / gaps['open']:.2f}", flush=True)
+    return rows
+
+
+def style(clips: list[Path], speech: Path, output: Path, models: Models) -> list[dict[str, Any]]:
+    """Rows of the style benchmark."""
+    rows: list[dict[str, Any]] = []
+    plain = replace(models, stage1=type(models.stage1).load())
+    plain.stage1.use_style = False
+    for clip in clips:
+        row: dict[str, Any] = {"clip": clip.stem}
+        tracks = {"own": track(clip)}
+        for name, used in (("with", models), ("without", plain)):
+            tracks[name] = dubbed(clip, speech, output / f"{clip.stem}__{name}_style.mp4", used)
+        for name, tracked in tracks.items():
+            row |= {f"{name}_opening": float(tracked["opening"].std()), f"{name}_width": float(tracked["width"].std())}
+        rows.append(row)
+        print(row, flush=True)
+    for what in ("opening", "width"):
+        own = np.log([r[f"own_{what}"] for r in rows])
+        for name in ("with", "without"):
+            got = np.log([r[f"{name}_{what}"] for r in rows])
+            slope = np.polyfit(own, got, 1)[0]
+            print(f"{what} {name} style: r {np.corrcoef(own, got)[0, 1]:.2f}, slope {slope:.2f}", flush=True)
+    return rows
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["silence", "transfer", "closure", "style"])
+    parser.add_argument("clips", nargs="+")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--speech", type=Path, nargs="*", default=[])
+    parser.add_argument("--stage1", type=Path)
+    parser.add_argument("--stage2", type=Path)
+    given = parser.parse_args()
+    models = Models.load(stage1=given.stage1, stage2=given.stage2)
+    clips = [Path(c.partition("=")[0]) for c in given.clips]
+    if given.what == "silence":
+        rows = silence(clips, given.output, models)
+    elif given.what == "transfer":
+        rows = transfer(clips, given.speech, given.output, models)
+    elif given.what == "closure":
+        rows = closure(
+            [(c, text.partition("=")[2]) for c, text in zip(clips, given.clips, strict=True)], given.output, models
+        )
+    else:
+        rows = style(clips, given.speech[0], given.output, models)
+    given.output.mkdir(parents=True, exist_ok=True)
+    (given.output / f"{given.what}.json").write_text(json.dumps(rows, indent=1))
+    numbers = [k for k, v in rows[0].items() if isinstance(v, float)]
+    print("mean", {k: round(float(np.mean([r[k] for r in rows if k in r])), 3) for k in numbers})
+
+
+if __name__ == "__main__":
+    main()
