@@ -30,6 +30,7 @@ from personatalk import Models, pipeline
 from personatalk.audio import SAMPLE_RATE
 from personatalk.faces import open_tracker
 from personatalk.media import VideoReader, read_speech
+from personatalk.training.phones import aligned_phones
 
 LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
 RIGID = [33, 133, 362, 263, 168, 6, 197, 195, 5, 4]
@@ -111,26 +112,6 @@ def transfer(clips: list[Path], speeches: list[Path], output: Path, models: Mode
             rows.append(row)
             print(row, flush=True)
     return rows
-
-
-def aligned_phones(samples: np.ndarray, text: str) -> list[tuple[float, float, str]]:
-    """Start, end in seconds and name of every phone of a known text."""
-    from pocketsphinx import Config, Decoder, get_model_path
-
-    folder = Path(get_model_path("en-us"))
-    decoder = Decoder(
-        Config(hmm=str(folder / "en-us"), dict=str(folder / "cmudict-en-us.dict"), lm=None, loglevel="FATAL")
-    )
-    loud = (samples * (0.7 * 32767 / np.abs(samples).max())).astype(np.int16).tobytes()
-    decoder.set_align_text(text)
-    for level in (1, 2):
-        if level == 2:
-            decoder.set_alignment()
-        decoder.start_utt()
-        decoder.process_raw(loud, full_utt=True)
-        decoder.end_utt()
-    words = decoder.get_alignment()
-    return [(p.start / 100, (p.start + p.duration) / 100, p.name) for w in words for p in w]
 
 
 def closure(clips: list[tuple[Path, str]], output: Path, models: Models) -> list[dict[str, Any]]:

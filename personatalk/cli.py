@@ -1,4 +1,4 @@
-"""The command line: `personatalk dub`, `inspect`, `data`, `train` and `ablate`."""
+"""The command line: `personatalk dub`, `inspect`, `evaluate`, `data`, `train` and `ablate`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from . import __version__
 from .errors import PersonaTalkError
+from .evaluation.commands import add_evaluate
 from .training.commands import add_ablate, add_data, add_train
 
 INTERRUPTED = 130
@@ -116,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     add_data(commands)
     add_train(commands)
     add_ablate(commands)
+    add_evaluate(commands)
     return top
 
 

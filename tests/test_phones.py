@@ -15,7 +15,7 @@ from personatalk.media import read_speech
 from personatalk.sample import sample_files
 from personatalk.training import phones
 from personatalk.training.audio import in_room, played
-from personatalk.training.phones import PHONES, cached_phones, soft_phones
+from personatalk.training.phones import PHONES, aligned_phones, cached_phones, soft_phones
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,23 @@ def test_phones_are_kept_under_their_sound(speech: Array, tmp_path: Path, monkey
     assert len(list((tmp_path / "cache").iterdir())) == 1
     with pytest.raises(pytest.fail.Exception):
         cached_phones(speech[1:], tmp_path / "cache")
+
+
+def test_known_words_are_aligned() -> None:
+    quiet = np.zeros(SAMPLE_RATE // 2, np.float32)
+    speech = normalise_loudness(read_speech(sample_files()[1], SAMPLE_RATE))
+    with pytest.raises(PersonaTalkError, match="does not know: qqxzy"):
+        aligned_phones(speech, "hello qqxzy")
+    with pytest.raises(PersonaTalkError, match="no words given"):
+        aligned_phones(speech, "")
+    words = "the weather is lovely today so let us all go outside"
+    found, later = (aligned_phones(s, words) for s in (speech, np.concatenate([quiet, speech])))
+    names = [p for _, _, p in found if p != "SIL"]
+    assert names[0] == "DH"
+    starts = np.array([a for a, _, p in found if p != "SIL"])
+    assert np.all(np.diff(starts) >= 0)
+    moved = np.array([a for a, _, p in later if p != "SIL"]) - starts
+    assert np.median(moved) == pytest.approx(0.5, abs=0.03)
 
 
 def test_silence_has_no_phones() -> None:

@@ -59,7 +59,7 @@ def add_train(commands: Commands) -> None:
         description="Train a network on prepared data. Run again with the same RUN, it goes on exactly where it was"
         " stopped. Under torchrun, or with --devices, several processes share the batch.",
     )
-    train.add_argument("network", choices=["morphable", "audio", "features", "stage1", "stage2"])
+    train.add_argument("network", choices=["morphable", "audio", "features", "stage1", "stage2", "style"])
     train.add_argument("dataset", nargs="*", help="data sets (audio: folders of sound; morphable: videos)")
     train.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder of the run")
     train.add_argument("--config", type=Path, metavar="FILE.yaml", help="fields that differ from the default")
@@ -129,12 +129,14 @@ def _trainers() -> dict[str, tuple[Any, Any]]:
     from .features import FeatureConfig, FeatureTask
     from .stage1 import Stage1Config, Stage1Task
     from .stage2 import Stage2Config, Stage2Task
+    from .style import StyleConfig, StyleTask
 
     return {
         "audio": (AudioConfig, AudioTask.from_config),
         "features": (FeatureConfig, FeatureTask.from_config),
         "stage1": (Stage1Config, Stage1Task.from_config),
         "stage2": (Stage2Config, Stage2Task.from_config),
+        "style": (StyleConfig, StyleTask.from_config),
     }
 
 

@@ -36,26 +36,63 @@ STEP = SAMPLE_RATE // 100
 
 @functools.cache
 def _recogniser(weight: float) -> Any:
+    """Recogniser of phones with a weight of its grammar; 0 for one that aligns known words."""
     try:
         from pocketsphinx import Config, Decoder, get_model_path
     except ImportError as error:
         raise PersonaTalkError(
-            "phone targets need PocketSphinx; install: pip install 'personatalk[train]', or set phones=0"
+            "phones need PocketSphinx; install: pip install 'personatalk[train]' (or set phones=0 in a training)"
         ) from error
     folder = Path(get_model_path("en-us"))
     model, grammar = str(folder / "en-us"), str(folder / "en-us-phone.lm.bin")
+    if weight == 0:
+        words = str(folder / "cmudict-en-us.dict")
+        return Decoder(Config(hmm=model, dict=words, lm=None, loglevel="FATAL"))
     return Decoder(Config(hmm=model, allphone=grammar, lw=weight, beam=1e-20, pbeam=1e-20, loglevel="FATAL"))
+
+
+def _listen(recogniser: Any, samples: npt.NDArray[np.float32]) -> None:
+    loudest = max(float(np.abs(samples).max(initial=0)), 1e-4)
+    recogniser.start_utt()
+    recogniser.process_raw((samples * (0.7 * 32767 / loudest)).astype(np.int16).tobytes(), full_utt=True)
+    recogniser.end_utt()
+
+
+def aligned_phones(samples: npt.NDArray[np.float32], text: str) -> list[tuple[float, float, str]]:
+    """When each phone of a known English text is said, by forced alignment.
+
+    Args:
+        samples: Speech at 16 kHz, (N,).
+        text: Its words, in lower case, without punctuation.
+
+    Returns:
+        Start and end in seconds, and phone.
+
+    Raises:
+        PersonaTalkError: PocketSphinx is not installed, does not know a word, or cannot find the text in the speech.
+    """
+    aligner = _recogniser(0)
+    unknown = [word for word in text.split() if aligner.lookup_word(word) is None]
+    if unknown or not text.split():
+        raise PersonaTalkError(f"PocketSphinx's dictionary does not know: {', '.join(unknown) or 'no words given'}")
+    try:
+        aligner.set_align_text(text)
+        _listen(aligner, samples)
+        # The words' times first; then the phones within them.
+        aligner.set_alignment()
+        _listen(aligner, samples)
+        found = aligner.get_alignment()
+    except RuntimeError as error:
+        raise PersonaTalkError(f"the text '{text}' cannot be found in the speech ({error})") from error
+    return [(p.start / 100, (p.start + p.duration) / 100, p.name) for word in found or () for p in word]
 
 
 def recognised(samples: npt.NDArray[np.float32], speed: float, weight: float) -> npt.NDArray[np.int64]:
     """Number of the phone in `PHONES` heard at each hundredth of a second of 16 kHz speech (N,): (N // 160,)."""
     up, down = Fraction(1 / speed).limit_denominator(40).as_integer_ratio()
     played = samples if speed == 1 else resample_poly(samples, up, down)
-    loudest = max(float(np.abs(played).max(initial=0)), 1e-4)
     recogniser = _recogniser(weight)
-    recogniser.start_utt()
-    recogniser.process_raw((played * (0.7 * 32767 / loudest)).astype(np.int16).tobytes(), full_utt=True)
-    recogniser.end_utt()
+    _listen(recogniser, played)
     found = np.zeros(len(samples) // STEP, np.int64)
     for segment in recogniser.seg() or ():
         number = PHONES.index(segment.word) if segment.word in PHONES else 0

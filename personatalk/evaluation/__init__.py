@@ -1,0 +1,1 @@
+"""Measures dubbed videos against their references: see docs/evaluation.md for the definitions."""

@@ -1,0 +1,127 @@
+"""The command line of measuring: `personatalk evaluate`, `style-map` and `study`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import PersonaTalkError
+
+if TYPE_CHECKING:
+    from .pair import Job, Judges, Result
+
+Loaded = TypeVar("Loaded")
+Commands = Any
+"""What `add_subparsers` returns."""
+
+
+def add_evaluate(commands: Commands) -> None:
+    """Add `personatalk evaluate`."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure dubbed videos against their references",
+        description="Hold generated videos against the real ones, or dub a folder with its own sound and measure that."
+        " Writes table.md, clips.csv, report.json and report.html. Columns whose network is not given are left out.",
+    )
+    source = evaluate.add_mutually_exclusive_group(required=True)
+    source.add_argument("--pairs", type=Path, metavar="LIST.csv", help="columns reference, generated[, name, text]")
+    source.add_argument("--reference", type=Path, metavar="FOLDER", help="real videos; needs --generated")
+    source.add_argument("--self-dub", type=Path, metavar="FOLDER", help="videos to dub with their own sound")
+    evaluate.add_argument(
+        "--generated", type=Path, nargs="+", default=[], metavar="FOLDER", help="one folder for each system"
+    )
+    evaluate.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT", help="folder of the report")
+    evaluate.add_argument("--arcface", type=Path, metavar="FILE.onnx", help="identity network, for CSIM")
+    evaluate.add_argument("--lpips", type=Path, metavar="FILE.onnx", help="LPIPS network")
+    evaluate.add_argument("--inception", type=Path, metavar="FILE.pt", help="Inception as TorchScript, for FID")
+    evaluate.add_argument("--syncnet", type=Path, metavar="syncnet_v2.model", help="for SyncScore and LSE-D")
+    evaluate.add_argument("--i3d", type=Path, metavar="FILE.pt", help="I3D as TorchScript, for FVD")
+    evaluate.add_argument("--style", type=Path, metavar="FILE", help="style encoder (default: the package's)")
+    for name in ("morphable", "stage1", "stage2"):
+        evaluate.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{name} weights (default: the package's)")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(given: argparse.Namespace) -> int:
+    from ..geometry import MorphableModel
+    from . import report
+    from .pair import evaluate_pair, ground_truth
+
+    if (given.reference is None) != (not given.generated):
+        raise PersonaTalkError("--reference and --generated belong together")
+    judges, model = _judges(given), MorphableModel.load(given.morphable)
+    sets, extra = _jobs(given)
+    results: dict[str, list[Result]] = {}
+    truth: dict[Path, Result] = {}
+    for name, jobs in sets.items():
+        results[name] = [_tried(job, lambda j: evaluate_pair(j, judges, model)) for job in jobs]
+        for job in jobs:
+            if job.reference not in truth and not job.mismatched:
+                truth[job.reference] = _tried(job, lambda j: ground_truth(j, judges, model))
+    for name, jobs in extra.items():
+        _join(results["PersonaTalk"], name, [_tried(job, lambda j: evaluate_pair(j, judges, model)) for job in jobs])
+    results[report.GROUND_TRUTH] = list(truth.values())
+    rows = report.write(given.output, results)
+    print(report.markdown(report.table(rows)))
+    for line in report.missing(rows):
+        print(line)
+    print(f"{given.output / 'report.html'}")
+    return 0
+
+
+def _tried(job: Job, measure: Callable[[Job], Result]) -> Result:
+    """What was measured; a pair that cannot be is reported and does not end the run."""
+    from .pair import Result
+
+    try:
+        result = measure(job)
+    except PersonaTalkError as error:
+        result = Result(job, notes={"failed": str(error)})
+        print(f"{job.name}: {error}", flush=True)
+    return result
+
+
+def _join(own: list[Result], kind: str, others: list[Result]) -> None:
+    """Add what silent and mismatched dubs say to the results of the same clips."""
+    for result, other in zip(own, others, strict=True):
+        if kind == "mismatched" and "leakage" in other.figures:
+            result.figures["leakage"] = other.figures["leakage"]
+        elif kind == "silent" and "speed" in other.figures and "speed" in result.figures:
+            result.figures["silent_dub"] = other.figures["speed"] / max(result.figures["speed"], 1e-9)
+
+
+def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Job]], dict[str, list[Job]]]:
+    """Pairs by row of the table, and the extra dubs of a self-dubbing."""
+    from . import jobs
+
+    if given.pairs is not None:
+        return {"generated": jobs.from_list(given.pairs)}, {}
+    if given.reference is not None:
+        return {folder.name: jobs.from_folders(given.reference, folder) for folder in given.generated}, {}
+    from ..pipeline import Models
+
+    models = Models.load(given.morphable, given.stage1, given.stage2)
+    made = jobs.self_dubs(given.self_dub, given.output / "dubs", models)
+    return {"PersonaTalk": made.pop("own")}, {kind: pairs for kind, pairs in made.items() if pairs}
+
+
+def _judges(given: argparse.Namespace) -> Judges:
+    """The networks that the user has."""
+    from .networks import Identity, Inception, Perceptual, VideoFeatures
+    from .pair import Judges
+    from .style import StyleEncoder
+    from .syncnet import SyncNet
+
+    def if_given(path: Path | None, load: Callable[[Path], Loaded]) -> Loaded | None:
+        return None if path is None else load(path)
+
+    return Judges(
+        if_given(given.arcface, Identity),
+        if_given(given.lpips, Perceptual),
+        if_given(given.inception, Inception),
+        if_given(given.i3d, VideoFeatures),
+        if_given(given.syncnet, SyncNet.load),
+        StyleEncoder.load(given.style),
+    )

@@ -1,0 +1,407 @@
+"""One generated video held against its reference: two passes over both, no picture is kept but a few of the worst."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..analysis import Analysis, analyse
+from ..audio import FPS, SAMPLE_RATE, normalise_loudness
+from ..errors import FaceError, MediaError, PersonaTalkError
+from ..faces import NUM_LANDMARKS, FaceTracker, FloatArray, open_tracker
+from ..geometry import Array, MorphableModel
+from ..media import VideoReader, read_speech
+from ..stage1 import voice_activity
+from . import metrics
+from .metrics import Moments, Picture, Series
+from .networks import Identity, Inception, Perceptual, VideoFeatures, square
+from .style import StyleEncoder
+from .syncnet import SyncNet, sync
+
+EVERY = 5
+"""Every so many frames LPIPS, CSIM and FID are taken."""
+WORST = 3
+"""Worst frames kept as pictures."""
+SHORTEST_SILENCE = 0.3
+"""Seconds of silence that motion in silence needs."""
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The networks there are; None for those that are not.
+
+    Attributes:
+        identity: For CSIM.
+        perceptual: For LPIPS.
+        inception: For FID.
+        video: For FVD.
+        sync: For SyncScore and LSE-D.
+        style: For StyleSim.
+    """
+
+    identity: Identity | None = None
+    perceptual: Perceptual | None = None
+    inception: Inception | None = None
+    video: VideoFeatures | None = None
+    sync: SyncNet | None = None
+    style: StyleEncoder | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is compared.
+
+    Attributes:
+        name: Of the pair in the report.
+        reference: The real video.
+        generated: The other one.
+        text: What is said in it, if known, for the closure on B, M and P.
+        mismatched: The generated video has other words than the reference: then what follows the reference's mouth is
+            leakage, and only what needs no real mouth is measured.
+    """
+
+    name: str
+    reference: Path
+    generated: Path
+    text: str = ""
+    mismatched: bool = False
+
+
+@dataclass
+class Result:
+    """Figures of one pair, NaN where one could not be had.
+
+    Attributes:
+        job: What was compared.
+        figures: By name; docs/evaluation.md defines them.
+        notes: What stood in the way, by figure.
+        real: Mouth opening of the reference, (T,).
+        made: Mouth opening of the generated video, (T',).
+        worst: Frame number, distance, and both face boxes of the worst frames.
+        moments: Features of both videos' faces for FID and FVD, by name: (reference, generated).
+    """
+
+    job: Job
+    figures: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    real: Series = field(default_factory=lambda: np.zeros(0))
+    made: Series = field(default_factory=lambda: np.zeros(0))
+    worst: list[tuple[int, float, Picture, Picture]] = field(default_factory=list)
+    moments: dict[str, tuple[Moments, Moments]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One video, seen once.
+
+    Attributes:
+        path: The file.
+        size: Width and height.
+        times: Seconds of each frame, (T,).
+        marks: Landmarks in pixels, (T, 478, 2); NaN without a face.
+        analysis: Its geometry; None where no frame shows a usable face.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    times: Series
+    marks: Array
+    analysis: Analysis | None
+
+
+class _Recording:
+    """A face tracker that keeps what it finds."""
+
+    def __init__(self, tracker: FaceTracker) -> None:
+        self.tracker, self.marks = tracker, list[Array]()
+
+    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[FloatArray]:
+        found = self.tracker.detect(rgb)
+        self.marks.append(found[0][:, :2] if found else np.full((NUM_LANDMARKS, 2), np.nan, np.float32))
+        return found
+
+    def close(self) -> None:
+        self.tracker.close()
+
+
+def track(path: Path, model: MorphableModel, tracker: Callable[[], FaceTracker] = open_tracker) -> Track:
+    """Follow the face of a video.
+
+    Raises:
+        MediaError: The file cannot be read.
+    """
+    recording = _Recording(tracker())
+    analysis = None
+    try:
+        with VideoReader(path) as reader:
+            size = reader.info.upright_size
+            try:
+                analysis = analyse(reader, recording, model)
+                times = analysis.time
+            except FaceError:
+                times = np.array([frame.time for frame in reader.frames()])
+    finally:
+        recording.close()
+    return Track(path, size, np.asarray(times, np.float64), np.stack(recording.marks), analysis)
+
+
+def onto(reference: Track, generated: Track) -> Array:
+    """How the generated video's pixels lie on the reference's, (2, 3).
+
+    A video of the same shape is scaled, as peers that work at another size need it. One of another shape is a crop:
+    the similarity that lays its rigid face points on the reference's, the median over the frames.
+
+    Raises:
+        PersonaTalkError: The shapes differ, and there are too few frames in which both show a face.
+    """
+    (w, h), (ww, hh) = reference.size, generated.size
+    if abs(w / h - ww / hh) < 0.02 * w / h:
+        scale = np.array([[w / ww, 0, 0], [0, h / hh, 0]], np.float32)
+        scale[:, 2] = (np.array([w / ww, h / hh]) - 1) / 2
+        return scale
+    count = min(len(reference.marks), len(generated.marks))
+    rigid = [np.ascontiguousarray(t.marks[:count, list(metrics.RIGID)]) for t in (generated, reference)]
+    pairs = zip(*rigid, strict=True)
+    found = [cv2.estimateAffinePartial2D(a, b, method=cv2.LMEDS)[0] for a, b in pairs if not np.isnan(a + b).any()]
+    found = [m for m in found if m is not None]
+    if len(found) < metrics.FEWEST:
+        raise PersonaTalkError(f"{generated.path}: another shape than {reference.path}, and too few faces to lay it on")
+    middle: Array = np.median(found, axis=0).astype(np.float32)
+    return middle
+
+
+def evaluate_pair(job: Job, judges: Judges, model: MorphableModel) -> Result:
+    """All figures of one pair.
+
+    Args:
+        job: What to compare.
+        judges: The networks there are.
+        model: The morphable model that style is told in.
+
+    Raises:
+        MediaError: A file cannot be read.
+    """
+    reference, generated = track(job.reference, model), track(job.generated, model)
+    result = Result(job, real=metrics.opening(reference.marks), made=metrics.opening(generated.marks))
+    result.figures["frames"] = len(generated.times)
+    result.figures["faces"] = float((~np.isnan(generated.marks[:, 0, 0])).mean())
+    result.figures["speed"] = metrics.lip_speed(generated.marks, generated.times)
+    _lips(result, reference, generated)
+    _sound(result, generated, judges)
+    _style(result, reference, generated, judges)
+    _pictures(result, reference, generated, judges)
+    return result
+
+
+def _lips(result: Result, reference: Track, generated: Track) -> None:
+    """Figures of the mouth's motion."""
+    figures, real, made = result.figures, result.real, result.made
+    if result.job.mismatched:
+        figures["leakage"] = metrics.correlation(real, made)
+        return
+    lag = metrics.best_lag(real, made)
+    figures |= {"lag": lag, "opening_r": metrics.correlation(real, made, lag)}
+    figures["opening_r0"] = metrics.correlation(real, made)
+    # Lips are compared in the reference's pixels: the similarity inside undoes size and crop.
+    marks = metrics.shifted(reference.marks, generated.marks, lag)
+    try:
+        theirs, ours, eyes = metrics.aligned_lips(*marks)
+    except ValueError as error:
+        for name in ("lmd", "articulation", "jitter"):
+            figures[name], result.notes[name] = float("nan"), str(error)
+        return
+    known = ~np.isnan(marks[0][:, 0, 0]) & ~np.isnan(marks[1][:, 0, 0])
+    spread = [float(np.nanstd(metrics.opening(m[known]))) for m in marks]
+    figures["lmd"] = float(np.nanmean(metrics.lip_distance(theirs, ours, eyes)))
+    figures["articulation"] = spread[1] / max(spread[0], 1e-9)
+    figures["jitter"] = metrics.jitter(ours) / max(metrics.jitter(theirs), 1e-9)
+
+
+def _sound(result: Result, generated: Track, judges: Judges) -> None:
+    """Figures that need the generated video's sound."""
+    names = ("silence", "closure", *(("sync_score", "lse_d") if judges.sync is not None else ()))
+    try:
+        samples = read_speech(generated.path, SAMPLE_RATE)
+    except MediaError as error:
+        result.notes |= {name: str(error) for name in names}
+        result.figures |= {name: float("nan") for name in names}
+        return
+    result.figures["silence"] = motion_in_silence(generated, samples)
+    if result.job.text:
+        from ..training.phones import aligned_phones
+
+        phones = aligned_phones(samples, result.job.text)
+        result.figures["closure"] = metrics.closure(metrics.opening(generated.marks), generated.times, phones)[0]
+    if judges.sync is not None:
+        found = sync(judges.sync, _at_25(generated), samples)
+        result.figures |= {"sync_score": found.confidence, "lse_d": found.distance}
+
+
+def motion_in_silence(video: Track, samples: Array) -> float:
+    """Speed of the lips where the sound is silent, over that where there is voice; NaN where there is no silence."""
+    voice = voice_activity(normalise_loudness(samples))
+    at = np.clip((video.times * FPS).astype(int), 0, max(0, len(voice) - 1))
+    voiced = (voice[at] > 0) & (video.times * FPS < len(voice)) if len(voice) else np.zeros(len(at), bool)
+    if (~voiced).sum() < SHORTEST_SILENCE * len(at) / max(video.times[-1], 1e-6) or voiced.sum() < metrics.FEWEST:
+        return float("nan")
+    still, moving = (metrics.lip_speed(video.marks[part], video.times[part]) for part in (~voiced, voiced))
+    return still / max(moving, 1e-9)
+
+
+def _at_25(video: Track) -> Iterator[Picture]:
+    """Square crops of the face at 25 a second; the last known place where there is none."""
+    marks, due = None, 0
+    with VideoReader(video.path) as reader:
+        for frame, found in zip(reader.frames(), video.marks, strict=False):
+            marks = marks if np.isnan(found).any() else found
+            while marks is not None and due <= frame.time * FPS + 0.5:
+                due += 1
+                yield square(marks, frame.rgb(), margin=0.2)
+
+
+def _style(result: Result, reference: Track, generated: Track, judges: Judges) -> None:
+    if judges.style is None:
+        return
+    if reference.analysis is None or generated.analysis is None:
+        result.figures["style_sim"], result.notes["style_sim"] = float("nan"), "no usable face"
+        return
+    vectors = [judges.style.embed(t.analysis.beta[t.analysis.usable]) for t in (reference, generated) if t.analysis]
+    result.figures["style_sim"] = metrics.cosine(*vectors)
+
+
+def _box(marks: Array, size: tuple[int, int]) -> tuple[slice, slice]:
+    """The face's place over the whole video, 5 % wider, as rows and columns."""
+    low, high = np.nanmin(marks, axis=(0, 1)), np.nanmax(marks, axis=(0, 1))
+    margin = 0.05 * (high[0] - low[0])
+    x0, y0 = (max(0, round(float(v - margin))) for v in low)
+    x1, y1 = (min(s, round(float(v + margin))) for v, s in zip(high, size, strict=True))
+    return slice(y0, y1), slice(x0, x1)
+
+
+class _Sums:
+    """Values by name, to be averaged."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = {}
+
+    def add(self, **values: float) -> None:
+        for name, value in values.items():
+            self.values.setdefault(name, []).append(value)
+
+    def means(self) -> dict[str, float]:
+        return {name: float(np.mean(found)) for name, found in self.values.items()}
+
+
+def _pictures(result: Result, reference: Track, generated: Track, judges: Judges) -> None:
+    """Figures of the pixels, frame by frame: the lag stays in, as pixels were never meant to be late."""
+    if np.isnan(reference.marks[:, 0, 0]).all():
+        result.notes["pictures"] = "the reference shows no face"
+        return
+    rows, columns = _box(reference.marks, reference.size)
+    outside = np.ones(reference.size[::-1], bool)
+    outside[rows, columns] = False
+    transform, sums = onto(reference, generated), _Sums()
+    same = generated.size == reference.size
+    faces = _Faces(judges)
+    with VideoReader(reference.path) as a, VideoReader(generated.path) as b:
+        for number, (old, new) in enumerate(zip(a.frames(), b.frames(), strict=False)):
+            real, made = old.rgb(), new.rgb()
+            if not same:
+                made = cv2.warpAffine(made, transform, reference.size, flags=cv2.INTER_AREA)
+            box = real[rows, columns], made[rows, columns]
+            if outside.any():
+                sums.add(untouched=metrics.psnr(real, made, outside))
+            if not result.job.mismatched:
+                _compared(result, sums, box, number, judges)
+            moved = generated.marks[number] @ transform[:, :2].T + transform[:, 2]
+            faces.add(number, (real, made), (reference.marks[number], moved), box)
+    result.worst.sort(key=lambda w: -w[1])
+    result.figures |= {**sums.means(), **faces.cosines.means()}
+    result.moments = faces.moments
+
+
+def _compared(result: Result, sums: _Sums, box: tuple[Picture, Picture], number: int, judges: Judges) -> None:
+    quality = metrics.psnr(*box)
+    sums.add(psnr=quality, ssim=metrics.ssim(*box))
+    badness = -quality
+    if judges.perceptual is not None and number % EVERY == 0:
+        distance = judges.perceptual.distance(*box)
+        sums.add(lpips=distance)
+    entry = (number, badness, box[0].copy(), box[1].copy())
+    kept = [*result.worst, entry]
+    # Neighbours look alike: a worse one takes the place of the frame next to it.
+    close = [w for w in kept if abs(w[0] - number) < 10]
+    kept = [w for w in kept if abs(w[0] - number) >= 10] + [max(close, key=lambda w: w[1])]
+    result.worst = heapq.nlargest(WORST, kept, key=lambda w: w[1])
+
+
+class _Faces:
+    """Networks that look at single faces: identity, Inception, the video network."""
+
+    def __init__(self, judges: Judges) -> None:
+        self.judges, self.cosines = judges, _Sums()
+        self.moments: dict[str, tuple[Moments, Moments]] = {}
+        for name in ("fid", "fvd"):
+            if (judges.inception if name == "fid" else judges.video) is not None:
+                self.moments[name] = (Moments(), Moments())
+        self._clip: list[tuple[Picture, Picture]] = []
+
+    def add(self, number: int, pictures: tuple[Picture, Picture], marks: Any, box: tuple[Picture, Picture]) -> None:
+        """A frame of both videos, in the reference's pixels."""
+        judges = self.judges
+        seen = not any(np.isnan(m).any() for m in marks)
+        if number % EVERY == 0 and judges.identity is not None and seen:
+            vectors = [judges.identity.embed(p, m) for p, m in zip(pictures, marks, strict=True)]
+            self.cosines.add(csim=metrics.cosine(*vectors))
+        if number % EVERY == 0 and judges.inception is not None:
+            for moments, picture in zip(self.moments["fid"], box, strict=True):
+                moments.add(judges.inception.features(picture))
+        if judges.video is not None:
+            side = (VideoFeatures.SIDE, VideoFeatures.SIDE)
+            self._clip.append(tuple(cv2.resize(p, side, interpolation=cv2.INTER_AREA) for p in box))
+            if len(self._clip) == VideoFeatures.FRAMES:
+                for moments, pictures_ in zip(self.moments["fvd"], zip(*self._clip, strict=True), strict=True):
+                    moments.add(judges.video.features(list(pictures_)))
+                self._clip = []
+
+
+def ground_truth(job: Job, judges: Judges, model: MorphableModel) -> Result:
+    """The reference held against itself: the row that says what the best possible is.
+
+    CSIM and StyleSim compare its first half with its second, as a copy would be 1 by definition.
+    """
+    reference = track(job.reference, model)
+    result = Result(job, real=metrics.opening(reference.marks), made=metrics.opening(reference.marks))
+    result.figures = {
+        **{"ssim": 1.0, "psnr": float("inf"), "lpips": 0.0, "fid": 0.0, "fvd": 0.0, "lmd": 0.0, "opening_r": 1.0},
+        **{"lag": 0, "articulation": 1.0, "jitter": 1.0, "frames": len(reference.times)},
+        **{"faces": float((~np.isnan(reference.marks[:, 0, 0])).mean())},
+    }
+    own = Job(job.name, job.reference, job.reference, job.text)
+    _sound(result, reference, judges)
+    result.job = own
+    if judges.style is not None and reference.analysis is not None:
+        beta = reference.analysis.beta[reference.analysis.usable]
+        half = len(beta) // 2
+        if half >= StyleEncoder.SHORTEST:
+            result.figures["style_sim"] = metrics.cosine(*(judges.style.embed(b) for b in (beta[:half], beta[half:])))
+    if judges.identity is not None:
+        vectors = _identities(reference, judges.identity)
+        half = len(vectors) // 2
+        if half:
+            cosines = [metrics.cosine(a, b) for a, b in zip(vectors[:half], vectors[half:], strict=False)]
+            result.figures["csim"] = float(np.mean(cosines))
+    return result
+
+
+def _identities(video: Track, identity: Identity) -> list[Array]:
+    with VideoReader(video.path) as reader:
+        seen = ((f.rgb(), m) for f, m in zip(reader.frames(), video.marks, strict=False) if f.index % EVERY == 0)
+        return [identity.embed(picture, marks) for picture, marks in seen if not np.isnan(marks).any()]

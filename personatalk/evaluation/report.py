@@ -1,0 +1,262 @@
+"""Tables of figures with confidence intervals: as text, CSV, JSON and one HTML page with curves and worst frames."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from . import metrics
+from .metrics import Moments, Picture, Series
+from .pair import Result
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of the table.
+
+    Attributes:
+        name: In CSV and JSON.
+        title: For people.
+        better: "higher", "lower" or "1", the best value.
+        needs: What it needs beside the videos; "" where nothing.
+        digits: Digits after the point.
+    """
+
+    name: str
+    title: str
+    better: str
+    needs: str = ""
+    digits: int = 3
+
+
+COLUMNS = (
+    Column("ssim", "SSIM", "higher"),
+    Column("psnr", "PSNR", "higher", digits=2),
+    Column("fid", "FID", "lower", "--inception", digits=2),
+    Column("lmd", "LMD", "lower", digits=2),
+    Column("sync_score", "SyncScore", "higher", "--syncnet", digits=2),
+    Column("lse_d", "LSE-D", "lower", "--syncnet", digits=2),
+    Column("lpips", "LPIPS", "lower", "--lpips"),
+    Column("csim", "CSIM", "higher", "--arcface"),
+    Column("style_sim", "StyleSim", "higher"),
+    Column("opening_r", "opening r", "higher"),
+    Column("lag", "lag", "", digits=1),
+    Column("opening_r0", "r, lag left in", "higher"),
+    Column("articulation", "articulation", "1", digits=2),
+    Column("jitter", "jitter", "1", digits=2),
+    Column("closure", "closure B M P", "lower", "the text", digits=2),
+    Column("silence", "motion in silence", "lower", "a pause", digits=2),
+    Column("silent_dub", "silent dub", "lower", "--self-dub", digits=2),
+    Column("leakage", "leakage r", "lower", "--self-dub", digits=2),
+    Column("fvd", "FVD", "lower", "--i3d", digits=1),
+    Column("untouched", "PSNR outside the face", "higher", digits=2),
+    Column("faces", "frames with a face", "1"),
+)
+"""In the order of Table 1, then what the field asks since."""
+MOMENTS = ("fid", "fvd")
+"""Figures of a whole set of videos, not of one."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure over all clips: its mean, the bounds of its 95 % interval, and of how many clips."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def summary(results: Sequence[Result]) -> dict[str, Cell]:
+    """Every column over the clips; columns that nobody has are left out."""
+    cells = {}
+    for column in COLUMNS:
+        if column.name in MOMENTS and any(column.name in r.moments for r in results):
+            cells[column.name] = _distance([r.moments[column.name] for r in results if column.name in r.moments])
+            continue
+        values = np.array([r.figures[column.name] for r in results if column.name in r.figures], np.float64)
+        known = values[~np.isnan(values)]
+        if len(known):
+            low, high = metrics.bootstrap(known) if np.isfinite(known).all() else (math.nan, math.nan)
+            cells[column.name] = Cell(float(known.mean()), low, high, len(known))
+    return cells
+
+
+def _distance(moments: Sequence[tuple[Moments, Moments]], draws: int = 20) -> Cell:
+    """Fréchet distance of all clips together; the interval from clips drawn with replacement."""
+
+    def pooled(chosen: Sequence[tuple[Moments, Moments]]) -> float:
+        both = (Moments(), Moments())
+        for pair in chosen:
+            for total, one in zip(both, pair, strict=True):
+                if one.total is None or one.outer is None:
+                    continue
+                total.count += one.count
+                total.total = one.total if total.total is None else total.total + one.total
+                total.outer = one.outer if total.outer is None else total.outer + one.outer
+        return metrics.frechet(*both)
+
+    random = np.random.default_rng(0)
+    drawn = [pooled([moments[i] for i in random.integers(len(moments), size=len(moments))]) for _ in range(draws)]
+    low, high = np.nanquantile(drawn, [0.025, 0.975]) if len(moments) > 1 else (math.nan, math.nan)
+    return Cell(pooled(moments), float(low), float(high), len(moments))
+
+
+def number(value: float, digits: int) -> str:
+    """A figure for people; "-" where there is none."""
+    return "-" if not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def table(rows: dict[str, dict[str, Cell]]) -> list[list[str]]:
+    """The table as words: a header, then a line for every row; the interval in brackets."""
+    columns = [c for c in COLUMNS if any(c.name in cells for cells in rows.values())]
+    lines = [["", *(c.title + {"higher": " ↑", "lower": " ↓"}.get(c.better, "") for c in columns)]]
+    for name, cells in rows.items():
+        words = [name]
+        for column in columns:
+            cell = cells.get(column.name)
+            text = "-" if cell is None else number(cell.mean, column.digits)
+            if cell is not None and math.isfinite(cell.low) and cell.high > cell.low:
+                text += f" [{number(cell.low, column.digits)}, {number(cell.high, column.digits)}]"
+            words.append(text)
+        lines.append(words)
+    return lines
+
+
+def missing(rows: dict[str, dict[str, Cell]]) -> list[str]:
+    """One line for every column that no row has, saying what it needs."""
+    found = {name for cells in rows.values() for name in cells}
+    return [f"{c.title}: needs {c.needs}" for c in COLUMNS if c.needs and c.name not in found]
+
+
+def markdown(lines: list[list[str]]) -> str:
+    """A table of words in Markdown, one figure a line, as there are many of them."""
+    turned = [list(column) for column in zip(*lines, strict=True)]
+    head = "| " + " | ".join(turned[0]) + " |\n|" + "---|" * len(turned[0])
+    return "\n".join([head, *("| " + " | ".join(words) + " |" for words in turned[1:])])
+
+
+def write(folder: Path, sets: dict[str, list[Result]]) -> dict[str, dict[str, Cell]]:
+    """Write `table.md`, `clips.csv`, `report.json` and `report.html`.
+
+    Args:
+        folder: Where; made if it is not there.
+        sets: Results by row of the table, such as a system's name or "ground truth".
+
+    Returns:
+        The table.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {name: summary(results) for name, results in sets.items()}
+    lines = table(rows)
+    (folder / "table.md").write_text(markdown(lines) + "\n" + "".join(f"\n{line}" for line in missing(rows)) + "\n")
+    _write_csv(folder / "clips.csv", sets)
+    content = {name: {k: vars(cell) for k, cell in cells.items()} for name, cells in rows.items()}
+    clips = {name: [{"clip": r.job.name, **r.figures, "notes": r.notes} for r in rs] for name, rs in sets.items()}
+    (folder / "report.json").write_text(json.dumps(_plain({"table": content, "clips": clips}), indent=1))
+    (folder / "report.html").write_text(page(sets, lines, missing(rows)), encoding="utf8")
+    return rows
+
+
+def _plain(value: object) -> object:
+    """JSON knows no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _write_csv(path: Path, sets: dict[str, list[Result]]) -> None:
+    names = [c.name for c in COLUMNS if c.name not in MOMENTS]
+    with path.open("w", newline="", encoding="utf8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", "clip", *names, "frames", "notes"])
+        for row, results in sets.items():
+            for r in results:
+                values = ["" if math.isnan(r.figures.get(n, math.nan)) else r.figures[n] for n in (*names, "frames")]
+                notes = "; ".join(f"{k}: {v}" for k, v in r.notes.items())
+                writer.writerow([row, r.job.name, *values, notes])
+
+
+STYLE = """
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1c1c1c;background:#fff}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}
+th:first-child,td:first-child{text-align:left}h2{margin-top:2.2rem;font-size:1.1rem}svg{width:100%;height:auto;background:#f7f7f7}
+figure{display:inline-block;margin:.4rem .8rem .4rem 0}figcaption{font-size:.85rem;color:#555}.note{color:#8a4b00}
+"""
+
+
+def page(sets: dict[str, list[Result]], lines: list[list[str]], lacking: list[str]) -> str:
+    """The report as one HTML page that needs no network."""
+    parts = ["<!doctype html><html lang=en><meta charset=utf-8><title>PersonaTalk: evaluation</title>"]
+    parts.append(f"<style>{STYLE}</style><h1>Evaluation</h1>{_html_table(lines)}")
+    parts.append("<p>Mean over clips, in brackets the 95 % interval (bootstrap over clips).</p>")
+    parts += [f"<p class=note>{html.escape(line)}</p>" for line in lacking]
+    for row, results in sets.items():
+        for result in results:
+            parts.append(f"<h2>{html.escape(row)}: {html.escape(result.job.name)}</h2>")
+            parts += [f"<p class=note>{html.escape(k)}: {html.escape(v)}</p>" for k, v in result.notes.items()]
+            parts.append(_facts(result))
+            if len(result.real) > 1 and row != GROUND_TRUTH:
+                parts.append(curve(result.real, result.made))
+            parts += [_figure(*entry) for entry in result.worst]
+    return "\n".join(parts) + "</html>\n"
+
+
+GROUND_TRUTH = "ground truth"
+
+
+def _html_table(lines: list[list[str]]) -> str:
+    turned = [list(column) for column in zip(*lines, strict=True)]
+    head = "".join(f"<th>{html.escape(word)}</th>" for word in turned[0])
+    rows = ["".join(f"<td>{html.escape(word)}</td>" for word in words) for words in turned[1:]]
+    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+
+
+def _facts(result: Result) -> str:
+    known = [(c, result.figures[c.name]) for c in COLUMNS if c.name in result.figures]
+    return "<p>" + " · ".join(f"{html.escape(c.title)} {number(v, c.digits)}" for c, v in known) + "</p>"
+
+
+def curve(real: Series, made: Series, width: int = 900, height: int = 130) -> str:
+    """Mouth openings over time as an SVG: real in grey, generated in colour; gaps where there is no face."""
+    top = max(1e-6, float(np.nanmax([*real, *made, 1e-6])))
+    longest = max(len(real), len(made), 2)
+
+    def path(series: Series) -> str:
+        words, pen = [], "M"
+        for place, value in enumerate(series):
+            if math.isnan(value):
+                pen = "M"
+                continue
+            x, y = place * width / (longest - 1), height - 6 - value / top * (height - 12)
+            words.append(f"{pen}{x:.1f} {y:.1f}")
+            pen = "L"
+        return "".join(words)
+
+    lines = ((real, "#9a9a9a"), (made, "#0b62c4"))
+    drawn = "".join(f'<path d="{path(s)}" fill="none" stroke="{c}" stroke-width="1.6"/>' for s, c in lines)
+    caption = "<figcaption>Mouth opening: real in grey, generated in blue</figcaption>"
+    return f'<svg viewBox="0 0 {width} {height}" role="img">{drawn}</svg>{caption}'
+
+
+def _figure(frame: int, badness: float, real: Picture, made: Picture) -> str:
+    height = 220
+    both = [cv2.resize(p, (round(p.shape[1] * height / p.shape[0]), height)) for p in (real, made)]
+    _, data = cv2.imencode(".jpg", np.hstack(both)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+    source = base64.b64encode(data.tobytes()).decode()
+    caption = f"frame {frame}: real, generated (PSNR {-badness:.1f})"
+    return f'<figure><img src="data:image/jpeg;base64,{source}" alt=""><figcaption>{caption}</figcaption></figure>'

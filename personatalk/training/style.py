@@ -1,0 +1,155 @@
+"""Trains the style encoder of StyleSim, contrastively: windows of one speaker are alike, those of two are not.
+
+NT-Xent (Chen et al. 2020), as DiffPoseTalk takes it. A sample is a group of speakers with two windows each, from
+different videos of the speaker where there are several, so that the loss does not depend on how a batch is shared out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import PersonaTalkError
+from ..evaluation.style import StyleEncoder, auc, same_speaker
+from ..geometry import Array, MorphableModel
+from .config import TrainConfig
+from .engine import Task, Validation
+from .shards import Row, read_datasets
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleConfig(TrainConfig):
+    """Configuration of the style encoder's training; `configs/style.yaml` says what the fields mean."""
+
+    speakers: int
+    temperature: float
+    noise: float
+    dropout: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Windows (K, 2, T, E) of K speakers."""
+
+    beta: torch.Tensor
+
+
+class StyleTask(Task[Group]):
+    """The style encoder's training.
+
+    Args:
+        config: How.
+        model: The morphable model.
+        rows: Clips to train on.
+        held_out: Clips of other speakers.
+    """
+
+    network: StyleEncoder
+
+    def __init__(self, config: StyleConfig, model: MorphableModel, rows: list[Row], held_out: list[Row]) -> None:
+        super().__init__()
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.network = StyleEncoder(model.num_vertices, model.num_expression, dropout=config.dropout)
+        self.network.set_expressions(model)
+        self.clips = by_speaker(rows)
+        if len(self.clips) < 2:
+            raise PersonaTalkError("the style encoder needs clips of two speakers or more")
+        self.held_out = by_speaker(held_out)
+        self._kept: dict[tuple[str, str], Array] = {}
+
+    @classmethod
+    def from_config(cls, config: StyleConfig, morphable: Path | None = None) -> StyleTask:
+        """The task on the data sets that the configuration names.
+
+        Raises:
+            PersonaTalkError: A data set cannot be read, or has too few speakers.
+        """
+        rows, held_out = (read_datasets(config.dataset, splits) for splits in (config.train, config.val))
+        return cls(config, MorphableModel.load(morphable), rows, held_out)
+
+    def groups(self) -> dict[str, list[dict[str, Any]]]:
+        """One part."""
+        return {"network": [{"params": list(self.network.parameters())}]}
+
+    def draw(self, random: np.random.Generator) -> Group:
+        """Two windows of each of some speakers."""
+        names = sorted(self.clips)
+        chosen = random.choice(len(names), min(self.config.speakers, len(names)), replace=False)
+        length = int(random.integers(StyleEncoder.LENGTH // 2, StyleEncoder.LENGTH + 1))
+        pairs = [self._pair(self.clips[names[i]], length, random) for i in chosen]
+        beta = np.stack(pairs)
+        return Group(torch.from_numpy(beta + self.config.noise * random.standard_normal(beta.shape).astype(np.float32)))
+
+    def _beta(self, row: Row) -> Array:
+        """Expression of a clip at 25 frames a second, (T, E)."""
+        place = (str(row.shard), row.key)
+        if place not in self._kept:
+            self._kept[place] = row.load(crops=False).beta_at_clock()[1]
+        return self._kept[place]
+
+    def _pair(self, rows: list[Row], length: int, random: np.random.Generator) -> Array:
+        """Two windows of a speaker, (2, T, E), that share no frame where there are enough."""
+        first, second = rows[int(random.integers(len(rows)))], rows[int(random.integers(len(rows)))]
+        a, b = self._beta(first), self._beta(second)
+        if first is second:
+            middle = int(random.integers(len(a) // 3, len(a) - len(a) // 3 + 1))
+            a, b = a[:middle], a[middle:]
+        return np.stack([_window(x, length, random) for x in (a, b)])
+
+    def losses(self, samples: Sequence[Group], part: str) -> dict[str, torch.Tensor]:
+        """NT-Xent of each group."""
+        return {"contrast": torch.stack([self._contrast(s.beta) for s in samples]).mean()}
+
+    def _contrast(self, beta: torch.Tensor) -> torch.Tensor:
+        count = len(beta)
+        styles = self.network(beta.flatten(0, 1)).view(count, 2, -1).transpose(0, 1).flatten(0, 1)
+        scores = styles @ styles.T / self.config.temperature
+        scores = scores.masked_fill(torch.eye(2 * count, dtype=torch.bool, device=scores.device), -torch.inf)
+        partner = torch.arange(2 * count, device=scores.device).roll(count)
+        return nn.functional.cross_entropy(scores, partner)
+
+    def validate(self, network: StyleEncoder) -> Validation:
+        """AUC of same speaker against different speaker, over windows of speakers never seen that share no frame."""
+        styles, speakers = [], []
+        for speaker, rows in self.held_out.items():
+            for row in rows:
+                beta = self._beta(row)
+                parts = max(1, round(len(beta) / StyleEncoder.LENGTH))
+                for part in np.array_split(beta, parts):
+                    styles.append(network.embed(part))
+                    speakers.append(speaker)
+        same, different = same_speaker(np.stack(styles), speakers)
+        figures = {"auc": auc(same, different) if len(same) and len(different) else 0.5}
+        return Validation({**figures, "same": _mean(same), "different": _mean(different)}, "auc")
+
+    def save(self, network: StyleEncoder, path: Path) -> None:
+        """Write a style encoder."""
+        network.save(path)
+
+
+def by_speaker(rows: list[Row]) -> dict[str, list[Row]]:
+    """Clips long enough to tell style from, by speaker."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.frames >= 2 * StyleEncoder.SHORTEST:
+            found.setdefault(row.speaker, []).append(row)
+    return found
+
+
+def _window(beta: Array, length: int, random: np.random.Generator) -> Array:
+    """A random window of a series (T, E); a shorter series goes forth and back."""
+    if len(beta) < length:
+        beta = np.pad(beta, ((0, length - len(beta)), (0, 0)), mode="reflect" if len(beta) > 1 else "edge")
+    start = int(random.integers(len(beta) - length + 1))
+    return beta[start : start + length]
+
+
+def _mean(values: Array) -> float:
+    return float(values.mean()) if len(values) else 0.0

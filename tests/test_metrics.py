@@ -1,0 +1,211 @@
+"""Metrics move the way their definitions say: on landmarks and pictures with a known error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from synthetic import smooth_picture
+
+from personatalk.evaluation import metrics
+from personatalk.evaluation.metrics import LIPS, LOWER, RIGID, UPPER, Moments
+from personatalk.geometry import Array, MorphableModel
+
+RANDOM = 5
+
+
+def speaking(model: MorphableModel, frames: int = 80, scale: float = 100.0, shift: float = 0.0) -> Array:
+    """Landmarks (T, 478, 2) of a mean face whose lower lip and chin move by a sum of waves; `shift` in frames."""
+    time = (np.arange(frames) - shift) / 25
+    wave = 0.10 + 0.04 * np.sin(2 * np.pi * 2.3 * time) + 0.03 * np.sin(2 * np.pi * 5.1 * time + 1)
+    face = np.zeros((478, 2), np.float32)
+    face[:468] = scale * model.mean[:, :2] + 200
+    face[468:] = face[33] + 3
+    marks = np.repeat(face[None], frames, axis=0)
+    lower = [i for i in LIPS if model.mean[i, 1] > model.mean[UPPER, 1] + 0.01]
+    marks[:, lower, 1] += (scale * wave)[:, None].astype(np.float32)
+    return marks
+
+
+def figures(real: Array, made: Array) -> dict[str, float]:
+    openings = metrics.opening(real), metrics.opening(made)
+    lag = metrics.best_lag(*openings)
+    theirs, ours, eyes = metrics.aligned_lips(*metrics.shifted(real, made, lag))
+    return {
+        **{"lag": lag, "r": metrics.correlation(*openings, lag), "r0": metrics.correlation(*openings)},
+        **{"lmd": float(metrics.lip_distance(theirs, ours, eyes).mean())},
+        **{"articulation": float(openings[1].std() / openings[0].std())},
+        **{"jitter": metrics.jitter(ours) / metrics.jitter(theirs)},
+    }
+
+
+def test_an_identical_video_is_perfect(model: MorphableModel) -> None:
+    real = speaking(model)
+    got = figures(real, real)
+    assert got == pytest.approx({"lag": 0, "r": 1, "r0": 1, "lmd": 0, "articulation": 1, "jitter": 1}, abs=1e-5)
+
+
+@pytest.mark.parametrize("late", [-5, 3, 8])
+def test_a_late_video_has_its_lag(model: MorphableModel, late: int) -> None:
+    got = figures(speaking(model), speaking(model, shift=late))
+    assert got["lag"] == late
+    assert got["r"] > 0.999 > 0.8 > got["r0"]
+    assert got["lmd"] < 0.05
+
+
+def test_a_lag_that_explains_little_is_none(model: MorphableModel) -> None:
+    real = metrics.opening(speaking(model))
+    made = real + 0.5 * real.std() * np.random.default_rng(0).standard_normal(len(real))
+    assert metrics.best_lag(real, made) == 0
+    # The lag of half a frame lies between two: neither gains enough on the other to count as late.
+    assert metrics.best_lag(real, metrics.opening(speaking(model, shift=0.5))) in (0, 1)
+
+
+def test_a_frozen_mouth_follows_nothing(model: MorphableModel) -> None:
+    real = speaking(model)
+    frozen = np.repeat(real[:1], len(real), axis=0)
+    got = figures(real, frozen)
+    assert got["r"] == -1
+    assert got["articulation"] < 1e-6
+    assert got["jitter"] < 0.01
+    assert got["lmd"] > 0.5
+
+
+@pytest.mark.parametrize("gain", [0.5, 1.5])
+def test_articulation_is_the_share_of_the_spread(model: MorphableModel, gain: float) -> None:
+    real = speaking(model)
+    made = real.copy()
+    middle = real[:, LOWER].mean(axis=0)
+    made[:, LOWER] = middle + gain * (real[:, LOWER] - middle)
+    assert figures(real, made)["articulation"] == pytest.approx(gain, rel=0.02)
+
+
+def test_noise_is_jitter(model: MorphableModel) -> None:
+    real = speaking(model)
+    noise = np.random.default_rng(1).standard_normal((len(real), len(LIPS), 2)).astype(np.float32)
+    made = real.copy()
+    made[:, list(LIPS)] += 2 * noise
+    got = figures(real, made)
+    assert got["jitter"] > 2
+    assert got["r"] < 0.9
+    assert got["lmd"] == pytest.approx(100 * 2 * np.sqrt(np.pi / 2) / metrics.eye_distance(real)[0], rel=0.1)
+
+
+def test_head_motion_and_scale_do_not_count(model: MorphableModel) -> None:
+    real = speaking(model)
+    angle = np.linspace(0, 0.4, len(real))
+    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
+    moved = (1.7 * np.einsum("tij,tkj->tki", turn, real) + np.linspace(0, 90, len(real))[:, None, None]).astype(
+        np.float32
+    )
+    got = figures(real, moved)
+    assert got["lmd"] < 0.05
+    assert got["articulation"] == pytest.approx(1, abs=1e-3)
+    assert got["jitter"] == pytest.approx(1, abs=0.02)
+    times = np.arange(len(real)) / 25
+    assert metrics.lip_speed(moved, times) == pytest.approx(metrics.lip_speed(real, times), rel=0.05)
+
+
+def test_a_mirrored_mouth_is_another(model: MorphableModel) -> None:
+    real = speaking(model)
+    crooked = real.copy()
+    crooked[:, 61] += 6
+    mirrored = crooked.copy()
+    mirrored[..., 0] = 400 - mirrored[..., 0]
+    assert figures(crooked, crooked)["lmd"] < 1e-4
+    assert figures(crooked, mirrored)["lmd"] > 5
+
+
+def test_frames_without_a_face_are_left_out(model: MorphableModel) -> None:
+    real, made = speaking(model), speaking(model)
+    made[10:20] = np.nan
+    got = figures(real, made)
+    assert got["r"] == pytest.approx(1)
+    assert got["lmd"] < 1e-4
+    with pytest.raises(ValueError, match="too few frames"):
+        metrics.aligned_lips(real, np.full_like(real, np.nan))
+    assert metrics.correlation(metrics.opening(real), metrics.opening(np.full_like(real, np.nan))) == -1
+
+
+def test_lips_at_rest_have_no_speed(model: MorphableModel) -> None:
+    real = speaking(model)
+    times = np.arange(len(real)) / 25
+    still = np.repeat(real[:1], len(real), axis=0)
+    assert metrics.lip_speed(still, times) < 1e-3
+    assert metrics.lip_speed(real, times) > 10
+    assert metrics.lip_speed(real, 2 * times) == pytest.approx(metrics.lip_speed(real, times) / 2)
+
+
+def test_closure_is_the_gap_at_the_lips_phones() -> None:
+    times = np.arange(50) / 25
+    opening = np.full(50, 0.2)
+    opening[10:13] = 0.01
+    phones = [(0.4, 0.48, "B"), (0.6, 0.8, "AA"), (1.0, 1.2, "S")]
+    assert metrics.closure(opening, times, phones) == (pytest.approx(0.05), 1)
+    late = np.roll(opening, 5)
+    assert metrics.closure(late, times, phones)[0] == pytest.approx(1)
+    ratio, count = metrics.closure(opening, times, phones[1:])
+    assert np.isnan(ratio) and count == 0
+
+
+def test_psnr_and_ssim_know_noise_and_blur() -> None:
+    picture = smooth_picture(96, 80, 3)
+    random = np.random.default_rng(RANDOM)
+    noisy = np.clip(picture + random.normal(0, 10, picture.shape), 0, 255).astype(np.uint8)
+    assert metrics.psnr(picture, picture) > 89
+    assert metrics.psnr(picture, noisy) == pytest.approx(20 * np.log10(255 / 10), abs=0.4)
+    assert metrics.ssim(picture, picture) == pytest.approx(1)
+    assert metrics.ssim(picture, noisy) < 0.85
+    assert metrics.ssim(picture, 255 - picture) < 0.5
+    where = np.zeros(picture.shape[:2], bool)
+    where[:10] = True
+    half = picture.copy()
+    half[20:] = 0
+    assert metrics.psnr(picture, half, where) > 89 > 30 > metrics.psnr(picture, half)
+
+
+def test_ssim_is_its_formula() -> None:
+    random = np.random.default_rng(RANDOM)
+    a, b = (random.integers(0, 256, (11, 9, 1)).astype(np.uint8) for _ in range(2))
+    values = []
+    for y in range(11 - 6):
+        for x in range(9 - 6):
+            p, q = (z[y : y + 7, x : x + 7].astype(float).ravel() for z in (a, b))
+            cov = np.cov(p, q)
+            c1, c2 = 6.5025, 58.5225
+            top = (2 * p.mean() * q.mean() + c1) * (2 * cov[0, 1] + c2)
+            values.append(top / ((p.mean() ** 2 + q.mean() ** 2 + c1) * (cov[0, 0] + cov[1, 1] + c2)))
+    assert metrics.ssim(np.repeat(a, 3, 2), np.repeat(b, 3, 2)) == pytest.approx(np.mean(values), abs=1e-9)
+
+
+def test_frechet_distance_of_known_gaussians() -> None:
+    random = np.random.default_rng(RANDOM)
+    a, b, c = Moments(), Moments(), Moments()
+    first = random.standard_normal((4000, 3))
+    for part in np.array_split(first, 7):
+        a.add(part)
+    b.add(first + np.array([3.0, 0.0, 0.0]))
+    c.add(2 * first)
+    np.testing.assert_allclose(a.mean(), first.mean(axis=0))
+    np.testing.assert_allclose(a.covariance(), np.cov(first.T), rtol=1e-6)
+    assert metrics.frechet(a, a) == pytest.approx(0, abs=1e-6)
+    assert metrics.frechet(a, b) == pytest.approx(9, rel=1e-3)
+    # Variances 1 and 4 in three directions: 3 (1 + 4 - 2 * 2).
+    assert metrics.frechet(a, c) == pytest.approx(3, rel=0.05)
+    assert np.isnan(metrics.frechet(a, Moments()))
+
+
+def test_the_bootstrap_covers_the_mean() -> None:
+    hits = 0
+    for seed in range(60):
+        values = np.random.default_rng(seed).normal(2, 1, 30)
+        low, high = metrics.bootstrap(values, draws=400, seed=seed)
+        hits += low < 2 < high
+    assert 50 <= hits < 60
+    assert np.isnan(metrics.bootstrap([1.0])).all()
+    assert metrics.bootstrap([1.0, float("nan"), 1.0]) == (1, 1)
+
+
+def test_rigid_points_and_lips_are_apart() -> None:
+    assert set(RIGID).isdisjoint(LIPS)
+    assert len(set(LIPS)) == 40
+    assert {UPPER, LOWER} <= set(LIPS)
