@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from personatalk.errors import MediaError
-from personatalk.training.sources import LAYOUTS, find, guess
+from personatalk.training.sources import LAYOUTS, find, guess, with_speakers
 
 TREES: dict[str, list[str]] = {
     "voxceleb2": [
@@ -97,3 +97,18 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="choose from"):
         find(tmp_path, "imagenet")
     assert set(LAYOUTS) == set(TREES)
+
+
+def test_a_table_says_who_is_seen(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    table = tmp_path / "who.csv"
+    table.write_text("file,speaker,note\nclips/a.mp4,Ann,x\nb.mp4,Ann,\nc.mp4,,\n")
+    found = with_speakers(find(tmp_path, "folder"), table)
+    assert [s.speaker for s in found[:2]] == ["Ann", "Ann"]
+    assert found[2].speaker == find(tmp_path, "folder")[2].speaker
+    table.write_text("name,who\na.mp4,Ann\n")
+    with pytest.raises(MediaError, match="columns 'file' and 'speaker'"):
+        with_speakers(found, table)
+    with pytest.raises(MediaError, match="nowhere.csv"):
+        with_speakers(found, tmp_path / "nowhere.csv")

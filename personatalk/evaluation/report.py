@@ -62,6 +62,8 @@ COLUMNS = (
     Column("faces", "frames with a face", "1"),
 )
 """In the order of Table 1, then what the field asks since."""
+GROUND_TRUTH = "ground truth"
+"""Name of the row of the references themselves."""
 MOMENTS = ("fid", "fvd")
 """Figures of a whole set of videos, not of one."""
 
@@ -118,7 +120,7 @@ def number(value: float, digits: int) -> str:
 
 def table(rows: dict[str, dict[str, Cell]]) -> list[list[str]]:
     """The table as words: a header, then a line for every row; the interval in brackets."""
-    columns = [c for c in COLUMNS if any(c.name in cells for cells in rows.values())]
+    columns = [c for c in COLUMNS if c.name in _measured(rows)]
     lines = [["", *(c.title + {"higher": " ↑", "lower": " ↓"}.get(c.better, "") for c in columns)]]
     for name, cells in rows.items():
         words = [name]
@@ -134,8 +136,14 @@ def table(rows: dict[str, dict[str, Cell]]) -> list[list[str]]:
 
 def missing(rows: dict[str, dict[str, Cell]]) -> list[str]:
     """One line for every column that no row has, saying what it needs."""
-    found = {name for cells in rows.values() for name in cells}
+    found = _measured(rows)
     return [f"{c.title}: needs {c.needs}" for c in COLUMNS if c.needs and c.name not in found]
+
+
+def _measured(rows: dict[str, dict[str, Cell]]) -> set[str]:
+    """Names of the figures that were measured: the ground truth has some by definition."""
+    systems = {name: cells for name, cells in rows.items() if name != GROUND_TRUTH} or rows
+    return {name for cells in systems.values() for name in cells}
 
 
 def markdown(lines: list[list[str]]) -> str:
@@ -214,9 +222,6 @@ def page(sets: dict[str, list[Result]], lines: list[list[str]], lacking: list[st
                 parts.append(curve(result.real, result.made))
             parts += [_figure(*entry) for entry in result.worst]
     return "\n".join(parts) + "</html>\n"
-
-
-GROUND_TRUTH = "ground truth"
 
 
 def _html_table(lines: list[list[str]]) -> str:

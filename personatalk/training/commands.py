@@ -33,6 +33,7 @@ def add_data(commands: Commands) -> None:
     prepare.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="video, or folder of videos")
     prepare.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="folder of the data set")
     prepare.add_argument("--layout", default="auto", help="auto, folder, voxceleb2, celebvhq, vfhq or hdtf")
+    prepare.add_argument("--speakers", type=Path, metavar="TABLE.csv", help="columns 'file' and 'speaker': who is seen")
     prepare.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     prepare.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster instead; 'local' for a new one here")
     prepare.add_argument("--shard-mb", type=int, default=256, help="size of a shard (default: 256)")
@@ -181,6 +182,10 @@ def _prepare(given: argparse.Namespace) -> int:
     from .prepare import prepare
 
     found = _find(given.sources, given.layout)
+    if given.speakers is not None:
+        from .sources import with_speakers
+
+        found = with_speakers(found, given.speakers)
     tell: Callable[[Outcome], None] = (lambda outcome: None) if given.quiet else _tell
     manifest = prepare(found, given.output, _options(given), _engine(given), tell, given.shard_mb << 20)
     print(

@@ -5,10 +5,11 @@ A reader only looks at names; nothing is opened here. Speakers matter: no speake
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import MediaError
@@ -59,6 +60,23 @@ def find(root: Path, layout: str = "auto") -> list[Source]:
     if not found:
         raise MediaError(f"{root}: no video in the layout '{layout}'; name another folder or layout")
     return found
+
+
+def with_speakers(sources: list[Source], table: Path) -> list[Source]:
+    """The same videos with the speakers that a CSV file names: columns `file` (its name counts) and `speaker`.
+
+    Videos that the table does not name keep the speaker that their place says.
+
+    Raises:
+        MediaError: The table cannot be read, or lacks a column.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        speakers = {Path(row["file"]).name: row["speaker"] for row in rows if row["speaker"]}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError) as error:
+        raise MediaError(f"{table}: not a CSV file with the columns 'file' and 'speaker' ({error!r})") from error
+    return [replace(source, speaker=speakers.get(source.video.name, source.speaker)) for source in sources]
 
 
 def guess(root: Path) -> str:
