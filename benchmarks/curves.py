@@ -1,6 +1,6 @@
 """Draws a figure of several trainings over their steps, from TensorBoard's files.
 
-    python benchmarks/curves.py LABEL=RUN ... --figure val/r -o PICTURE.png
+python benchmarks/curves.py LABEL=RUN ... --figure val/r -o PICTURE.png
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line: `personatalk dub`, `inspect`, `evaluate`, `data`, `train` and `ablate`."""
+"""The command line: `personatalk dub`, `inspect`, `evaluate`, `style-map`, `study`, `data`, `train`, `ablate`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from . import __version__
 from .errors import PersonaTalkError
-from .evaluation.commands import add_evaluate
+from .evaluation.commands import add_evaluate, add_study, add_style_map
 from .training.commands import add_ablate, add_data, add_train
 
 INTERRUPTED = 130
@@ -118,6 +118,8 @@ def parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_ablate(commands)
     add_evaluate(commands)
+    add_style_map(commands)
+    add_study(commands)
     return top
 
 

@@ -110,5 +110,5 @@ def test_a_table_says_who_is_seen(tmp_path: Path) -> None:
     table.write_text("name,who\na.mp4,Ann\n")
     with pytest.raises(MediaError, match="columns 'file' and 'speaker'"):
         with_speakers(found, table)
-    with pytest.raises(MediaError, match="nowhere.csv"):
+    with pytest.raises(MediaError, match=r"nowhere\.csv"):
         with_speakers(found, tmp_path / "nowhere.csv")

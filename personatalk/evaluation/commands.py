@@ -44,6 +44,92 @@ def add_evaluate(commands: Commands) -> None:
     evaluate.set_defaults(run=_evaluate)
 
 
+def add_style_map(commands: Commands) -> None:
+    """Add `personatalk style-map`."""
+    style_map = commands.add_parser(
+        "style-map",
+        help="map the speaking styles of originals and dubs",
+        description="Draw a t-SNE map of the speaking styles of videos (Figure 5 of the paper), and print how well"
+        " speakers keep together.",
+    )
+    style_map.add_argument("original", type=Path, metavar="FOLDER", help="original videos")
+    style_map.add_argument("--generated", type=Path, metavar="FOLDER", help="dubs, called after their originals")
+    style_map.add_argument("--speakers", type=Path, metavar="TABLE.csv", help="columns 'file' and 'speaker'")
+    style_map.add_argument("-o", "--output", type=Path, required=True, metavar="MAP.png")
+    style_map.add_argument("--style", type=Path, metavar="FILE", help="style encoder (default: the package's)")
+    style_map.add_argument("--morphable", type=Path, metavar="FILE", help="morphable model (default: the package's)")
+    style_map.set_defaults(run=_style_map)
+
+
+def add_study(commands: Commands) -> None:
+    """Add `personatalk study`."""
+    study = commands.add_parser("study", help="a blinded rating study, and its mean opinion scores")
+    steps = study.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    make = steps.add_parser("make", help="write a rating page", description="Write a static page that raters open.")
+    make.add_argument("systems", nargs="+", metavar="NAME=FOLDER", help="videos of each system, same names")
+    make.add_argument("--original", type=Path, metavar="FOLDER", help="original videos, shown beside")
+    make.add_argument("-o", "--output", type=Path, required=True, metavar="STUDY", help="a new folder")
+    make.add_argument("--seed", type=int, default=0, help="of the blind names (default: 0)")
+    make.set_defaults(run=_study_make)
+    score = steps.add_parser("score", help="mean opinion scores from the answers")
+    score.add_argument("study", type=Path, metavar="STUDY")
+    score.add_argument("answers", nargs="+", type=Path, metavar="ANSWERS.json")
+    score.set_defaults(run=_study_score)
+
+
+def _style_map(given: argparse.Namespace) -> int:
+    from ..geometry import MorphableModel
+    from ..training.sources import speaker_table
+    from . import style_map
+    from .style import StyleEncoder
+
+    speakers = {} if given.speakers is None else speaker_table(given.speakers)
+    encoder, model = StyleEncoder.load(given.style), MorphableModel.load(given.morphable)
+    videos = [(*v, False) for v in style_map.videos_of(given.original, speakers)]
+    if given.generated is not None:
+        # A dub belongs to the speaker of the video that it is called after.
+        names = speakers or {path.name: speaker for path, speaker, _ in videos}
+        videos += [(*v, True) for v in style_map.videos_of(given.generated, names)]
+    points = []
+    for path, speaker, generated in videos:
+        try:
+            points += style_map.points_of(path, speaker, generated, encoder, model)
+        except PersonaTalkError as error:
+            print(f"left out: {error}", flush=True)
+    style_map.draw(points, style_map.place(points), given.output)
+    sets = {"originals": [p for p in points if not p.generated], "dubs": [p for p in points if p.generated]}
+    for name, chosen in {**sets, "together": points}.items():
+        if chosen:
+            print(f"{name}: {len(chosen)} stretches, silhouette of the speakers {style_map.silhouette(chosen):.3f}")
+    if sets["dubs"]:
+        print(f"dubs nearest to their own speaker's originals: {style_map.nearest_original(points):.3f}")
+    print(given.output)
+    return 0
+
+
+def _study_make(given: argparse.Namespace) -> int:
+    from . import study
+
+    systems = {}
+    for word in given.systems:
+        name, mark, folder = word.partition("=")
+        if not mark or not name or name in systems:
+            raise PersonaTalkError(f"{word}: name every system once, as NAME=FOLDER")
+        systems[name] = Path(folder)
+    count = study.make(systems, given.original, given.output, given.seed)
+    print(
+        f"{given.output / study.PAGE / 'index.html'}: {count} videos to rate; give raters the folder {study.PAGE} alone"
+    )
+    return 0
+
+
+def _study_score(given: argparse.Namespace) -> int:
+    from . import study
+
+    print(study.table(study.score(given.study, given.answers)))
+    return 0
+
+
 def _evaluate(given: argparse.Namespace) -> int:
     from ..geometry import MorphableModel
     from . import report

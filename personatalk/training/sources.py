@@ -63,9 +63,17 @@ def find(root: Path, layout: str = "auto") -> list[Source]:
 
 
 def with_speakers(sources: list[Source], table: Path) -> list[Source]:
-    """The same videos with the speakers that a CSV file names: columns `file` (its name counts) and `speaker`.
+    """The same videos with the speakers that a table names; those that it does not name keep theirs.
 
-    Videos that the table does not name keep the speaker that their place says.
+    Raises:
+        MediaError: The table cannot be read, or lacks a column.
+    """
+    speakers = speaker_table(table)
+    return [replace(source, speaker=speakers.get(source.video.name, source.speaker)) for source in sources]
+
+
+def speaker_table(table: Path) -> dict[str, str]:
+    """Speakers by the name of the video file, from a CSV file with the columns `file` and `speaker`.
 
     Raises:
         MediaError: The table cannot be read, or lacks a column.
@@ -73,10 +81,9 @@ def with_speakers(sources: list[Source], table: Path) -> list[Source]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-        speakers = {Path(row["file"]).name: row["speaker"] for row in rows if row["speaker"]}
+        return {Path(row["file"]).name: row["speaker"] for row in rows if row["speaker"]}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError) as error:
         raise MediaError(f"{table}: not a CSV file with the columns 'file' and 'speaker' ({error!r})") from error
-    return [replace(source, speaker=speakers.get(source.video.name, source.speaker)) for source in sources]
 
 
 def guess(root: Path) -> str:
