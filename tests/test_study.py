@@ -97,6 +97,9 @@ def test_a_study_that_cannot_be_made_says_why(
     with pytest.raises(PersonaTalkError, match=r"theirs: lacks b,"):
         study.make({k: systems[k] for k in ("ours", "theirs")}, None, tmp_path / "other")
     assert not (tmp_path / "other").exists()
+    (systems["real"] / "a.mp4").rename(systems["real"] / "a.mpg")
+    with pytest.raises(PersonaTalkError, match=r"a\.mpg: browsers play"):
+        study.make({"real": systems["real"]}, None, tmp_path / "other")
     with pytest.raises(PersonaTalkError, match="there already"):
         study.make({"ours": systems["ours"]}, None, made)
     assert cli.main(["study", "make", "ours", "-o", str(tmp_path / "x")]) == 1

@@ -28,6 +28,8 @@ QUESTIONS = {
 """The three questions of the paper's Table 3."""
 SCALE = (1, 5)
 PAGE, KEY = "page", "key.json"
+PLAYABLE = (".mp4", ".webm", ".m4v")
+"""Containers that browsers commonly play."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,9 @@ def _videos(folder: Path) -> dict[str, Path]:
     found = {f.stem: f for f in sorted(folder.iterdir()) if f.suffix.lower() in VIDEO_SUFFIXES}
     if not found:
         raise PersonaTalkError(f"{folder}: holds no video")
+    for video in found.values():
+        if video.suffix.lower() not in PLAYABLE:
+            raise PersonaTalkError(f"{video}: browsers play {', '.join(PLAYABLE)} only; convert it, all systems alike")
     return found
 
 
@@ -185,7 +190,7 @@ label{margin-right:1.2rem;cursor:pointer}button{font:inherit;padding:.3rem 1rem}
 <h1>Rating study</h1>
 <p id="progress" aria-live="polite"></p>
 <div class="pair"><figure><figcaption>To rate</figcaption><video id="video" controls></video></figure>
-<figure id="beside"><figcaption>Original (other words)</figcaption><video id="original" controls></video></figure></div>
+<figure id="beside"><figcaption>Original</figcaption><video id="original" controls></video></figure></div>
 <form id="form">@QUESTIONS@</form>
 <p><button id="back">Back</button> <button id="next">Next</button> <button id="save">Save answers</button></p>
 <p>1 is bad, 5 is excellent. Keys: <kbd>1</kbd> to <kbd>5</kbd> answer the marked question, <kbd>space</kbd> plays,
