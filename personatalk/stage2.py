@@ -145,10 +145,13 @@ class GeometricAttention(nn.Module):
         channels: Latent size C.
         grid: Side of the grid of the positional embeddings; they are resampled for other crops.
         width: Standard deviation of that Gaussian in cells.
+        sharpness: Factor on the scores outside training. There are five times as many lip references then, and an
+            attention that spreads over all that fit blurs teeth and skin.
     """
 
-    def __init__(self, channels: int, grid: int, width: float) -> None:
+    def __init__(self, channels: int, grid: int, width: float, sharpness: float) -> None:
         super().__init__()
+        self.sharpness = sharpness
         self.query, self.key = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.value, self.out = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.position = nn.Parameter(0.02 * torch.randn(channels, grid, grid))
@@ -166,7 +169,8 @@ class GeometricAttention(nn.Module):
             learned = self.query(self._placed(latent)[where])
         scaled = code.flatten(1).T[where.flatten()] * self.log_precision.exp()
         # |a - b|^2 / 2 = |a|^2 / 2 - a b + |b|^2 / 2; the first term is the same for all keys and drops out.
-        return torch.cat([learned, scaled, torch.ones_like(scaled[:, :1])], dim=1)
+        joined = torch.cat([learned, scaled, torch.ones_like(scaled[:, :1])], dim=1)
+        return joined if self.training else self.sharpness * joined
 
     def keys(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Keys of the chosen cells, (K, D)."""
@@ -264,6 +268,7 @@ class Renderer(nn.Module):
         size: Side of the crop that it was trained for.
         use_lip: False lets Face-Attention do the lips as well (ablation "w/o Lip-Attention").
         use_face: False lets Lip-Attention do the face as well (ablation "w/o Face-Attention").
+        sharpness: Factor on the attention's scores outside training.
     """
 
     def __init__(
@@ -273,18 +278,25 @@ class Renderer(nn.Module):
         size: int = 256,
         use_lip: bool = True,
         use_face: bool = True,
+        sharpness: float = 1.0,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
             **{"channels": channels, "width": width, "size": size},
-            **{"use_lip": use_lip, "use_face": use_face},
+            **{"use_lip": use_lip, "use_face": use_face, "sharpness": sharpness},
         }
         grid = size // STRIDE
         self.use_lip, self.use_face, self.channels = use_lip, use_face, channels
         self.geometry_encoder, self.texture_encoder = Encoder(channels), Encoder(channels)
-        self.lip_attention = GeometricAttention(channels, grid, width=0.7)
-        self.face_attention = GeometricAttention(channels, grid, width=0.7)
+        self.lip_attention = GeometricAttention(channels, grid, 0.7, sharpness)
+        self.face_attention = GeometricAttention(channels, grid, 0.7, sharpness)
         self.decoder = Decoder(channels, width)
+
+    def sharpen(self, sharpness: float) -> None:
+        """Set the factor on the attention's scores outside training."""
+        self.config["sharpness"] = sharpness
+        for attention in (self.lip_attention, self.face_attention):
+            attention.sharpness = sharpness
 
     def encode_references(self, textures: torch.Tensor, maps: list[GeometryMap]) -> list[Reference]:
         """Encode reference frames: crops (N, 3, S, S) in 0..1 and their geometry."""

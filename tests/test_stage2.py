@@ -13,7 +13,17 @@ from synthetic import Picture, face_in_crop, smooth_picture
 
 from personatalk.geometry import Array, MorphableModel
 from personatalk.regions import cells, lip_region
-from personatalk.stage2 import CODE, KIND_DISTANCE, STRIDE, GeometryMap, Reference, Renderer, geometry_map, to_tensor
+from personatalk.stage2 import (
+    CODE,
+    KIND_DISTANCE,
+    STRIDE,
+    GeometricAttention,
+    GeometryMap,
+    Reference,
+    Renderer,
+    geometry_map,
+    to_tensor,
+)
 
 SIZE = 128
 FULL = 256
@@ -340,3 +350,22 @@ def test_to_tensor() -> None:
     got = to_tensor(crop)
     assert got.shape == (3, 6, 6)
     assert float(got[2, 1, 4]) == pytest.approx(crop[1, 4, 2] / 255)
+
+
+def test_sharpness_is_a_factor_on_the_scores_outside_training(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    attention = GeometricAttention(8, 4, 0.7, sharpness=3.0)
+    latent, code, where = torch.randn(8, 4, 4), torch.randn(9, 4, 4), torch.ones(4, 4, dtype=torch.bool)
+    with torch.no_grad():
+        keys, values = attention.keys(latent, code, where), torch.randn(16, 8)
+        soft = attention.train().queries(latent, code, where)
+        sharp = attention.eval().queries(latent, code, where)
+        torch.testing.assert_close(sharp, 3 * soft)
+        got = attention(sharp, keys, values)
+        torch.testing.assert_close(got, attention.out(torch.softmax(3 * soft @ keys.T, dim=1) @ values))
+    network = Renderer(channels=8, width=16, size=64)
+    assert network.lip_attention.sharpness == 1
+    network.sharpen(2.5)
+    network.save(tmp_path / "r.safetensors")
+    read = Renderer.load(tmp_path / "r.safetensors")
+    assert read.lip_attention.sharpness == read.face_attention.sharpness == read.config["sharpness"] == 2.5

@@ -54,6 +54,7 @@ class Stage2Config(TrainConfig):
     width: int
     use_lip: bool
     use_face: bool
+    sharpness: float
     use_selection: bool
     pixels: float
     pyramid: float
@@ -206,6 +207,7 @@ class Stage2Task(Task[Window]):
             if config.start is None
             else Renderer.load(config.start)
         )
+        self.network.sharpen(config.sharpness)
         for name in ("channels", "width", "use_lip", "use_face"):
             if self.network.config[name] != getattr(config, name):
                 raise PersonaTalkError(f"{config.start}: trained with another {name}; start anew, without 'start'")
