@@ -78,7 +78,7 @@ def silence(clips: list[Path], output: Path, models: Models) -> list[dict[str, A
     rows = []
     for clip in clips:
         with VideoReader(clip) as reader:
-            seconds = sum(1 for _ in reader.frames()) / float(reader.info.fps)
+            seconds = max(frame.time for frame in reader.frames()) + 0.04
         nothing = output / "silence.wav"
         nothing.parent.mkdir(parents=True, exist_ok=True)
         with wave.open(str(nothing), "wb") as file:

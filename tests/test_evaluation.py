@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from personatalk.evaluation.syncnet import SHIFTS, SyncNet, mfcc, score, sync
 from personatalk.geometry import Array, MorphableModel
 from personatalk.media import VideoReader
 from personatalk.sample import sample_files
+from personatalk.training import ablation
 from personatalk.training.config import read
 from personatalk.training.style import StyleConfig, StyleTask
 
@@ -418,3 +420,46 @@ def test_the_command_measures_and_reports(
     assert {f.name for f in (tmp_path / "report").iterdir()} == {"table.md", "clips.csv", "report.json", "report.html"}
     assert cli.main(["evaluate", "--reference", str(tmp_path), "-o", str(tmp_path / "r")]) == 1
     assert "belong together" in capsys.readouterr().err
+
+
+def test_every_row_of_table_4_has_its_weights(tmp_path: Path) -> None:
+    for name in ablation.VARIANTS:
+        folder = ablation.run_folder(tmp_path, name)
+        folder.mkdir()
+        (folder / "best.safetensors").write_bytes(b"")
+    rows = ablation.weights_of(tmp_path)
+    assert list(rows) == ["full", "w/o style", "w/o Face-Attention", "w/o Lip-Attention", "w/o frame selection"]
+    assert len(set(rows.values())) == 5
+    first, second = rows["full"]
+    assert rows["w/o style"][1] == second and rows["w/o style"][0] != first
+    assert all(rows[n][0] == first and rows[n][1] != second for n in list(rows)[2:])
+    (ablation.run_folder(tmp_path, "w/o Lip-Attention") / "best.safetensors").unlink()
+    with pytest.raises(PersonaTalkError, match=r"wo_Lip-Attention.*let 'personatalk ablate' end"):
+        ablation.weights_of(tmp_path)
+
+
+def test_a_folder_is_dubbed_with_its_own_sound_silence_and_the_next_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips, done = tmp_path / "clips", []
+    clips.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (clips / name).write_bytes(sample_files()[0].read_bytes())
+
+    def fake(video: Path, speech: Path, output: Path, **options: object) -> None:
+        done.append((video.name, speech.name, output.name))
+        output.write_bytes(b"dub")
+
+    monkeypatch.setattr(jobs, "dub", fake)
+    models: Any = None
+    found = jobs.self_dubs(clips, tmp_path / "out", models)
+    assert [j.mismatched for kind in found.values() for j in kind] == [False, False, True, True, True, True]
+    assert ("a.mp4", "b.mp4", "a.mismatched.mp4") in done and ("b.mp4", "b.silence.wav", "b.silent.mp4") in done
+    with wave.open(str(tmp_path / "out" / "a.silence.wav")) as file:
+        assert file.getnframes() / file.getframerate() == pytest.approx(119 / 25, abs=0.05)
+        assert not any(file.readframes(file.getnframes()))
+    # What is there is kept.
+    jobs.self_dubs(clips, tmp_path / "out", models, ("own",))
+    assert len(done) == 6
+    with pytest.raises(PersonaTalkError, match="no folder with videos"):
+        jobs.self_dubs(tmp_path / "nowhere", tmp_path / "out", models)

@@ -32,6 +32,9 @@ def add_evaluate(commands: Commands) -> None:
     evaluate.add_argument(
         "--generated", type=Path, nargs="+", default=[], metavar="FOLDER", help="one folder for each system"
     )
+    evaluate.add_argument(
+        "--ablation", type=Path, metavar="RUNS", help="with --self-dub: what 'personatalk ablate' trained (Table 4)"
+    )
     evaluate.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT", help="folder of the report")
     evaluate.add_argument("--arcface", type=Path, metavar="FILE.onnx", help="identity network, for CSIM")
     evaluate.add_argument("--lpips", type=Path, metavar="FILE.onnx", help="LPIPS network")
@@ -135,6 +138,8 @@ def _evaluate(given: argparse.Namespace) -> int:
     from . import report
     from .pair import evaluate_pair, ground_truth
 
+    if given.ablation is not None and given.self_dub is None:
+        raise PersonaTalkError("--ablation needs --self-dub, the videos to dub")
     if (given.reference is None) != (not given.generated):
         raise PersonaTalkError("--reference and --generated belong together")
     judges, model = _judges(given), MorphableModel.load(given.morphable)
@@ -187,7 +192,14 @@ def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Job]], dict[str, li
     if given.reference is not None:
         return {folder.name: jobs.from_folders(given.reference, folder) for folder in given.generated}, {}
     from ..pipeline import Models
+    from ..training.ablation import weights_of
 
+    if given.ablation is not None:
+        sets = {}
+        for number, (name, (first, second)) in enumerate(weights_of(given.ablation).items()):
+            models = Models.load(given.morphable, first, second)
+            sets[name] = jobs.self_dubs(given.self_dub, given.output / f"dubs{number}", models, ("own",))["own"]
+        return sets, {}
     models = Models.load(given.morphable, given.stage1, given.stage2)
     made = jobs.self_dubs(given.self_dub, given.output / "dubs", models)
     return {"PersonaTalk": made.pop("own")}, {kind: pairs for kind, pairs in made.items() if pairs}

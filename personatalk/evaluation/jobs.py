@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..audio import SAMPLE_RATE
@@ -60,17 +61,24 @@ def from_folders(reference: Path, generated: Path) -> list[Job]:
     return [Job(name, found[0][name], found[1][name]) for name in names]
 
 
-def self_dubs(folder: Path, output: Path, models: Models, progress: Progress | None = None) -> dict[str, list[Job]]:
+def self_dubs(
+    folder: Path,
+    output: Path,
+    models: Models,
+    kinds: Sequence[str] = ("own", "silent", "mismatched"),
+    progress: Progress | None = None,
+) -> dict[str, list[Job]]:
     """Dub every video of a folder with its own sound, with silence, and with the next one's sound.
 
     Args:
         folder: Videos with sound.
         output: Where the dubs go; those that are there already are kept.
         models: The trained parts.
+        kinds: Which of the three.
         progress: Told about the progress.
 
     Returns:
-        Pairs by kind: "own", "silent" and "mismatched".
+        Pairs by kind.
 
     Raises:
         PersonaTalkError: The folder holds no video, or one cannot be dubbed.
@@ -79,12 +87,14 @@ def self_dubs(folder: Path, output: Path, models: Models, progress: Progress | N
     if not clips:
         raise PersonaTalkError(f"{folder}: no folder with videos")
     output.mkdir(parents=True, exist_ok=True)
-    found: dict[str, list[Job]] = {"own": [], "silent": [], "mismatched": []}
+    found: dict[str, list[Job]] = {kind: [] for kind in kinds}
     for place, clip in enumerate(clips):
         speeches = {"own": clip, "silent": output / f"{clip.stem}.silence.wav"}
         if len(clips) > 1:
             speeches["mismatched"] = clips[(place + 1) % len(clips)]
         for kind, speech in speeches.items():
+            if kind not in kinds:
+                continue
             result = output / f"{clip.stem}.{kind}.mp4"
             if not result.exists():
                 if kind == "silent":

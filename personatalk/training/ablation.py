@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..errors import PersonaTalkError
 from .config import read
 from .engine import fabric, fit
 from .shards import write_json
@@ -25,6 +26,33 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "w/o frame selection": ("stage2", ("use_selection=false",)),
 }
 """Stage and changed fields of every row."""
+
+
+def run_folder(runs: Path, name: str) -> Path:
+    """Folder of a variant's training."""
+    return runs / name.replace("/", "").replace(",", "").replace(" ", "_")
+
+
+def weights_of(runs: Path) -> dict[str, tuple[Path, Path]]:
+    """Weights of stage 1 and stage 2 for every row of Table 4, from the folder that `ablate` wrote.
+
+    Each row takes one stage without a part and the other in full.
+
+    Raises:
+        PersonaTalkError: A variant's training has not ended.
+    """
+    full = {stage: f"stage {stage[-1]}, full" for stage in ("stage1", "stage2")}
+    rows = {}
+    for name, (stage, switches) in {"full": ("", ()), **VARIANTS}.items():
+        if name in full.values():
+            continue
+        chosen = {**full, **({stage: name} if switches else {})}
+        files = [run_folder(runs, chosen[s]) / "best.safetensors" for s in ("stage1", "stage2")]
+        for file in files:
+            if not file.is_file():
+                raise PersonaTalkError(f"{file}: not there; let 'personatalk ablate' end first")
+        rows[name] = (files[0], files[1])
+    return rows
 
 
 def ablate(
@@ -53,7 +81,7 @@ def ablate(
     """
     table: dict[str, dict[str, float]] = {}
     for name, (stage, switches) in VARIANTS.items():
-        run = output / name.replace("/", "").replace(",", "").replace(" ", "_")
+        run = run_folder(output, name)
         wanted = [*changes.get(stage, []), f"dataset={json.dumps(list(datasets))}", *switches]
         table[name] = _train(stage, wanted, run, morphable, accelerator)
         write_json(output / "ablation.json", table)
