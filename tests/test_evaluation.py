@@ -20,7 +20,6 @@ from torch import nn
 from personatalk import cli
 from personatalk.errors import PersonaTalkError, WeightsError
 from personatalk.evaluation import jobs, report
-from personatalk.evaluation.metrics import Moments
 from personatalk.evaluation.networks import (
     FIVE_LANDMARKS,
     FIVE_POINTS,
@@ -44,10 +43,10 @@ from personatalk.training.style import StyleConfig, StyleTask
 FRAMES = 60
 
 
-def write_video(path: Path, frames: list[np.ndarray], sound: Path | None = None) -> Path:
-    """Frames at 25 a second, nearly lossless, with the sound of another file."""
+def write_video(path: Path, frames: list[np.ndarray], rate: int = 25) -> Path:
+    """Frames without sound, nearly lossless."""
     with av.open(str(path), "w") as output:
-        stream = output.add_stream("libx264", 25, options={"crf": "4", "preset": "ultrafast"})
+        stream = output.add_stream("libx264", rate, options={"crf": "4", "preset": "ultrafast"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv444p"
         for frame in frames:
@@ -76,8 +75,11 @@ def videos(tmp_path_factory: pytest.TempPathFactory, frames: list[np.ndarray]) -
         "mirrored": [f[:, ::-1] for f in frames],
         "small": [cv2.resize(f, (256, 256), interpolation=cv2.INTER_AREA) for f in frames],
         "cropped": [f[60:500, 40:480][:, :400] for f in frames],
+        "half": [f[:, :200] for f in frames],
     }
-    return {name: write_video(folder / f"{name}.mp4", pictures) for name, pictures in made.items()}
+    paths = {name: write_video(folder / f"{name}.mp4", pictures) for name, pictures in made.items()}
+    twice = [f for f in frames for _ in range(2)]
+    return {**paths, "fast": write_video(folder / "fast.mp4", twice, rate=50)}
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,39 @@ def test_a_smaller_video_is_scaled_and_a_crop_laid_on(found: dict[str, Result]) 
         assert got["psnr"] > 27
     # Laid on by the face, not stretched to the reference's shape.
     assert cropped["ssim"] > 0.9
+
+
+def test_another_frame_rate_is_paired_by_time(found: dict[str, Result]) -> None:
+    got = found["fast"].figures
+    assert got["frames"] == 2 * FRAMES
+    assert got["psnr"] > 40 and got["opening_r"] > 0.99 and got["lag"] == 0
+    assert got["style_sim"] > 0.99
+    assert "60 against 120 frames" in found["fast"].notes["frames"]
+    assert "frames" not in found["same"].notes
+
+
+def test_what_cannot_be_measured_is_a_note_and_the_rest_still_comes(found: dict[str, Result]) -> None:
+    half = found["half"]
+    assert "pictures" in half.notes and "psnr" not in half.figures
+    assert half.figures["frames"] == FRAMES
+
+
+def test_sound_and_networks_are_measured_in_a_pair(model: MorphableModel, tmp_path: Path) -> None:
+    sample = sample_files()[0]
+    torch.jit.script(Pooled()).save(str(tmp_path / "inception.pt"))
+    torch.jit.script(Filmed()).save(str(tmp_path / "i3d.pt"))
+    judges = Judges(inception=Inception(tmp_path / "inception.pt"), video=VideoFeatures(tmp_path / "i3d.pt"))
+    text = jobs.spoken("Hello there! Welcome, and thank you for watching this short film.")
+    got = evaluate_pair(Job("x", sample, sample, text), judges, model)
+    assert got.figures["closure"] >= 0
+    assert got.features["fid"][0].shape == (24, 3) and got.features["fvd"][0].shape == (7, 3)
+    assert report.summary([got])["fid"].mean == pytest.approx(0, abs=1e-6)
+    unknown = evaluate_pair(Job("x", sample, sample, "zzxqy"), Judges(), model)
+    assert "does not know: zzxqy" in unknown.notes["closure"] and "psnr" in unknown.figures
+
+
+def test_words_are_without_punctuation() -> None:
+    assert jobs.spoken("Hello, there! Don't -- 3 o\u2019clock?") == "hello there don't 3 o'clock"
 
 
 def test_a_crop_without_faces_cannot_be_laid_on() -> None:
@@ -182,7 +217,7 @@ def test_arcface_sees_an_aligned_crop_in_its_own_scale(
     centre = (2 * FIVE_POINTS[2] + 20).astype(int)
     cv2.circle(picture, (int(centre[0]), int(centre[1])), 6, (255, 128, 0), -1)
     np.testing.assert_allclose(Identity("x").embed(picture, marks), [0.6, 0.8])
-    crop = seen[0][0]
+    crop = seen[-1][0]
     assert crop.shape == (3, 112, 112)
     y, x = FIVE_POINTS[2][::-1].astype(int)
     # Red first, the nose where ArcFace wants it, black at the foot of the scale.
@@ -357,14 +392,12 @@ def test_fid_is_of_all_clips_together() -> None:
     results = []
     for _ in range(4):
         result = a_result("x")
-        real, made = Moments(), Moments()
-        real.add(random.standard_normal((200, 2)))
-        made.add(random.standard_normal((200, 2)) + np.array([2.0, 0]))
-        result.moments["fid"] = (real, made)
+        real, made = (random.standard_normal((200, 2)) for _ in range(2))
+        result.features["fid"] = (real, made + np.array([2.0, 0]))
         results.append(result)
     cell = report.summary(results)["fid"]
     assert cell.mean == pytest.approx(4, rel=0.15)
-    assert cell.low <= cell.mean <= cell.high and cell.count == 4
+    assert cell.count == 4 and math.isnan(cell.low)
 
 
 def test_the_page_shows_curves_and_worst_frames_and_no_markup_of_names(found: dict[str, Result]) -> None:
@@ -382,6 +415,11 @@ def test_lists_and_folders_name_pairs(tmp_path: Path) -> None:
     (tmp_path / "made" / "b.mp4").rename(tmp_path / "made" / "b.mkv")
     pairs = jobs.from_folders(tmp_path / "real", tmp_path / "made")
     assert [(p.name, p.generated.name) for p in pairs] == [("a", "a.mp4"), ("b", "b.mkv")]
+    (tmp_path / "made" / "b.mkv").unlink()
+    assert not jobs.from_folders(tmp_path / "real", tmp_path / "made")[1].generated.exists()
+    (tmp_path / "real" / "a.mkv").write_bytes(b"")
+    with pytest.raises(PersonaTalkError, match=r"a\.mkv and a\.mp4 have one name"):
+        jobs.from_folders(tmp_path / "real", tmp_path / "made")
     listing = tmp_path / "pairs.csv"
     listing.write_text("reference,generated,text,mismatched\nreal/a.mp4,made/a.mp4,Hello,yes\n")
     (job,) = jobs.from_list(listing)
@@ -402,7 +440,7 @@ def test_a_damaged_list_is_explained(tmp_path: Path, text: str, message: str) ->
         jobs.from_list(tmp_path / "pairs.csv")
     with pytest.raises(PersonaTalkError, match="not a readable list"):
         jobs.from_list(tmp_path / "nowhere.csv")
-    with pytest.raises(PersonaTalkError, match="no such folder"):
+    with pytest.raises(PersonaTalkError, match="no folder with videos"):
         jobs.from_folders(tmp_path, tmp_path / "nowhere")
 
 
@@ -420,6 +458,9 @@ def test_the_command_measures_and_reports(
     assert {f.name for f in (tmp_path / "report").iterdir()} == {"table.md", "clips.csv", "report.json", "report.html"}
     assert cli.main(["evaluate", "--reference", str(tmp_path), "-o", str(tmp_path / "r")]) == 1
     assert "belong together" in capsys.readouterr().err
+    same = ["--generated", str(tmp_path / "a" / "out"), str(tmp_path / "b" / "out")]
+    assert cli.main(["evaluate", "--reference", str(tmp_path), *same, "-o", str(tmp_path / "r")]) == 1
+    assert "a name of its own" in capsys.readouterr().err
 
 
 def test_every_row_of_table_4_has_its_weights(tmp_path: Path) -> None:
@@ -452,14 +493,24 @@ def test_a_folder_is_dubbed_with_its_own_sound_silence_and_the_next_ones(
 
     monkeypatch.setattr(jobs, "dub", fake)
     models: Any = None
+    monkeypatch.setattr(jobs, "_fingerprint", lambda models: "ours")
     found = jobs.self_dubs(clips, tmp_path / "out", models)
     assert [j.mismatched for kind in found.values() for j in kind] == [False, False, True, True, True, True]
     assert ("a.mp4", "b.mp4", "a.mismatched.mp4") in done and ("b.mp4", "b.silence.wav", "b.silent.mp4") in done
     with wave.open(str(tmp_path / "out" / "a.silence.wav")) as file:
         assert file.getnframes() / file.getframerate() == pytest.approx(119 / 25, abs=0.05)
         assert not any(file.readframes(file.getnframes()))
-    # What is there is kept.
+    # What is there is kept, unless other networks made it.
     jobs.self_dubs(clips, tmp_path / "out", models, ("own",))
     assert len(done) == 6
+    monkeypatch.setattr(jobs, "_fingerprint", lambda models: "others")
+    jobs.self_dubs(clips, tmp_path / "out", models, ("own",))
+    assert len(done) == 8
+
+    def failing(*arguments: object, **options: object) -> None:
+        raise PersonaTalkError("no face")
+
+    monkeypatch.setattr(jobs, "dub", failing)
+    assert jobs.self_dubs(clips, tmp_path / "none", models, ("own",)) == {"own": []}
     with pytest.raises(PersonaTalkError, match="no folder with videos"):
         jobs.self_dubs(tmp_path / "nowhere", tmp_path / "out", models)

@@ -55,13 +55,15 @@ def test_the_page_gives_no_system_away(made: Path) -> None:
 
 
 def test_opinions_are_means_by_system_and_question(made: Path, tmp_path: Path) -> None:
-    key = json.loads((made / "key.json").read_text())["videos"]
+    whole = json.loads((made / "key.json").read_text())
+    key, number = whole["videos"], whole["study"]
     files = []
     for rater, (ours, theirs) in enumerate([(5, 2), (4, 1), (5, 3)]):
         marks = {"ours": ours, "theirs": theirs}
         answers = {v: {"visual": marks[e["system"]], "sync": 3} for v, e in key.items()}
         files.append(tmp_path / f"r{rater}.json")
-        files[-1].write_text(json.dumps({"rater": str(rater), "answers": answers}))
+        content = {"study": number, "rater": str(rater), "answers": answers}
+        files[-1].write_text(json.dumps(content))
     found = {(o.system, o.question): o for o in study.score(made, files)}
     assert found["ours", "visual"].mean == pytest.approx(14 / 3)
     assert found["theirs", "visual"].mean == pytest.approx(2)
@@ -70,6 +72,11 @@ def test_opinions_are_means_by_system_and_question(made: Path, tmp_path: Path) -
     assert found["ours", "sync"].low == found["ours", "sync"].high == 3
     assert found["ours", "persona"].ratings == 0
     assert cli.main(["study", "score", str(made), *map(str, files)]) == 0
+    with pytest.raises(PersonaTalkError, match="answers of one rater"):
+        study.score(made, [files[0], files[0]])
+    files[0].write_text(json.dumps({"study": "other", "rater": "0", "answers": {}}))
+    with pytest.raises(PersonaTalkError, match="another study"):
+        study.score(made, files)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +92,8 @@ def test_opinions_are_means_by_system_and_question(made: Path, tmp_path: Path) -
 )
 def test_answers_that_are_none_are_refused(made: Path, tmp_path: Path, content: str, message: str) -> None:
     video = next(iter(json.loads((made / "key.json").read_text())["videos"]))
+    number = json.loads((made / "key.json").read_text())["study"]
+    content = content.replace('{"answers"', f'{{"study": "{number}", "rater": "r", "answers"')
     (tmp_path / "answers.json").write_text(content.replace("VIDEO", video))
     with pytest.raises(PersonaTalkError, match=message):
         study.score(made, [tmp_path / "answers.json"])
@@ -145,6 +154,17 @@ def test_dubs_belong_to_the_video_that_they_are_called_after(tmp_path: Path) -> 
     assert dict(style_map.videos_of(tmp_path, {}))[tmp_path / "deep" / "x.mp4"] == "deep"
     with pytest.raises(PersonaTalkError, match="no folder with videos"):
         style_map.videos_of(tmp_path / "nowhere", {})
+
+
+def test_a_speaker_is_not_the_one_whose_name_begins_alike(tmp_path: Path) -> None:
+    for folder in ("ann", "bob"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "01.own.mp4").write_bytes(b"")
+    (tmp_path / "id10.own.mp4").write_bytes(b"")
+    found = dict(style_map.videos_of(tmp_path, {"ann/01": "Ann", "bob/01": "Bob", "id1": "One"}))
+    assert found[tmp_path / "ann" / "01.own.mp4"] == "Ann"
+    assert found[tmp_path / "bob" / "01.own.mp4"] == "Bob"
+    assert found[tmp_path / "id10.own.mp4"] == "id10"
 
 
 def test_a_video_is_cut_into_stretches(model: MorphableModel, tmp_path: Path) -> None:

@@ -91,7 +91,9 @@ def _style_map(given: argparse.Namespace) -> int:
     videos = [(*v, False) for v in style_map.videos_of(given.original, speakers)]
     if given.generated is not None:
         # A dub belongs to the speaker of the video that it is called after.
-        names = speakers or {path.name: speaker for path, speaker, _ in videos}
+        names = speakers or {
+            path.relative_to(given.original).with_suffix("").as_posix(): speaker for path, speaker, _ in videos
+        }
         videos += [(*v, True) for v in style_map.videos_of(given.generated, names)]
     points = []
     for path, speaker, generated in videos:
@@ -176,7 +178,11 @@ def _tried(job: Job, measure: Callable[[Job], Result]) -> Result:
 
 def _join(own: list[Result], kind: str, others: list[Result]) -> None:
     """Add what silent and mismatched dubs say to the results of the same clips."""
-    for result, other in zip(own, others, strict=True):
+    by_name = {result.job.name: result for result in own}
+    for other in others:
+        result = by_name.get(other.job.name)
+        if result is None:
+            continue
         if kind == "mismatched" and "leakage" in other.figures:
             result.figures["leakage"] = other.figures["leakage"]
         elif kind == "silent" and "speed" in other.figures and "speed" in result.figures:
@@ -186,11 +192,16 @@ def _join(own: list[Result], kind: str, others: list[Result]) -> None:
 def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Job]], dict[str, list[Job]]]:
     """Pairs by row of the table, and the extra dubs of a self-dubbing."""
     from . import jobs
+    from .report import GROUND_TRUTH
 
     if given.pairs is not None:
         return {"generated": jobs.from_list(given.pairs)}, {}
     if given.reference is not None:
-        return {folder.name: jobs.from_folders(given.reference, folder) for folder in given.generated}, {}
+        names = [folder.resolve().name for folder in given.generated]
+        if len({*names, GROUND_TRUTH}) <= len(names):
+            raise PersonaTalkError(f"folders called {', '.join(names)}: each system needs a name of its own")
+        pairs = (jobs.from_folders(given.reference, folder) for folder in given.generated)
+        return dict(zip(names, pairs, strict=True)), {}
     from ..pipeline import Models
     from ..training.ablation import weights_of
 

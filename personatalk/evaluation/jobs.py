@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import re
 import wave
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,10 +40,15 @@ def from_list(path: Path) -> list[Job]:
                 raise PersonaTalkError(f"{path}, line {line}: {file_} is not there")
         mismatched = (row.get("mismatched") or "").strip().lower() in ("1", "yes", "true")
         name = row.get("name") or generated.stem
-        jobs.append(Job(name, reference, generated, (row.get("text") or "").lower().strip(), mismatched))
+        jobs.append(Job(name, reference, generated, spoken(row.get("text") or ""), mismatched))
     if not jobs:
         raise PersonaTalkError(f"{path}: names no pair; it needs the columns 'reference' and 'generated'")
     return jobs
+
+
+def spoken(text: str) -> str:
+    """A text as its words: lower case, without punctuation."""
+    return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("\u2019", "'")))
 
 
 def from_folders(reference: Path, generated: Path) -> list[Job]:
@@ -50,15 +57,28 @@ def from_folders(reference: Path, generated: Path) -> list[Job]:
     Raises:
         PersonaTalkError: A folder is none, or they share no name.
     """
-    found = []
-    for folder in (reference, generated):
-        if not folder.is_dir():
-            raise PersonaTalkError(f"{folder}: no such folder")
-        found.append({f.stem: f for f in sorted(folder.iterdir()) if f.suffix.lower() in VIDEO_SUFFIXES})
-    names = [name for name in found[0] if name in found[1]]
-    if not names:
+    real, made = videos_in(reference), videos_in(generated)
+    if not set(real) & set(made):
         raise PersonaTalkError(f"{reference} and {generated}: no two videos of the same name")
-    return [Job(name, found[0][name], found[1][name]) for name in names]
+    # One that a system lacks is a failure of the system, not one clip less.
+    return [Job(name, path, made.get(name, generated / f"{name}.mp4")) for name, path in real.items()]
+
+
+def videos_in(folder: Path) -> dict[str, Path]:
+    """Videos of a folder by name, without their suffix.
+
+    Raises:
+        PersonaTalkError: It is no folder, holds no video, or two of the same name.
+    """
+    files = [f for f in sorted(folder.iterdir()) if f.suffix.lower() in VIDEO_SUFFIXES] if folder.is_dir() else []
+    if not files:
+        raise PersonaTalkError(f"{folder}: no folder with videos")
+    found: dict[str, Path] = {}
+    for file in files:
+        if file.stem in found:
+            raise PersonaTalkError(f"{folder}: {found[file.stem].name} and {file.name} have one name; rename one")
+        found[file.stem] = file
+    return found
 
 
 def self_dubs(
@@ -72,7 +92,8 @@ def self_dubs(
 
     Args:
         folder: Videos with sound.
-        output: Where the dubs go; those that are there already are kept.
+        output: Where the dubs go. One that is there already is kept if it was made by the same networks of the same
+            files.
         models: The trained parts.
         kinds: Which of the three.
         progress: Told about the progress.
@@ -81,11 +102,10 @@ def self_dubs(
         Pairs by kind.
 
     Raises:
-        PersonaTalkError: The folder holds no video, or one cannot be dubbed.
+        PersonaTalkError: The folder holds no video, or two of one name. A clip that cannot be dubbed is told, and is
+            then missing in what is returned.
     """
-    clips = [f for f in sorted(folder.iterdir()) if f.suffix.lower() in VIDEO_SUFFIXES] if folder.is_dir() else []
-    if not clips:
-        raise PersonaTalkError(f"{folder}: no folder with videos")
+    clips, made_by = list(videos_in(folder).values()), _fingerprint(models)
     output.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Job]] = {kind: [] for kind in kinds}
     for place, clip in enumerate(clips):
@@ -96,12 +116,35 @@ def self_dubs(
             if kind not in kinds:
                 continue
             result = output / f"{clip.stem}.{kind}.mp4"
-            if not result.exists():
-                if kind == "silent":
-                    _write_silence(speech, clip)
-                dub(clip, speech, result, models=models, progress=progress)
+            if kind == "silent" and not speech.exists():
+                _write_silence(speech, clip)
+            stamp = "\n".join([made_by, *(f"{f.name} {f.stat().st_size} {f.stat().st_mtime}" for f in (clip, speech))])
+            try:
+                _dub_once(clip, speech, result, stamp, models, progress)
+            except PersonaTalkError as error:
+                print(f"{clip.name}, {kind}: {error}", flush=True)
+                continue
             found[kind].append(Job(clip.stem, clip, result, mismatched=kind != "own"))
     return found
+
+
+def _dub_once(clip: Path, speech: Path, result: Path, stamp: str, models: Models, progress: Progress | None) -> None:
+    beside = result.with_suffix(".made-by.txt")
+    if result.exists() and beside.exists() and beside.read_text() == stamp:
+        return
+    beside.unlink(missing_ok=True)
+    dub(clip, speech, result, models=models, progress=progress)
+    beside.write_text(stamp)
+
+
+def _fingerprint(models: Models) -> str:
+    """Tells networks apart by their numbers."""
+    digest = hashlib.sha256()
+    for network in (models.stage1, models.stage2):
+        digest.update(repr(sorted(network.config.items(), key=str)).encode())
+        for tensor in network.state_dict().values():
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _write_silence(path: Path, clip: Path) -> None:

@@ -7,12 +7,10 @@ Landmarks are MediaPipe's, in pixels, (T, 478, 2) or (T, 478, 3), NaN where a fr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import sqrtm
 
 from ..geometry import Array
 
@@ -36,6 +34,20 @@ FEWEST = 10
 """Frames with a face that a lip metric needs."""
 
 
+def nearest(wanted: Series, times: Series) -> npt.NDArray[np.int64]:
+    """Frame shown at each of the wanted times, by the nearest time; -1 where none is nearer than a frame.
+
+    Args:
+        wanted: Seconds, (N,).
+        times: Seconds of the frames, rising, (T,).
+    """
+    step = max(float(np.median(np.diff(x))) if len(x) > 1 else 0.04 for x in (wanted, times))
+    right = np.searchsorted(times, wanted).clip(1, max(1, len(times) - 1))
+    found = np.where(np.abs(wanted - times[right - 1]) <= np.abs(wanted - times[right % len(times)]), right - 1, right)
+    found = np.minimum(found, len(times) - 1)
+    return np.where(np.abs(times[found] - wanted) <= step, found, -1).astype(np.int64)
+
+
 def eye_distance(marks: Array) -> Series:
     """Distance between the outer corners of the eyes in pixels, (T,)."""
     return np.linalg.norm(marks[:, LEFT_EYE, :2] - marks[:, RIGHT_EYE, :2], axis=-1).astype(np.float64)
@@ -47,13 +59,18 @@ def opening(marks: Array) -> Series:
 
 
 def correlation(real: Series, made: Series, lag: int = 0) -> float:
-    """Correlation of made[t + lag] with real[t], over frames where both are known; -1 where there is too little."""
+    """Correlation of made[t + lag] with real[t], over frames where both are known.
+
+    NaN where these are too few, and 0 where one of the mouths does not move.
+    """
     a, b = real[max(0, -lag) :], made[max(0, lag) :]
     count = min(len(a), len(b))
     a, b = a[:count], b[:count]
     known = ~np.isnan(a) & ~np.isnan(b)
-    if known.sum() < FEWEST or np.ptp(a[known]) < 1e-9 or np.ptp(b[known]) < 1e-9:
-        return -1.0
+    if known.sum() < FEWEST:
+        return float("nan")
+    if np.ptp(a[known]) < 1e-6 or np.ptp(b[known]) < 1e-6:
+        return 0.0
     return float(np.corrcoef(a[known], b[known])[0, 1])
 
 
@@ -63,6 +80,7 @@ def best_lag(real: Series, made: Series, gain: float = 0.05) -> int:
     A lag counts only if it explains clearly more than none does.
     """
     found = {lag: correlation(real, made, lag) for lag in range(-LARGEST_LAG, LARGEST_LAG + 1)}
+    found = {lag: -1.0 if np.isnan(r) else r for lag, r in found.items()}
     best = max(found, key=lambda lag: found[lag] + (1e-3 if lag == 0 else 0))
     return best if found[best] - found[0] >= gain else 0
 
@@ -170,48 +188,21 @@ def ssim(real: Picture, made: Picture) -> float:
     return float((top / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean())
 
 
-@dataclass
-class Moments:
-    """Mean and covariance of feature vectors that stream by, for Fréchet distances.
+def frechet(a: Array, b: Array) -> float:
+    """Fréchet distance of the Gaussians of two sets of vectors (N, D) (Heusel et al. 2017).
 
-    Attributes:
-        count: Vectors so far.
-        total: Their sum, (D,).
-        outer: Sum of their outer products, (D, D).
+    It is FID on Inception's features and FVD on a video network's. NaN where a set has fewer than two.
     """
-
-    count: int = 0
-    total: Series | None = None
-    outer: Series | None = None
-
-    def add(self, vectors: Array) -> None:
-        """Take vectors (N, D)."""
-        vectors = np.asarray(vectors, np.float64)
-        self.count += len(vectors)
-        total, outer = vectors.sum(axis=0), vectors.T @ vectors
-        self.total = total if self.total is None else self.total + total
-        self.outer = outer if self.outer is None else self.outer + outer
-
-    def mean(self) -> Series:
-        """(D,)."""
-        assert self.total is not None
-        return self.total / self.count
-
-    def covariance(self) -> Series:
-        """(D, D), with N - 1."""
-        assert self.outer is not None
-        mean = self.mean()
-        return (self.outer - self.count * np.outer(mean, mean)) / max(1, self.count - 1)
-
-
-def frechet(a: Moments, b: Moments) -> float:
-    """Fréchet distance of two Gaussians (Heusel et al. 2017): FID on Inception's features, FVD on a video network's."""
-    if a.count < 2 or b.count < 2:
+    if len(a) < 2 or len(b) < 2:
         return float("nan")
-    difference = a.mean() - b.mean()
-    root = sqrtm(a.covariance() @ b.covariance())
-    distance = difference @ difference + np.trace(a.covariance() + b.covariance() - 2 * np.real(root))
-    return float(max(0.0, distance))
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    difference = x.mean(axis=0) - y.mean(axis=0)
+    left, right = (np.atleast_2d(np.cov(z.T)) for z in (x, y))
+    # The trace of (AB)^(1/2) is that of (A^(1/2) B A^(1/2))^(1/2), which is symmetric.
+    values, vectors = np.linalg.eigh(left)
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ right @ root).clip(0)).sum()
+    return float(max(0.0, difference @ difference + np.trace(left) + np.trace(right) - 2 * cross))
 
 
 def cosine(a: Array, b: Array) -> float:

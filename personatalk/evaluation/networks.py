@@ -6,6 +6,7 @@ where one is missing, the columns that need it say so and the others still come.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,14 @@ def script(path: Path | str) -> torch.jit.ScriptModule:
         raise WeightsError(f"{path}: not a readable TorchScript network ({first})") from error
 
 
+def _probe(path: Path | str, ask: Callable[[], object]) -> None:
+    """Ask a network once: one that does not answer in its kind's convention is another network."""
+    try:
+        ask()
+    except Exception as error:  # each engine has its own classes
+        raise WeightsError(f"{path}: does not answer as wanted ({str(error).strip().splitlines()[0]})") from error
+
+
 class Identity:
     """An ArcFace network in ONNX, 112 x 112 RGB: insightface's recognition models, or ports of them.
 
@@ -77,6 +86,7 @@ class Identity:
         if list(entry.shape[1:]) != [3, 112, 112]:
             raise WeightsError(f"{path}: wants {entry.shape}, not (N, 3, 112, 112): not an ArcFace network")
         self.name, self.inside = entry.name, entry.name == "data"
+        _probe(path, lambda: self.session.run(None, {self.name: np.zeros((1, 3, 112, 112), np.float32)}))
 
     def embed(self, picture: Picture, marks: Array) -> Array:
         """Unit vector (D,) of the face with landmarks (478, 2 or 3) in pixels."""
@@ -105,6 +115,8 @@ class Perceptual:
     def __init__(self, path: Path | str) -> None:
         self.session = _onnx(path, inputs=2)
         self.names = [entry.name for entry in self.session.get_inputs()]
+        grey = np.full((self.SIDE, self.SIDE, 3), 128, np.uint8)
+        _probe(path, lambda: self.distance(grey, grey))
 
     def distance(self, real: Picture, made: Picture) -> float:
         """LPIPS of two pictures of the same place."""
@@ -130,6 +142,7 @@ class Inception:
 
     def __init__(self, path: Path | str) -> None:
         self.network = script(path)
+        _probe(path, lambda: self.features(np.zeros((64, 64, 3), np.uint8)))
 
     @torch.inference_mode()
     def features(self, picture: Picture) -> Array:
@@ -155,6 +168,7 @@ class VideoFeatures:
 
     def __init__(self, path: Path | str) -> None:
         self.network = script(path)
+        _probe(path, lambda: self.features([np.zeros((64, 64, 3), np.uint8)] * self.FRAMES))
 
     @torch.inference_mode()
     def features(self, pictures: list[Picture]) -> Array:

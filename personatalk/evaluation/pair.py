@@ -19,8 +19,9 @@ from ..faces import NUM_LANDMARKS, FaceTracker, FloatArray, open_tracker
 from ..geometry import Array, MorphableModel
 from ..media import VideoReader, read_speech
 from ..stage1 import voice_activity
+from ..training.phones import aligned_phones
 from . import metrics
-from .metrics import Moments, Picture, Series
+from .metrics import Picture, Series
 from .networks import Identity, Inception, Perceptual, VideoFeatures, square
 from .style import StyleEncoder
 from .syncnet import SyncNet, sync
@@ -85,7 +86,7 @@ class Result:
         real: Mouth opening of the reference, (T,).
         made: Mouth opening of the generated video, (T',).
         worst: Frame number, distance, and both face boxes of the worst frames.
-        moments: Features of both videos' faces for FID and FVD, by name: (reference, generated).
+        features: Features of both videos' faces for FID and FVD, by name: (reference, generated), each (N, D).
     """
 
     job: Job
@@ -94,7 +95,7 @@ class Result:
     real: Series = field(default_factory=lambda: np.zeros(0))
     made: Series = field(default_factory=lambda: np.zeros(0))
     worst: list[tuple[int, float, Picture, Picture]] = field(default_factory=list)
-    moments: dict[str, tuple[Moments, Moments]] = field(default_factory=dict)
+    features: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -189,20 +190,34 @@ def evaluate_pair(job: Job, judges: Judges, model: MorphableModel) -> Result:
         MediaError: A file cannot be read.
     """
     reference, generated = track(job.reference, model), track(job.generated, model)
-    result = Result(job, real=metrics.opening(reference.marks), made=metrics.opening(generated.marks))
+    result = Result(job)
     result.figures["frames"] = len(generated.times)
     result.figures["faces"] = float((~np.isnan(generated.marks[:, 0, 0])).mean())
     result.figures["speed"] = metrics.lip_speed(generated.marks, generated.times)
-    _lips(result, reference, generated)
-    _sound(result, generated, judges)
-    _style(result, reference, generated, judges)
-    _pictures(result, reference, generated, judges)
+    shown = metrics.nearest(reference.times, generated.times)
+    if len(shown) != len(generated.times) or (shown != np.arange(len(shown))).any():
+        kept = int((shown >= 0).sum())
+        result.notes["frames"] = f"paired by time: {len(shown)} against {len(generated.times)} frames, {kept} compared"
+    # What cannot be had is a note on its own figures, and the others still come.
+    parts: dict[str, Callable[[], None]] = {
+        "lips": lambda: _lips(result, reference, generated, shown),
+        "sound": lambda: _sound(result, generated, judges),
+        "style": lambda: _style(result, reference, generated, judges),
+        "pictures": lambda: _pictures(result, reference, generated, shown, judges),
+    }
+    for part, measure in parts.items():
+        try:
+            measure()
+        except PersonaTalkError as error:
+            result.notes[part] = str(error)
     return result
 
 
-def _lips(result: Result, reference: Track, generated: Track) -> None:
+def _lips(result: Result, reference: Track, generated: Track, shown: npt.NDArray[np.int64]) -> None:
     """Figures of the mouth's motion."""
-    figures, real, made = result.figures, result.real, result.made
+    figures = result.figures
+    made_marks = np.where((shown >= 0)[:, None, None], generated.marks[shown], np.nan)
+    real, made = result.real, result.made = metrics.opening(reference.marks), metrics.opening(made_marks)
     if result.job.mismatched:
         figures["leakage"] = metrics.correlation(real, made)
         return
@@ -210,7 +225,7 @@ def _lips(result: Result, reference: Track, generated: Track) -> None:
     figures |= {"lag": lag, "opening_r": metrics.correlation(real, made, lag)}
     figures["opening_r0"] = metrics.correlation(real, made)
     # Lips are compared in the reference's pixels: the similarity inside undoes size and crop.
-    marks = metrics.shifted(reference.marks, generated.marks, lag)
+    marks = metrics.shifted(reference.marks, made_marks, lag)
     try:
         theirs, ours, eyes = metrics.aligned_lips(*marks)
     except ValueError as error:
@@ -235,10 +250,11 @@ def _sound(result: Result, generated: Track, judges: Judges) -> None:
         return
     result.figures["silence"] = motion_in_silence(generated, samples)
     if result.job.text:
-        from ..training.phones import aligned_phones
-
-        phones = aligned_phones(samples, result.job.text)
-        result.figures["closure"] = metrics.closure(metrics.opening(generated.marks), generated.times, phones)[0]
+        try:
+            phones = aligned_phones(samples, result.job.text)
+            result.figures["closure"] = metrics.closure(metrics.opening(generated.marks), generated.times, phones)[0]
+        except PersonaTalkError as error:
+            result.notes["closure"] = str(error)
     if judges.sync is not None:
         found = sync(judges.sync, _at_25(generated), samples)
         result.figures |= {"sync_score": found.confidence, "lse_d": found.distance}
@@ -272,8 +288,21 @@ def _style(result: Result, reference: Track, generated: Track, judges: Judges) -
     if reference.analysis is None or generated.analysis is None:
         result.figures["style_sim"], result.notes["style_sim"] = float("nan"), "no usable face"
         return
-    vectors = [judges.style.embed(t.analysis.beta[t.analysis.usable]) for t in (reference, generated) if t.analysis]
-    result.figures["style_sim"] = metrics.cosine(*vectors)
+    found = [at_25(t.analysis) for t in (reference, generated) if t.analysis is not None]
+    if min(map(len, found)) < StyleEncoder.SHORTEST:
+        result.figures["style_sim"], result.notes["style_sim"] = float("nan"), "too few frames with a face"
+        return
+    result.figures["style_sim"] = metrics.cosine(*(judges.style.embed(beta) for beta in found))
+
+
+def at_25(analysis: Analysis) -> Array:
+    """Expression of the usable frames at 25 a second, (T, E)."""
+    times, beta = analysis.time[analysis.usable], analysis.beta[analysis.usable]
+    wanted = np.arange(np.ceil(times[0] * FPS), np.floor(times[-1] * FPS + 1e-6) + 1) / FPS
+    # Where the face is away for longer, nothing is made up.
+    near = metrics.nearest(wanted, times) >= 0
+    columns = [np.interp(wanted[near], times, column) for column in beta.T]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _box(marks: Array, size: tuple[int, int]) -> tuple[slice, slice]:
@@ -299,32 +328,79 @@ class _Sums:
         return {name: float(np.mean(found)) for name, found in self.values.items()}
 
 
-def _pictures(result: Result, reference: Track, generated: Track, judges: Judges) -> None:
+def _pictures(result: Result, reference: Track, generated: Track, shown: npt.NDArray[np.int64], judges: Judges) -> None:
     """Figures of the pixels, frame by frame: the lag stays in, as pixels were never meant to be late."""
     if np.isnan(reference.marks[:, 0, 0]).all():
-        result.notes["pictures"] = "the reference shows no face"
-        return
+        raise FaceError(f"{reference.path}: shows no face")
     rows, columns = _box(reference.marks, reference.size)
-    outside = np.ones(reference.size[::-1], bool)
+    if min(rows.stop - rows.start, columns.stop - columns.start) < SMALLEST_BOX:
+        raise FaceError(f"{reference.path}: the face is too small to be compared, or outside the picture")
+    laid = _Laid(reference, generated)
+    outside = laid.covered.copy()
     outside[rows, columns] = False
-    transform, sums = onto(reference, generated), _Sums()
-    same = generated.size == reference.size
-    faces = _Faces(judges)
+    if not laid.covered[rows, columns].all():
+        raise FaceError(f"{generated.path}: does not show all of the reference's face")
+    sums, faces = _Sums(), _Faces(judges)
     with VideoReader(reference.path) as a, VideoReader(generated.path) as b:
-        for number, (old, new) in enumerate(zip(a.frames(), b.frames(), strict=False)):
-            real, made = old.rgb(), new.rgb()
-            if not same:
-                made = cv2.warpAffine(made, transform, reference.size, flags=cv2.INTER_AREA)
+        others, place, new = b.frames(), -1, None
+        for number, old in enumerate(a.frames()):
+            wanted = int(shown[number]) if number < len(shown) else -1
+            while place < wanted and (new := next(others, None)) is not None:
+                place += 1
+            if wanted < 0 or new is None:
+                continue
+            real, made = old.rgb(), laid.picture(new.rgb())
             box = real[rows, columns], made[rows, columns]
             if outside.any():
                 sums.add(untouched=metrics.psnr(real, made, outside))
             if not result.job.mismatched:
                 _compared(result, sums, box, number, judges)
-            moved = generated.marks[number] @ transform[:, :2].T + transform[:, 2]
-            faces.add(number, (real, made), (reference.marks[number], moved), box)
+            faces.add(number, (real, made), (reference.marks[number], laid.marks(generated.marks[wanted])), box)
     result.worst.sort(key=lambda w: -w[1])
     result.figures |= {**sums.means(), **faces.cosines.means()}
-    result.moments = faces.moments
+    result.features = faces.features()
+
+
+class _Laid:
+    """A generated video in the reference's pixels; see `onto`."""
+
+    def __init__(self, reference: Track, generated: Track) -> None:
+        self.transform, self.size = onto(reference, generated), reference.size
+        self.scaled = self.transform[0, 1] == 0 == self.transform[1, 0]
+        self.same = generated.size == reference.size
+        full = np.ones(generated.size[::-1], np.uint8)
+        self.covered = np.ones(reference.size[::-1], bool)
+        if not self.scaled:
+            self.covered = cv2.warpAffine(full, self.transform, self.size, flags=cv2.INTER_NEAREST) > 0
+
+    def picture(self, picture: Picture) -> Picture:
+        """A frame of it."""
+        if self.same:
+            return picture
+        if self.scaled:
+            # Means over areas when it shrinks: a warp would alias.
+            shrinks = picture.shape[1] > self.size[0]
+            return cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        factor = float(np.hypot(self.transform[0, 0], self.transform[1, 0]))
+        if factor < 1:
+            picture = cv2.GaussianBlur(picture, (0, 0), 0.5 * (1 / factor**2 - 1) ** 0.5 + 1e-3)
+        return cv2.warpAffine(picture, self.transform, self.size, flags=cv2.INTER_LINEAR)
+
+    def marks(self, marks: Array) -> Array:
+        """Landmarks (478, 2) of it."""
+        moved: Array = marks @ self.transform[:, :2].T + self.transform[:, 2]
+        return moved
+
+
+SMALLEST_BOX = 7
+"""Pixels of a face box's side: the window of SSIM."""
+KEPT_HEIGHT = 220
+"""Height at which the worst frames are kept."""
+
+
+def _small(picture: Picture) -> Picture:
+    width = max(1, round(picture.shape[1] * KEPT_HEIGHT / picture.shape[0]))
+    return cv2.resize(picture, (width, KEPT_HEIGHT), interpolation=cv2.INTER_AREA)
 
 
 def _compared(result: Result, sums: _Sums, box: tuple[Picture, Picture], number: int, judges: Judges) -> None:
@@ -334,8 +410,9 @@ def _compared(result: Result, sums: _Sums, box: tuple[Picture, Picture], number:
     if judges.perceptual is not None and number % EVERY == 0:
         distance = judges.perceptual.distance(*box)
         sums.add(lpips=distance)
-    entry = (number, badness, box[0].copy(), box[1].copy())
-    kept = [*result.worst, entry]
+    if len(result.worst) == WORST and badness <= min(w[1] for w in result.worst):
+        return
+    kept = [*result.worst, (number, badness, _small(box[0]), _small(box[1]))]
     # Neighbours look alike: a worse one takes the place of the frame next to it.
     close = [w for w in kept if abs(w[0] - number) < 10]
     kept = [w for w in kept if abs(w[0] - number) >= 10] + [max(close, key=lambda w: w[1])]
@@ -347,10 +424,7 @@ class _Faces:
 
     def __init__(self, judges: Judges) -> None:
         self.judges, self.cosines = judges, _Sums()
-        self.moments: dict[str, tuple[Moments, Moments]] = {}
-        for name in ("fid", "fvd"):
-            if (judges.inception if name == "fid" else judges.video) is not None:
-                self.moments[name] = (Moments(), Moments())
+        self._found: dict[str, tuple[list[Array], list[Array]]] = {}
         self._clip: list[tuple[Picture, Picture]] = []
 
     def add(self, number: int, pictures: tuple[Picture, Picture], marks: Any, box: tuple[Picture, Picture]) -> None:
@@ -361,15 +435,22 @@ class _Faces:
             vectors = [judges.identity.embed(p, m) for p, m in zip(pictures, marks, strict=True)]
             self.cosines.add(csim=metrics.cosine(*vectors))
         if number % EVERY == 0 and judges.inception is not None:
-            for moments, picture in zip(self.moments["fid"], box, strict=True):
-                moments.add(judges.inception.features(picture))
+            self._add("fid", *(judges.inception.features(picture) for picture in box))
         if judges.video is not None:
             side = (VideoFeatures.SIDE, VideoFeatures.SIDE)
             self._clip.append(tuple(cv2.resize(p, side, interpolation=cv2.INTER_AREA) for p in box))
             if len(self._clip) == VideoFeatures.FRAMES:
-                for moments, pictures_ in zip(self.moments["fvd"], zip(*self._clip, strict=True), strict=True):
-                    moments.add(judges.video.features(list(pictures_)))
+                self._add("fvd", *(judges.video.features(list(side)) for side in zip(*self._clip, strict=True)))
                 self._clip = []
+
+    def _add(self, name: str, real: Array, made: Array) -> None:
+        both = self._found.setdefault(name, ([], []))
+        both[0].append(real.astype(np.float32))
+        both[1].append(made.astype(np.float32))
+
+    def features(self) -> dict[str, tuple[Array, Array]]:
+        """All features so far, by name."""
+        return {name: (np.concatenate(a), np.concatenate(b)) for name, (a, b) in self._found.items()}
 
 
 def ground_truth(job: Job, judges: Judges, model: MorphableModel) -> Result:
@@ -388,7 +469,7 @@ def ground_truth(job: Job, judges: Judges, model: MorphableModel) -> Result:
     _sound(result, reference, judges)
     result.job = own
     if judges.style is not None and reference.analysis is not None:
-        beta = reference.analysis.beta[reference.analysis.usable]
+        beta = at_25(reference.analysis)
         half = len(beta) // 2
         if half >= StyleEncoder.SHORTEST:
             result.figures["style_sim"] = metrics.cosine(*(judges.style.embed(b) for b in (beta[:half], beta[half:])))

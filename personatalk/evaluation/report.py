@@ -14,8 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..geometry import Array
 from . import metrics
-from .metrics import Moments, Picture, Series
+from .metrics import Picture, Series
 from .pair import Result
 
 
@@ -39,6 +40,7 @@ class Column:
 
 
 COLUMNS = (
+    Column("clips", "clips measured", "", digits=0),
     Column("ssim", "SSIM", "higher"),
     Column("psnr", "PSNR", "higher", digits=2),
     Column("fid", "FID", "lower", "--inception", digits=2),
@@ -64,7 +66,7 @@ COLUMNS = (
 """In the order of Table 1, then what the field asks since."""
 GROUND_TRUTH = "ground truth"
 """Name of the row of the references themselves."""
-MOMENTS = ("fid", "fvd")
+POOLED = ("fid", "fvd")
 """Figures of a whole set of videos, not of one."""
 
 
@@ -80,10 +82,11 @@ class Cell:
 
 def summary(results: Sequence[Result]) -> dict[str, Cell]:
     """Every column over the clips; columns that nobody has are left out."""
-    cells = {}
-    for column in COLUMNS:
-        if column.name in MOMENTS and any(column.name in r.moments for r in results):
-            cells[column.name] = _distance([r.moments[column.name] for r in results if column.name in r.moments])
+    measured = sum(bool(r.figures) for r in results)
+    cells = {"clips": Cell(measured, math.nan, math.nan, len(results))}
+    for column in COLUMNS[1:]:
+        if column.name in POOLED and any(column.name in r.features for r in results):
+            cells[column.name] = _distance([r.features[column.name] for r in results if column.name in r.features])
             continue
         values = np.array([r.figures[column.name] for r in results if column.name in r.figures], np.float64)
         known = values[~np.isnan(values)]
@@ -93,24 +96,10 @@ def summary(results: Sequence[Result]) -> dict[str, Cell]:
     return cells
 
 
-def _distance(moments: Sequence[tuple[Moments, Moments]], draws: int = 20) -> Cell:
-    """Fréchet distance of all clips together; the interval from clips drawn with replacement."""
-
-    def pooled(chosen: Sequence[tuple[Moments, Moments]]) -> float:
-        both = (Moments(), Moments())
-        for pair in chosen:
-            for total, one in zip(both, pair, strict=True):
-                if one.total is None or one.outer is None:
-                    continue
-                total.count += one.count
-                total.total = one.total if total.total is None else total.total + one.total
-                total.outer = one.outer if total.outer is None else total.outer + one.outer
-        return metrics.frechet(*both)
-
-    random = np.random.default_rng(0)
-    drawn = [pooled([moments[i] for i in random.integers(len(moments), size=len(moments))]) for _ in range(draws)]
-    low, high = np.nanquantile(drawn, [0.025, 0.975]) if len(moments) > 1 else (math.nan, math.nan)
-    return Cell(pooled(moments), float(low), float(high), len(moments))
+def _distance(features: Sequence[tuple[Array, Array]]) -> Cell:
+    """Fréchet distance of all clips together. Drawing clips twice would inflate it: there is no interval."""
+    real, made = (np.concatenate(side) for side in zip(*features, strict=True))
+    return Cell(metrics.frechet(real, made), math.nan, math.nan, len(features))
 
 
 def number(value: float, digits: int) -> str:
@@ -187,7 +176,7 @@ def _plain(value: object) -> object:
 
 
 def _write_csv(path: Path, sets: dict[str, list[Result]]) -> None:
-    names = [c.name for c in COLUMNS if c.name not in MOMENTS]
+    names = [c.name for c in COLUMNS if c.name not in (*POOLED, "clips")]
     with path.open("w", newline="", encoding="utf8") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "clip", *names, "frames", "notes"])
@@ -259,9 +248,7 @@ def curve(real: Series, made: Series, width: int = 900, height: int = 130) -> st
 
 
 def _figure(frame: int, badness: float, real: Picture, made: Picture) -> str:
-    height = 220
-    both = [cv2.resize(p, (round(p.shape[1] * height / p.shape[0]), height)) for p in (real, made)]
-    _, data = cv2.imencode(".jpg", np.hstack(both)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+    _, data = cv2.imencode(".jpg", np.hstack([real, made])[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     source = base64.b64encode(data.tobytes()).decode()
     caption = f"frame {frame}: real, generated (PSNR {-badness:.1f})"
     return f'<figure><img src="data:image/jpeg;base64,{source}" alt=""><figcaption>{caption}</figcaption></figure>'

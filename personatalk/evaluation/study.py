@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,6 +68,9 @@ def make(systems: dict[str, Path], original: Path | None, output: Path, seed: in
         if lacking := sorted(set(clips) - set(videos)):
             raise PersonaTalkError(f"{systems[name]}: lacks {', '.join(lacking)}, which other systems have")
     originals = {} if original is None else _videos(original)
+    if original is not None and (lacking := sorted(set(clips) - set(originals))):
+        raise PersonaTalkError(f"{original}: lacks the original of {', '.join(lacking)}")
+    number = secrets.token_hex(4)
     random = np.random.default_rng(seed)
     names = [f"{n:06x}" for n in random.choice(16**6, len(clips) * (len(found) + 1), replace=False)]
     page = output / PAGE
@@ -82,8 +86,8 @@ def make(systems: dict[str, Path], original: Path | None, output: Path, seed: in
             items.append({"video": shown, "original": beside})
     order = random.permutation(len(items))
     # Listed in no order, so that the page's source gives nothing away.
-    (page / "index.html").write_text(_page([items[i] for i in order]), encoding="utf8")
-    (output / KEY).write_text(json.dumps({"videos": key, "systems": list(systems)}, indent=1))
+    (page / "index.html").write_text(_page([items[i] for i in order], number), encoding="utf8")
+    (output / KEY).write_text(json.dumps({"study": number, "videos": key, "systems": list(systems)}, indent=1))
     return len(items)
 
 
@@ -121,12 +125,16 @@ def score(study: Path, answers: Sequence[Path]) -> list[Opinion]:
     """
     try:
         key = json.loads((study / KEY).read_text())
-        videos, systems = key["videos"], key["systems"]
+        videos, systems, number = key["videos"], key["systems"], key["study"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PersonaTalkError(f"{study / KEY}: no key of a study ({error})") from error
     ratings: dict[tuple[str, str], list[list[float]]] = {(s, q): [] for s in systems for q in QUESTIONS}
+    raters: dict[str, Path] = {}
     for file in answers:
-        given = _answers(file, videos)
+        rater, given = _answers(file, videos, number)
+        if rater in raters:
+            raise PersonaTalkError(f"{file} and {raters[rater]}: answers of one rater; give the later one")
+        raters[rater] = file
         for (system, question), found in ratings.items():
             own = [a[question] for name, a in given.items() if videos[name]["system"] == system and question in a]
             if own:
@@ -143,18 +151,21 @@ def _opinion(system: str, question: str, raters: list[list[float]]) -> Opinion:
     return Opinion(system, question, float(np.mean(everything)), low, high, len(everything))
 
 
-def _answers(file: Path, videos: dict[str, Any]) -> dict[str, dict[str, int]]:
+def _answers(file: Path, videos: dict[str, Any], number: str) -> tuple[str, dict[str, dict[str, int]]]:
     try:
-        given = json.loads(file.read_text(encoding="utf8"))["answers"]
+        content = json.loads(file.read_text(encoding="utf8"))
+        given, rater, study = content["answers"], str(content["rater"]), content["study"]
         pairs = [(name, q, value) for name, found in given.items() for q, value in found.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PersonaTalkError(f"{file}: not the answers of a rater ({error})") from error
+    if study != number:
+        raise PersonaTalkError(f"{file}: answers of another study")
     for name, question, value in pairs:
         if name not in videos:
             raise PersonaTalkError(f"{file}: rates {name}, which this study does not have")
         if question not in QUESTIONS or value not in range(SCALE[0], SCALE[1] + 1):
             raise PersonaTalkError(f"{file}: {name}, {question}: {value!r} is no answer from {SCALE[0]} to {SCALE[1]}")
-    return dict(given)
+    return rater, dict(given)
 
 
 def table(opinions: list[Opinion]) -> str:
@@ -167,7 +178,7 @@ def table(opinions: list[Opinion]) -> str:
     return "\n".join(lines)
 
 
-def _page(items: list[dict[str, str | None]]) -> str:
+def _page(items: list[dict[str, str | None]], number: str) -> str:
     questions = "".join(
         f'<fieldset data-question="{name}"><legend>{html.escape(text)}</legend>'
         + "".join(
@@ -176,7 +187,7 @@ def _page(items: list[dict[str, str | None]]) -> str:
         + "</fieldset>"
         for name, text in QUESTIONS.items()
     )
-    return TEMPLATE.replace("@QUESTIONS@", questions).replace("@ITEMS@", json.dumps(items))
+    return TEMPLATE.replace("@QUESTIONS@", questions).replace("@ITEMS@", json.dumps(items)).replace("@STUDY@", number)
 
 
 TEMPLATE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Rating study</title>
@@ -198,7 +209,7 @@ label{margin-right:1.2rem;cursor:pointer}button{font:inherit;padding:.3rem 1rem}
 <script>
 "use strict";
 const items = @ITEMS@;
-const store = "personatalk-study-" + items.map(i => i.video).join("").slice(0, 60);
+const store = "personatalk-study-@STUDY@";
 let state = {rater: null, order: [], answers: {}, place: 0};
 try { state = JSON.parse(localStorage.getItem(store)) || state; } catch (error) { /* private mode: nothing is kept */ }
 if (!state.rater) {
@@ -240,7 +251,7 @@ function move(step) {
   show();
 }
 function save() {
-  const text = JSON.stringify({rater: state.rater, answers: state.answers}, null, 1);
+  const text = JSON.stringify({study: "@STUDY@", rater: state.rater, answers: state.answers}, null, 1);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], {type: "application/json"}));
   link.download = `answers-${state.rater}.json`;

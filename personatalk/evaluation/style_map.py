@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from ..errors import FaceError, PersonaTalkError
 from ..geometry import Array, MorphableModel
 from ..training.sources import VIDEO_SUFFIXES
-from .pair import track
+from .pair import at_25, track
 from .style import StyleEncoder
 
 FEWEST = 4
@@ -40,7 +41,7 @@ def points_of(video: Path, speaker: str, generated: bool, encoder: StyleEncoder,
         MediaError: It cannot be read.
     """
     analysis = track(video, model).analysis
-    beta = np.zeros((0, 0)) if analysis is None else analysis.beta[analysis.usable]
+    beta = np.zeros((0, 0), np.float32) if analysis is None else at_25(analysis)
     if len(beta) < encoder.SHORTEST:
         raise FaceError(f"{video}: no usable face in {encoder.SHORTEST} frames or more")
     parts = np.array_split(beta, max(1, round(len(beta) / encoder.LENGTH)))
@@ -50,21 +51,27 @@ def points_of(video: Path, speaker: str, generated: bool, encoder: StyleEncoder,
 def videos_of(folder: Path, speakers: dict[str, str]) -> list[tuple[Path, str]]:
     """Videos of a folder and who speaks in them.
 
-    The speaker is the one that the table names for the video, or the longest name of it that the video's name begins
-    with (dubs are commonly called after their source); otherwise the folder that the video lies in, if it is a folder
-    of its own, or the video's name up to the first dot.
+    The speaker is the one that the table names for the video (by its path in the folder, or its name), or for the
+    longest name that the video's begins with, up to a separator (dubs are commonly called after their source);
+    otherwise the folder that the video lies in, or the video's name up to the first dot.
 
     Raises:
-        PersonaTalkError: The folder holds no video.
+        PersonaTalkError: The folder holds no video, or two speakers fit one.
     """
     files = [f for f in sorted(folder.rglob("*")) if f.suffix.lower() in VIDEO_SUFFIXES]
     if not files:
         raise PersonaTalkError(f"{folder}: no folder with videos")
+    table = {re.sub(r"\.\w{2,4}$", "", name): speaker for name, speaker in speakers.items()}
 
     def who(file: Path) -> str:
-        known = [name for name in speakers if file.name.startswith(Path(name).stem)]
-        if known:
-            return speakers[max(known, key=len)]
+        own = file.relative_to(folder).as_posix()
+        fits = {n for n in table for text in (own, file.name) if re.match(re.escape(n) + r"([._-]|$)", text)}
+        if fits:
+            longest = max(map(len, fits))
+            found = {table[n] for n in fits if len(n) == longest}
+            if len(found) > 1:
+                raise PersonaTalkError(f"{file}: may be {' or '.join(sorted(found))}; name it after one source")
+            return found.pop()
         return file.parent.name if file.parent != folder else file.name.partition(".")[0]
 
     return [(file, who(file)) for file in files]

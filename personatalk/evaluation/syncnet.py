@@ -127,7 +127,7 @@ def mfcc(samples: Array) -> Array:
         from python_speech_features import mfcc as features
     except ImportError as error:
         raise WeightsError("SyncNet needs python_speech_features; install: pip install 'personatalk[eval]'") from error
-    found: Array = features((samples * 32767).astype(np.int16), SAMPLE_RATE).astype(np.float32)
+    found: Array = features((samples * 32767).clip(-32768, 32767).astype(np.int16), SAMPLE_RATE).astype(np.float32)
     return found
 
 
