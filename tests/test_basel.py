@@ -216,7 +216,7 @@ class TestLoading:
     def test_stage1_of_another_mesh_is_refused(self, model: MorphableModel) -> None:
         hubert = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
         with pytest.raises(WeightsError, match="train stage 1 on it"):
-            GeometryGenerator(468, hubert, dim=16, heads=2, layers=1).check_fits(model)
+            GeometryGenerator(468, 24, hubert, dim=16, heads=2, layers=1).check_fits(model)
 
 
 class TestFitting:

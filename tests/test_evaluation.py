@@ -30,7 +30,7 @@ from personatalk.evaluation.networks import (
     script,
     square,
 )
-from personatalk.evaluation.pair import Job, Judges, Result, Track, evaluate_pair, ground_truth, onto
+from personatalk.evaluation.pair import Job, Judges, Result, Track, evaluate_pair, ground_truth, motion_in_silence, onto
 from personatalk.evaluation.style import StyleEncoder, auc, same_speaker
 from personatalk.evaluation.syncnet import SHIFTS, SyncNet, mfcc, score, sync
 from personatalk.geometry import Array, MorphableModel
@@ -151,6 +151,21 @@ def test_sound_and_networks_are_measured_in_a_pair(model: MorphableModel, tmp_pa
 
 def test_words_are_without_punctuation() -> None:
     assert jobs.spoken("Hello, there! Don't -- 3 o\u2019clock?") == "hello there don't 3 o'clock"
+
+
+def test_motion_in_silence_is_that_of_the_frames_without_voice(model: MorphableModel) -> None:
+    from test_metrics import speaking
+
+    moving = speaking(model, frames=150)
+    still = moving.copy()
+    still[75:] = moving[0]
+    times = np.arange(150) / 25
+    sound = np.concatenate([0.1 * np.random.default_rng(0).standard_normal(3 * 16000), np.zeros(3 * 16000)])
+    for marks, low, high in ((still, 0.0, 0.35), (moving, 0.8, 1.2)):
+        got = motion_in_silence(Track(Path("x"), (400, 400), times, marks, None), sound.astype(np.float32))
+        assert low <= got <= high
+    loud = np.tile(sound[: 3 * 16000], 2).astype(np.float32)
+    assert math.isnan(motion_in_silence(Track(Path("x"), (400, 400), times, moving, None), loud))
 
 
 def test_a_crop_without_faces_cannot_be_laid_on() -> None:

@@ -177,7 +177,7 @@ def test_tensors_must_fit(tmp_path: Path, damage: str) -> None:
 
 def small_generator() -> GeometryGenerator:
     hubert = {**SMALL_HUBERT, "num_hidden_layers": 1}
-    return GeometryGenerator(20, hubert, dim=16, heads=2, layers=1, reach=3)
+    return GeometryGenerator(20, 24, hubert, dim=16, heads=2, layers=1, reach=3)
 
 
 NETWORKS: list[tuple[Callable[[], Any], Any]] = [

@@ -185,8 +185,8 @@ def _join(own: list[Result], kind: str, others: list[Result]) -> None:
             continue
         if kind == "mismatched" and "leakage" in other.figures:
             result.figures["leakage"] = other.figures["leakage"]
-        elif kind == "silent" and "speed" in other.figures and "speed" in result.figures:
-            result.figures["silent_dub"] = other.figures["speed"] / max(result.figures["speed"], 1e-9)
+        elif kind == "silent" and "spread" in other.figures and "spread" in result.figures:
+            result.figures["silent_dub"] = other.figures["spread"] / max(result.figures["spread"], 1e-9)
 
 
 def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Job]], dict[str, list[Job]]]:

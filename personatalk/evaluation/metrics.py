@@ -123,17 +123,6 @@ def jitter(lips: Array) -> float:
     return float(np.abs(np.diff(lips, 2, axis=0)).mean())
 
 
-def lip_speed(marks: Array, times: Series) -> float:
-    """Mean speed of the lips with the head's motion undone, in per cent of the eye distance a second."""
-    known = ~np.isnan(marks[:, 0, 0])
-    if known.sum() < FEWEST:
-        return float("nan")
-    marks, times = marks[known], times[known]
-    lips = np.stack([lips_in(m, marks[0]) for m in marks])
-    steps = np.linalg.norm(np.diff(lips, axis=0), axis=-1).mean(axis=-1)
-    return float(100 * (steps / np.maximum(np.diff(times), 1e-6)).mean() / eye_distance(marks[:1])[0])
-
-
 def closure(openings: Series, times: Series, phones: list[tuple[float, float, str]]) -> tuple[float, int]:
     """Gap between the lips at B, M and P over that at open vowels, and the number of the former.
 

@@ -193,7 +193,7 @@ def evaluate_pair(job: Job, judges: Judges, model: MorphableModel) -> Result:
     result = Result(job)
     result.figures["frames"] = len(generated.times)
     result.figures["faces"] = float((~np.isnan(generated.marks[:, 0, 0])).mean())
-    result.figures["speed"] = metrics.lip_speed(generated.marks, generated.times)
+    result.figures["spread"] = _spread(metrics.opening(generated.marks))
     shown = metrics.nearest(reference.times, generated.times)
     if len(shown) != len(generated.times) or (shown != np.arange(len(shown))).any():
         kept = int((shown >= 0).sum())
@@ -261,14 +261,22 @@ def _sound(result: Result, generated: Track, judges: Judges) -> None:
 
 
 def motion_in_silence(video: Track, samples: Array) -> float:
-    """Speed of the lips where the sound is silent, over that where there is voice; NaN where there is no silence."""
+    """Spread of the opening where the sound is silent over that where there is voice; NaN where there is no silence."""
     voice = voice_activity(normalise_loudness(samples))
     at = np.clip((video.times * FPS).astype(int), 0, max(0, len(voice) - 1))
     voiced = (voice[at] > 0) & (video.times * FPS < len(voice)) if len(voice) else np.zeros(len(at), bool)
     if (~voiced).sum() < SHORTEST_SILENCE * len(at) / max(video.times[-1], 1e-6) or voiced.sum() < metrics.FEWEST:
         return float("nan")
-    still, moving = (metrics.lip_speed(video.marks[part], video.times[part]) for part in (~voiced, voiced))
+    still, moving = (_spread(metrics.opening(video.marks[part])) for part in (~voiced, voiced))
     return still / max(moving, 1e-9)
+
+
+def _spread(opening: Series) -> float:
+    """Standard deviation over the frames with a face.
+
+    The lips' speed would be the obvious measure of motion, but on a head that turns most of it is the tracker's noise.
+    """
+    return float(np.nanstd(opening)) if (~np.isnan(opening)).sum() >= metrics.FEWEST else float("nan")
 
 
 def _at_25(video: Track) -> Iterator[Picture]:
