@@ -17,8 +17,8 @@ style and without it.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
-import wave
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -28,11 +28,11 @@ import numpy as np
 
 from personatalk import Models, pipeline
 from personatalk.audio import SAMPLE_RATE
+from personatalk.evaluation import metrics
+from personatalk.evaluation.jobs import write_silence
 from personatalk.faces import open_tracker
 from personatalk.media import VideoReader, read_speech
 from personatalk.training.phones import aligned_phones
-
-CLOSED, OPEN = ("B", "M", "P"), ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "EY", "OW")
 
 
 def track(video: Path) -> dict[str, np.ndarray]:
@@ -45,11 +45,10 @@ def track(video: Path) -> dict[str, np.ndarray]:
                 found.append((frame.time, faces[0][:, :2]))
     tracker.close()
     marks = np.array([m for _, m in found], np.float64)
-    eyes = np.linalg.norm(marks[:, 33] - marks[:, 263], axis=1)
     return {
         "time": np.array([t for t, _ in found]),
-        "opening": np.linalg.norm(marks[:, 13] - marks[:, 14], axis=1) / eyes,
-        "width": np.linalg.norm(marks[:, 61] - marks[:, 291], axis=1) / eyes,
+        "opening": metrics.opening(marks),
+        "width": np.linalg.norm(marks[:, 61] - marks[:, 291], axis=1) / metrics.eye_distance(marks),
     }
 
 
@@ -64,13 +63,9 @@ def silence(clips: list[Path], output: Path, models: Models) -> list[dict[str, A
     """Rows of the silence benchmark."""
     rows = []
     for clip in clips:
-        with VideoReader(clip) as reader:
-            seconds = max(frame.time for frame in reader.frames()) + 0.04
         nothing = output / "silence.wav"
         nothing.parent.mkdir(parents=True, exist_ok=True)
-        with wave.open(str(nothing), "wb") as file:
-            file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-            file.writeframes(bytes(2 * int(seconds * SAMPLE_RATE)))
+        write_silence(nothing, clip)
         real = track(clip)
         with_speech = dubbed(clip, clip, output / f"{clip.stem}__own.mp4", models)
         without = dubbed(clip, nothing, output / f"{clip.stem}__silence.mp4", models)
@@ -102,22 +97,14 @@ def transfer(clips: list[Path], speeches: list[Path], output: Path, models: Mode
 
 def closure(clips: list[tuple[Path, str]], output: Path, models: Models) -> list[dict[str, Any]]:
     """Rows of the closure benchmark: gaps at each phone that closes or opens the lips."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for clip, text in clips:
         phones = aligned_phones(read_speech(clip, SAMPLE_RATE), text)
         real, made = track(clip), dubbed(clip, clip, output / f"{clip.stem}__own.mp4", models)
-        for start, end, name in phones:
-            kind = "closed" if name in CLOSED else "open" if name in OPEN else None
-            if kind is None:
-                continue
-            row: dict[str, Any] = {"clip": clip.stem, "phone": name, "kind": kind}
-            for who, tracked in (("real", real), ("dubbed", made)):
-                # A stop's closure lies before its burst; the tracker's frames are 40 ms apart.
-                inside = (tracked["time"] >= start - 0.02) & (tracked["time"] <= end + 0.02)
-                part = tracked["opening"][inside]
-                if len(part):
-                    row[who] = float(part.min() if kind == "closed" else part.max())
-            rows.append(row)
+        gaps = (metrics.phone_gaps(t["opening"], t["time"], phones) for t in (real, made))
+        for (name, closing, theirs), (_, _, ours) in zip(*gaps, strict=True):
+            row = {"clip": clip.stem, "phone": name, "kind": "closed" if closing else "open"}
+            rows.append({**row, **{k: g for k, g in (("real", theirs), ("dubbed", ours)) if not np.isnan(g)}})
     for who in ("real", "dubbed"):
         gaps = {k: np.mean([r[who] for r in rows if r["kind"] == k and who in r]) for k in ("closed", "open")}
         print(f"{who}: gap at B, M, P over open vowels {gaps['closed'] / gaps['open']:.2f}", flush=True)
@@ -127,7 +114,7 @@ def closure(clips: list[tuple[Path, str]], output: Path, models: Models) -> list
 def style(clips: list[Path], speech: Path, output: Path, models: Models) -> list[dict[str, Any]]:
     """Rows of the style benchmark."""
     rows: list[dict[str, Any]] = []
-    plain = replace(models, stage1=type(models.stage1).load())
+    plain = replace(models, stage1=copy.deepcopy(models.stage1))
     plain.stage1.use_style = False
     for clip in clips:
         row: dict[str, Any] = {"clip": clip.stem}

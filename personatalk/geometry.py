@@ -154,6 +154,11 @@ def rotations(pose: Array) -> Array:
     return flat.reshape(*pose.shape[:-1], 3, 3).astype(np.float32)
 
 
+def resampled(series: Array, times: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Array:
+    """A series (T, C) known at rising times (T,), at the wanted times (N,) by linear interpolation: (N, C)."""
+    return np.stack([np.interp(wanted, times, column) for column in series.T], axis=1).astype(np.float32)
+
+
 def project(vertices: Array, pose: Array) -> Array:
     """Put model vertices into the picture.
 

@@ -427,9 +427,8 @@ class Renderer(nn.Module):
         Raises:
             WeightsError: The file is missing, damaged or of another kind or version.
         """
-        path = weights.packaged("stage2.safetensors") if path is None else Path(path)
-        arrays, config = weights.load_arrays(path, kind=KIND, version=VERSION)
-        return weights.fill_module(weights.build(cls, config, path), arrays, path)
+        path = weights.packaged("stage2.safetensors") if path is None else path
+        return weights.load_module(cls, path, kind=KIND, version=VERSION)
 
 
 def fast_convolutions() -> torch.autocast:

@@ -108,6 +108,22 @@ def fill_module(module: Module, arrays: dict[str, npt.NDArray[Any]], path: Path 
     return module.eval()
 
 
+def load_module(network: Callable[..., Module], path: Path | str, *, kind: str, version: int) -> Module:
+    """Read what `save_module` wrote, ready for use.
+
+    Args:
+        network: Builds it from its configuration.
+        path: The file.
+        kind: What the file must be for.
+        version: Version of the layout that it must have.
+
+    Raises:
+        WeightsError: The file is missing, damaged or of another kind or version.
+    """
+    arrays, config = load_arrays(path, kind=kind, version=version)
+    return fill_module(build(network, config, path), arrays, path)
+
+
 def _check_header(path: Path, metadata: dict[str, str], kind: str, version: int) -> None:
     found_kind, found_version = metadata.get("personatalk.kind"), metadata.get("personatalk.version")
     if found_kind != kind:

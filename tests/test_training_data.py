@@ -126,7 +126,7 @@ def test_the_generators_loss_is_zero_for_the_real_thing_only(model: MorphableMod
     real = loss.offsets(beta)
     np.testing.assert_allclose(real[0].numpy(), model.offsets(beta[0].numpy()), atol=1e-5)
     terms = loss(real, beta, template)
-    assert set(terms) == {"vertices", "velocity", "opening", "spread", "correlation"}
+    assert set(terms) == {"vertices", "velocity", "opening", "closure", "spread", "correlation"}
     assert all(abs(float(t)) < 1e-4 for t in terms.values()), terms
     half = loss(0.5 * real, beta, template)
     assert float(half["vertices"]) > 0.05

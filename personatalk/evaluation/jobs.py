@@ -117,7 +117,7 @@ def self_dubs(
                 continue
             result = output / f"{clip.stem}.{kind}.mp4"
             if kind == "silent" and not speech.exists():
-                _write_silence(speech, clip)
+                write_silence(speech, clip)
             stamp = "\n".join([made_by, *(f"{f.name} {f.stat().st_size} {f.stat().st_mtime}" for f in (clip, speech))])
             try:
                 _dub_once(clip, speech, result, stamp, models, progress)
@@ -147,7 +147,7 @@ def _fingerprint(models: Models) -> str:
     return digest.hexdigest()
 
 
-def _write_silence(path: Path, clip: Path) -> None:
+def write_silence(path: Path, clip: Path) -> None:
     """Digital silence as long as a video."""
     with VideoReader(clip) as reader:
         last = max(frame.time for frame in reader.frames())

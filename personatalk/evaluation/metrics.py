@@ -7,6 +7,7 @@ Landmarks are MediaPipe's, in pixels, (T, 478, 2) or (T, 478, 3), NaN where a fr
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from ..geometry import Array
 
 Picture = npt.NDArray[np.uint8]
 Series = npt.NDArray[np.float64]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 LIPS = (
     *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
@@ -63,9 +65,7 @@ def correlation(real: Series, made: Series, lag: int = 0) -> float:
 
     NaN where these are too few, and 0 where one of the mouths does not move.
     """
-    a, b = real[max(0, -lag) :], made[max(0, lag) :]
-    count = min(len(a), len(b))
-    a, b = a[:count], b[:count]
+    a, b = shifted(real, made, lag)
     known = ~np.isnan(a) & ~np.isnan(b)
     if known.sum() < FEWEST:
         return float("nan")
@@ -85,7 +85,9 @@ def best_lag(real: Series, made: Series, gain: float = 0.05) -> int:
     return best if found[best] - found[0] >= gain else 0
 
 
-def shifted(real: Array, made: Array, lag: int) -> tuple[Array, Array]:
+def shifted(
+    real: npt.NDArray[Scalar], made: npt.NDArray[Scalar], lag: int
+) -> tuple[npt.NDArray[Scalar], npt.NDArray[Scalar]]:
     """Two series with the lag undone, cut to the frames that both have."""
     a, b = real[max(0, -lag) :], made[max(0, lag) :]
     count = min(len(a), len(b))
@@ -123,8 +125,14 @@ def jitter(lips: Array) -> float:
     return float(np.abs(np.diff(lips, 2, axis=0)).mean())
 
 
-def closure(openings: Series, times: Series, phones: list[tuple[float, float, str]]) -> tuple[float, int]:
-    """Gap between the lips at B, M and P over that at open vowels, and the number of the former.
+CLOSING = ("B", "M", "P")
+OPEN_VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "EY", "OW")
+
+
+def phone_gaps(
+    openings: Series, times: Series, phones: list[tuple[float, float, str]]
+) -> list[tuple[str, bool, float]]:
+    """Gap between the lips at each phone that closes or opens them.
 
     Args:
         openings: Mouth opening of each frame, (T,).
@@ -132,25 +140,27 @@ def closure(openings: Series, times: Series, phones: list[tuple[float, float, st
         phones: Start, end and name of each phone.
 
     Returns:
-        The ratio, NaN where a kind of phone is missing. Within a phone, widened by half a frame, the smallest gap of a
-        closing one and the largest of a vowel count.
+        Name, whether it closes the lips, and gap. Within a phone, widened by half a frame as a stop closes before its
+        burst, the smallest gap of a closing one and the largest of a vowel count; NaN where there is no frame.
     """
-    gaps: dict[str, list[float]] = {"closed": [], "open": []}
+    found = []
     for start, end, name in phones:
-        inside = (times >= start - 0.02) & (times <= end + 0.02) & ~np.isnan(openings)
-        if not inside.any():
+        if name not in (*CLOSING, *OPEN_VOWELS):
             continue
-        if name in CLOSING:
-            gaps["closed"].append(float(openings[inside].min()))
-        elif name in OPEN_VOWELS:
-            gaps["open"].append(float(openings[inside].max()))
-    if not gaps["closed"] or not gaps["open"]:
-        return float("nan"), len(gaps["closed"])
-    return float(np.mean(gaps["closed"]) / np.mean(gaps["open"])), len(gaps["closed"])
+        inside = openings[(times >= start - 0.02) & (times <= end + 0.02) & ~np.isnan(openings)]
+        extreme = np.min if name in CLOSING else np.max
+        found.append((name, name in CLOSING, float(extreme(inside)) if len(inside) else float("nan")))
+    return found
 
 
-CLOSING = ("B", "M", "P")
-OPEN_VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "EY", "OW")
+def closure(openings: Series, times: Series, phones: list[tuple[float, float, str]]) -> tuple[float, int]:
+    """Gap between the lips at B, M and P over that at open vowels, and the number of the former.
+
+    Arguments as of `phone_gaps`. The ratio is NaN where a kind of phone is missing.
+    """
+    known = [(closing, gap) for _, closing, gap in phone_gaps(openings, times, phones) if not np.isnan(gap)]
+    shut, wide = ([gap for closing, gap in known if closing == kind] for kind in (True, False))
+    return float(np.mean(shut) / np.mean(wide)) if shut and wide else float("nan"), len(shut)
 
 
 def psnr(real: Picture, made: Picture, where: npt.NDArray[np.bool_] | None = None) -> float:

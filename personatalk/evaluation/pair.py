@@ -16,7 +16,7 @@ from ..analysis import Analysis, analyse
 from ..audio import FPS, SAMPLE_RATE, normalise_loudness
 from ..errors import FaceError, MediaError, PersonaTalkError
 from ..faces import NUM_LANDMARKS, FaceTracker, FloatArray, open_tracker
-from ..geometry import Array, MorphableModel
+from ..geometry import Array, MorphableModel, resampled
 from ..media import VideoReader, read_speech
 from ..stage1 import voice_activity
 from ..training.phones import aligned_phones
@@ -256,7 +256,7 @@ def _sound(result: Result, generated: Track, judges: Judges) -> None:
         except PersonaTalkError as error:
             result.notes["closure"] = str(error)
     if judges.sync is not None:
-        found = sync(judges.sync, _at_25(generated), samples)
+        found = sync(judges.sync, _crops_at_25(generated), samples)
         result.figures |= {"sync_score": found.confidence, "lse_d": found.distance}
 
 
@@ -279,7 +279,7 @@ def _spread(opening: Series) -> float:
     return float(np.nanstd(opening)) if (~np.isnan(opening)).sum() >= metrics.FEWEST else float("nan")
 
 
-def _at_25(video: Track) -> Iterator[Picture]:
+def _crops_at_25(video: Track) -> Iterator[Picture]:
     """Square crops of the face at 25 a second; the last known place where there is none."""
     marks, due = None, 0
     with VideoReader(video.path) as reader:
@@ -308,9 +308,7 @@ def at_25(analysis: Analysis) -> Array:
     times, beta = analysis.time[analysis.usable], analysis.beta[analysis.usable]
     wanted = np.arange(np.ceil(times[0] * FPS), np.floor(times[-1] * FPS + 1e-6) + 1) / FPS
     # Where the face is away for longer, nothing is made up.
-    near = metrics.nearest(wanted, times) >= 0
-    columns = [np.interp(wanted[near], times, column) for column in beta.T]
-    return np.stack(columns, axis=1).astype(np.float32)
+    return resampled(beta, times, wanted[metrics.nearest(wanted, times) >= 0])
 
 
 def _box(marks: Array, size: tuple[int, int]) -> tuple[slice, slice]:

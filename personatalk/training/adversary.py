@@ -116,8 +116,7 @@ class FeatureNetwork(nn.Module):
         Raises:
             WeightsError: The file is missing, damaged or of another kind or version.
         """
-        arrays, config = weights.load_arrays(path, kind=KIND, version=VERSION)
-        return weights.fill_module(weights.build(cls, config, path), arrays, path).requires_grad_(False)
+        return weights.load_module(cls, path, kind=KIND, version=VERSION).requires_grad_(False)
 
     @classmethod
     def vgg16(cls, path: Path) -> FeatureNetwork:

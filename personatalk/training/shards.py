@@ -27,7 +27,7 @@ import webdataset
 
 from ..audio import FPS, SAMPLE_RATE
 from ..errors import MediaError
-from ..geometry import Array
+from ..geometry import Array, resampled
 
 VERSION = 1
 JPEG_QUALITY = 95
@@ -110,8 +110,7 @@ class Clip:
         first = int(np.ceil(self.time[0] * FPS - 1e-6))
         last = int(np.floor(self.time[-1] * FPS + 1e-6))
         wanted = np.arange(first, last + 1) / FPS
-        columns = [np.interp(wanted, self.time, column) for column in self.beta.T]
-        return first, np.stack(columns, axis=1).astype(np.float32)
+        return first, resampled(self.beta, self.time, wanted)
 
     def members(self) -> dict[str, bytes]:
         """The clip as members of a WebDataset sample, by suffix."""

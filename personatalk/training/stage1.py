@@ -2,7 +2,7 @@
 
 Losses, on which the paper is silent, all in per cent of the distance between the eyes: L1 on the lower face's
 vertices with more weight on the lips, the same on their velocity, the mouth's opening with more weight where it is
-closed, and, against the under-articulation that a plain mean brings, the spread of the opening over the window and
+closed, the gap left between lips that should touch (B, M, P), and, against the under-articulation that a plain mean brings, the spread of the opening over the window and
 its correlation with the real one.
 """
 
@@ -21,7 +21,7 @@ from torch import nn
 from .. import weights
 from ..audio import SMALL_HUBERT, hubert_config, load_hubert
 from ..errors import PersonaTalkError
-from ..geometry import Array, MorphableModel
+from ..geometry import Array, MorphableModel, resampled
 from ..stage1 import GeometryGenerator
 from . import audio as audio_training
 from . import offset
@@ -55,6 +55,7 @@ class Stage1Config(TrainConfig):
     opening: float
     spread: float
     correlation: float
+    closure: float
     hubert_rate: float
 
 
@@ -92,8 +93,7 @@ class Speech:
             return self
         last = self.first + len(self.beta) - 1
         wanted = np.arange(np.ceil(self.first / speed), last / speed)
-        columns = [np.interp(wanted * speed - self.first, np.arange(len(self.beta)), c) for c in self.beta.T]
-        beta = np.stack(columns, axis=1).astype(np.float32)
+        beta = resampled(self.beta, np.arange(len(self.beta)), wanted * speed - self.first)
         return replace(self, samples=played(self.samples, speed), first=int(wanted[0]), beta=beta)
 
 
@@ -180,6 +180,7 @@ class Loss(nn.Module):
             "vertices": config.vertices * (error.abs() * self.weight).mean(),
             "velocity": config.velocity * (velocity.abs() * self.weight).mean(),
             "opening": config.opening * ((got - wanted).abs() * (1 + 2 * closed)).mean(),
+            "closure": config.closure * ((got - wanted).clamp(min=0) * closed).sum() / closed.sum(),
             "spread": config.spread * spread,
             "correlation": config.correlation * (1 - correlation).mean(),
         }
