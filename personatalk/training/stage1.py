@@ -2,8 +2,8 @@
 
 Losses, on which the paper is silent, all in per cent of the distance between the eyes: L1 on the lower face's
 vertices with more weight on the lips, the same on their velocity, the mouth's opening with more weight where it is
-closed, the gap left between lips that should touch (B, M, P), and, against the under-articulation that a plain mean brings, the spread of the opening over the window and
-its correlation with the real one.
+closed, the gap left between lips that should touch (B, M, P), and, against the under-articulation that a plain mean
+brings, the spread of the opening over the window and its correlation with the real one.
 """
 
 from __future__ import annotations
