@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import wave
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,9 @@ from synthetic import smooth_picture
 from torch import nn
 
 from personatalk import cli
+from personatalk.audio import SAMPLE_RATE
 from personatalk.errors import PersonaTalkError, WeightsError
-from personatalk.evaluation import jobs, report
+from personatalk.evaluation import cache, jobs, report
 from personatalk.evaluation.networks import (
     FIVE_LANDMARKS,
     FIVE_POINTS,
@@ -30,11 +34,23 @@ from personatalk.evaluation.networks import (
     script,
     square,
 )
-from personatalk.evaluation.pair import Job, Judges, Result, Track, evaluate_pair, ground_truth, motion_in_silence, onto
+from personatalk.evaluation.pair import (
+    Job,
+    Judges,
+    Result,
+    Track,
+    crops_at_25,
+    evaluate_pair,
+    ground_truth,
+    motion_in_silence,
+    onto,
+    track,
+)
+from personatalk.evaluation.speaking import ActiveSpeaker
 from personatalk.evaluation.style import StyleEncoder, auc, same_speaker
 from personatalk.evaluation.syncnet import SHIFTS, SyncNet, mfcc, score, sync
 from personatalk.geometry import Array, MorphableModel
-from personatalk.media import VideoReader
+from personatalk.media import VideoReader, read_speech
 from personatalk.sample import sample_files
 from personatalk.training import ablation
 from personatalk.training.config import read
@@ -225,7 +241,7 @@ def test_arcface_sees_an_aligned_crop_in_its_own_scale(
         return np.array([[3.0, 4.0]], np.float32)
 
     session = FakeSession([name], ["n", 3, 112, 112], answer)
-    monkeypatch.setattr("personatalk.evaluation.networks._onnx", lambda path, inputs: session)
+    monkeypatch.setattr("personatalk.evaluation.networks.onnx", lambda path, inputs: session)
     picture = np.zeros((300, 300, 3), np.uint8)
     marks = np.zeros((478, 2), np.float32)
     marks[list(FIVE_LANDMARKS)] = 2 * FIVE_POINTS + 20
@@ -242,7 +258,7 @@ def test_arcface_sees_an_aligned_crop_in_its_own_scale(
 
 def test_lpips_sees_both_pictures_between_minus_one_and_one(monkeypatch: pytest.MonkeyPatch) -> None:
     session = FakeSession(["a", "b"], ["n", 3, "h", "w"], lambda a, b: np.abs(a - b).mean(keepdims=True))
-    monkeypatch.setattr("personatalk.evaluation.networks._onnx", lambda path, inputs: session)
+    monkeypatch.setattr("personatalk.evaluation.networks.onnx", lambda path, inputs: session)
     black, white = np.zeros((50, 40, 3), np.uint8), np.full((50, 40, 3), 255, np.uint8)
     assert Perceptual("x").distance(black, white) == pytest.approx(2)
     assert Perceptual("x").distance(white, white) == 0
@@ -288,6 +304,57 @@ def test_real_networks_where_they_are(shared: Path) -> None:
         Perceptual(shared / "evaluators" / "mobilefacenet_arcface_112.onnx")
     identity = Identity(shared / "evaluators" / "mobilefacenet_arcface_112.onnx")
     assert identity.inside
+
+
+def test_the_active_speaker_network_hears_the_words_of_the_face(shared: Path) -> None:
+    folder = shared / "evaluators"
+    judge = ActiveSpeaker(folder / "lr_asd_ava_visual.onnx", folder / "lr_asd_ava_backend.onnx")
+    clip = shared / "clips" / "val" / "video_retalking_face__1.mp4"
+    samples = read_speech(clip, SAMPLE_RATE)
+    seen = track(clip, MorphableModel.load())
+    own = judge.score(crops_at_25(seen, margin=-0.05), samples)
+    late = judge.score(crops_at_25(seen, margin=-0.05), np.roll(samples, SAMPLE_RATE))
+    assert own > late
+    assert math.isnan(judge.score(iter([]), samples))
+    with pytest.raises(WeightsError):
+        ActiveSpeaker(folder / "lr_asd_ava_visual.onnx", folder / "lpips_squeeze.onnx")
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> cache.Source:
+    """A made-up network behind an address, as a file of an archive."""
+    monkeypatch.setenv("PERSONATALK_CACHE", str(tmp_path / "cache"))
+    archive = tmp_path / "pack.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("net.onnx", b"weights")
+    source = cache.Source("net.onnx", archive.as_uri(), hashlib.sha256(b"weights").hexdigest(), "net.onnx")
+    monkeypatch.setitem(cache.SOURCES, "arcface", source)
+    return source
+
+
+def test_networks_are_found_by_path_cache_or_download(served: cache.Source, tmp_path: Path) -> None:
+    assert cache.locate("arcface", tmp_path / "mine.onnx") == tmp_path / "mine.onnx"
+    assert cache.locate("arcface", None) is None
+    fetched = cache.locate("arcface", None, download=True)
+    assert fetched == tmp_path / "cache" / "net.onnx" and fetched.read_bytes() == b"weights"
+    (tmp_path / "pack.zip").unlink()
+    assert cache.locate("arcface", None) == fetched
+    assert cache.locate("lpips", None, download=True) is None
+    fetched.write_bytes(b"other")
+    with pytest.raises(WeightsError, match=r"net\.onnx.*delete it"):
+        cache.locate("arcface", None)
+
+
+def test_a_download_of_another_file_is_refused_and_not_kept(
+    served: cache.Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(cache.SOURCES, "arcface", replace(served, sha256="0" * 64))
+    with pytest.raises(WeightsError, match="SHA-256 is"):
+        cache.locate("arcface", None, download=True)
+    monkeypatch.setitem(cache.SOURCES, "arcface", replace(served, url=(tmp_path / "gone.zip").as_uri()))
+    with pytest.raises(WeightsError, match=r"cannot be fetched.*put net\.onnx into"):
+        cache.locate("arcface", None, download=True)
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_face_is_cut_out_square() -> None:
@@ -402,6 +469,23 @@ def test_the_table_has_means_intervals_and_what_is_missing(tmp_path: Path) -> No
     assert lines[1]["lmd"] == ""
 
 
+def test_means_are_over_the_clips_that_every_system_has() -> None:
+    def of(name: str, **figures: float) -> Result:
+        return Result(Job(name, Path(name), Path("g")), figures)
+
+    sets = {
+        "good": [of("a", psnr=30.0), of("b", psnr=20.0)],
+        "fails": [of("a", psnr=28.0), of("b")],
+        "never ran": [of("a"), of("b")],
+    }
+    sets[report.GROUND_TRUTH] = [of("a", psnr=math.inf), of("b", psnr=math.inf)]
+    assert {row: len(kept) for row, kept in report.comparable(sets).items()} == dict.fromkeys(sets, 1)
+    lines = report.left_out(sets)
+    assert [line.split(":")[0] for line in lines] == list(sets)
+    assert lines[0].endswith("1 of 2 clips, which some system lacks, are not in its means: b")
+    assert report.comparable({"x": [of("a")]}) == {"x": []}
+
+
 def test_fid_is_of_all_clips_together() -> None:
     random = np.random.default_rng(0)
     results = []
@@ -470,7 +554,16 @@ def test_the_command_measures_and_reports(
     assert cli.main(["evaluate", "--pairs", str(listing), "-o", str(tmp_path / "report")]) == 0
     out = capsys.readouterr().out
     assert "bad.mp4 is not a media file" in out and "| SSIM ↑ |" in out and "LPIPS: needs --lpips" in out
-    assert {f.name for f in (tmp_path / "report").iterdir()} == {"table.md", "clips.csv", "report.json", "report.html"}
+    assert {f.name for f in (tmp_path / "report").iterdir()} == {
+        *("table.md", "clips.csv", "report.json", "report.html", "progress.csv")
+    }
+    assert "generated: 1 of 2 clips, which some system lacks, are not in its means: bad" in out
+    with (tmp_path / "report" / "progress.csv").open(newline="") as file:
+        assert [(r["row"], r["clip"]) for r in csv.DictReader(file)] == [
+            ("generated", "blurred"),
+            ("generated", "bad"),
+            ("ground truth", "blurred"),
+        ]
     assert cli.main(["evaluate", "--reference", str(tmp_path), "-o", str(tmp_path / "r")]) == 1
     assert "belong together" in capsys.readouterr().err
     same = ["--generated", str(tmp_path / "a" / "out"), str(tmp_path / "b" / "out")]

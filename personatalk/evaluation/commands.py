@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import PersonaTalkError
 
 if TYPE_CHECKING:
-    from .pair import Job, Judges, Result
+    from ..geometry import MorphableModel
+    from .pair import Job, Judges, Result, Track
 
 Loaded = TypeVar("Loaded")
 Commands = Any
@@ -41,6 +42,18 @@ def add_evaluate(commands: Commands) -> None:
     evaluate.add_argument("--inception", type=Path, metavar="FILE.pt", help="Inception as TorchScript, for FID")
     evaluate.add_argument("--syncnet", type=Path, metavar="syncnet_v2.model", help="for SyncScore and LSE-D")
     evaluate.add_argument("--i3d", type=Path, metavar="FILE.pt", help="I3D as TorchScript, for FVD")
+    evaluate.add_argument(
+        "--lr-asd",
+        type=Path,
+        nargs=2,
+        metavar=("VISUAL.onnx", "BACKEND.onnx"),
+        help="active-speaker network, a coarse meter of sync",
+    )
+    evaluate.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch networks that are not given from their authors into the cache, checked by SHA-256",
+    )
     evaluate.add_argument("--style", type=Path, metavar="FILE", help="style encoder (default: the package's)")
     for name in ("morphable", "stage1", "stage2"):
         evaluate.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{name} weights (default: the package's)")
@@ -146,30 +159,49 @@ def _evaluate(given: argparse.Namespace) -> int:
         raise PersonaTalkError("--reference and --generated belong together")
     judges, model = _judges(given), MorphableModel.load(given.morphable)
     sets, extra = _jobs(given)
-    results: dict[str, list[Result]] = {}
-    truth: dict[Path, Result] = {}
-    for name, jobs in sets.items():
-        results[name] = [_tried(job, lambda j: evaluate_pair(j, judges, model)) for job in jobs]
-        for job in jobs:
-            if job.reference not in truth and not job.mismatched:
-                truth[job.reference] = _tried(job, lambda j: ground_truth(j, judges, model))
-    for name, jobs in extra.items():
-        _join(results["PersonaTalk"], name, [_tried(job, lambda j: evaluate_pair(j, judges, model)) for job in jobs])
-    results[report.GROUND_TRUTH] = list(truth.values())
-    rows = report.write(given.output, results)
-    print(report.markdown(report.table(rows)))
-    for line in report.missing(rows):
-        print(line)
-    print(f"{given.output / 'report.html'}")
+    rows = {**sets, **extra}
+    results: dict[str, list[Result]] = {name: [] for name in rows}
+    truth: list[Result] = []
+    references = dict.fromkeys(job.reference for jobs in rows.values() for job in jobs)
+    with report.Progress(given.output / "progress.csv") as progress:
+        for path in references:
+            reference = _tracked(path, model)
+            for name, jobs in rows.items():
+                for job in (j for j in jobs if j.reference == path):
+                    result = _tried(job, reference, lambda j, r: evaluate_pair(j, judges, model, r))
+                    results[name].append(result)
+                    progress.add(name, result)
+            own = [job for jobs in sets.values() for job in jobs if job.reference == path and not job.mismatched]
+            if own:
+                truth.append(_tried(own[0], reference, lambda j, r: ground_truth(j, judges, model, r)))
+                progress.add(report.GROUND_TRUTH, truth[-1])
+    for name in extra:
+        _join(results["PersonaTalk"], name, results.pop(name))
+    results[report.GROUND_TRUTH] = truth
+    table = report.write(given.output, results)
+    print(report.markdown(report.table(table)))
+    print("\n".join([*report.missing(table), *report.left_out(results), str(given.output / "report.html")]))
     return 0
 
 
-def _tried(job: Job, measure: Callable[[Job], Result]) -> Result:
+def _tracked(path: Path, model: MorphableModel) -> Track | PersonaTalkError:
+    """A reference's track, or why there is none: each pair with it fails then, with that reason."""
+    from .pair import track
+
+    try:
+        return track(path, model)
+    except PersonaTalkError as error:
+        return error
+
+
+def _tried(job: Job, reference: Track | PersonaTalkError, measure: Callable[[Job, Track], Result]) -> Result:
     """What was measured; a pair that cannot be is reported and does not end the run."""
     from .pair import Result
 
     try:
-        result = measure(job)
+        if isinstance(reference, PersonaTalkError):
+            raise reference
+        result = measure(job, reference)
     except PersonaTalkError as error:
         result = Result(job, notes={"failed": str(error)})
         print(f"{job.name}: {error}", flush=True)
@@ -218,19 +250,28 @@ def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Job]], dict[str, li
 
 def _judges(given: argparse.Namespace) -> Judges:
     """The networks that the user has."""
+    from . import cache
     from .networks import Identity, Inception, Perceptual, VideoFeatures
     from .pair import Judges
+    from .speaking import ActiveSpeaker
     from .style import StyleEncoder
     from .syncnet import SyncNet
 
-    def if_given(path: Path | None, load: Callable[[Path], Loaded]) -> Loaded | None:
+    def found(name: str, load: Callable[[Path], Loaded]) -> Loaded | None:
+        try:
+            path = cache.locate(name, getattr(given, name), given.download)
+        except PersonaTalkError as error:
+            # A network that cannot be had costs its columns, not the others.
+            print(error, flush=True)
+            return None
         return None if path is None else load(path)
 
     return Judges(
-        if_given(given.arcface, Identity),
-        if_given(given.lpips, Perceptual),
-        if_given(given.inception, Inception),
-        if_given(given.i3d, VideoFeatures),
-        if_given(given.syncnet, SyncNet.load),
+        found("arcface", Identity),
+        found("lpips", Perceptual),
+        found("inception", Inception),
+        found("i3d", VideoFeatures),
+        found("syncnet", SyncNet.load),
+        None if given.lr_asd is None else ActiveSpeaker(*given.lr_asd),
         StyleEncoder.load(given.style),
     )

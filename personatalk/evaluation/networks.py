@@ -27,8 +27,12 @@ FIVE_LANDMARKS = (468, 473, 4, 61, 291)
 """The same in MediaPipe's mesh."""
 
 
-def _onnx(path: Path | str, inputs: int) -> Any:
-    """An ONNX network with a number of inputs."""
+def onnx(path: Path | str, inputs: int) -> Any:
+    """An ONNX network with a number of inputs.
+
+    Raises:
+        WeightsError: There is none, it cannot be read, or it has another number of inputs.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -59,8 +63,12 @@ def script(path: Path | str) -> torch.jit.ScriptModule:
         raise WeightsError(f"{path}: not a readable TorchScript network ({first})") from error
 
 
-def _probe(path: Path | str, ask: Callable[[], object]) -> None:
-    """Ask a network once: one that does not answer in its kind's convention is another network."""
+def probe(path: Path | str, ask: Callable[[], object]) -> None:
+    """Ask a network once.
+
+    Raises:
+        WeightsError: It does not answer in its kind's convention: it is another network.
+    """
     try:
         ask()
     except Exception as error:  # each engine has its own classes
@@ -81,12 +89,12 @@ class Identity:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.session = _onnx(path, inputs=1)
+        self.session = onnx(path, inputs=1)
         (entry,) = self.session.get_inputs()
         if list(entry.shape[1:]) != [3, 112, 112]:
             raise WeightsError(f"{path}: wants {entry.shape}, not (N, 3, 112, 112): not an ArcFace network")
         self.name, self.inside = entry.name, entry.name == "data"
-        _probe(path, lambda: self.session.run(None, {self.name: np.zeros((1, 3, 112, 112), np.float32)}))
+        probe(path, lambda: self.session.run(None, {self.name: np.zeros((1, 3, 112, 112), np.float32)}))
 
     def embed(self, picture: Picture, marks: Array) -> Array:
         """Unit vector (D,) of the face with landmarks (478, 2 or 3) in pixels."""
@@ -113,10 +121,10 @@ class Perceptual:
     """Pictures are compared at this size, as the face boxes of different videos differ."""
 
     def __init__(self, path: Path | str) -> None:
-        self.session = _onnx(path, inputs=2)
+        self.session = onnx(path, inputs=2)
         self.names = [entry.name for entry in self.session.get_inputs()]
         grey = np.full((self.SIDE, self.SIDE, 3), 128, np.uint8)
-        _probe(path, lambda: self.distance(grey, grey))
+        probe(path, lambda: self.distance(grey, grey))
 
     def distance(self, real: Picture, made: Picture) -> float:
         """LPIPS of two pictures of the same place."""
@@ -142,7 +150,7 @@ class Inception:
 
     def __init__(self, path: Path | str) -> None:
         self.network = script(path)
-        _probe(path, lambda: self.features(np.zeros((64, 64, 3), np.uint8)))
+        probe(path, lambda: self.features(np.zeros((64, 64, 3), np.uint8)))
 
     @torch.inference_mode()
     def features(self, picture: Picture) -> Array:
@@ -168,7 +176,7 @@ class VideoFeatures:
 
     def __init__(self, path: Path | str) -> None:
         self.network = script(path)
-        _probe(path, lambda: self.features([np.zeros((64, 64, 3), np.uint8)] * self.FRAMES))
+        probe(path, lambda: self.features([np.zeros((64, 64, 3), np.uint8)] * self.FRAMES))
 
     @torch.inference_mode()
     def features(self, pictures: list[Picture]) -> Array:

@@ -23,6 +23,7 @@ from ..training.phones import aligned_phones
 from . import metrics
 from .metrics import Picture, Series
 from .networks import Identity, Inception, Perceptual, VideoFeatures, square
+from .speaking import ActiveSpeaker
 from .style import StyleEncoder
 from .syncnet import SyncNet, sync
 
@@ -44,6 +45,7 @@ class Judges:
         inception: For FID.
         video: For FVD.
         sync: For SyncScore and LSE-D.
+        speaking: For the active-speaker score.
         style: For StyleSim.
     """
 
@@ -52,6 +54,7 @@ class Judges:
     inception: Inception | None = None
     video: VideoFeatures | None = None
     sync: SyncNet | None = None
+    speaking: ActiveSpeaker | None = None
     style: StyleEncoder | None = None
 
 
@@ -178,18 +181,20 @@ def onto(reference: Track, generated: Track) -> Array:
     return middle
 
 
-def evaluate_pair(job: Job, judges: Judges, model: MorphableModel) -> Result:
+def evaluate_pair(job: Job, judges: Judges, model: MorphableModel, reference: Track | None = None) -> Result:
     """All figures of one pair.
 
     Args:
         job: What to compare.
         judges: The networks there are.
         model: The morphable model that style is told in.
+        reference: The reference's track, where it is known already.
 
     Raises:
         MediaError: A file cannot be read.
     """
-    reference, generated = track(job.reference, model), track(job.generated, model)
+    reference = reference or track(job.reference, model)
+    generated = track(job.generated, model)
     result = Result(job)
     result.figures["frames"] = len(generated.times)
     result.figures["faces"] = float((~np.isnan(generated.marks[:, 0, 0])).mean())
@@ -241,7 +246,9 @@ def _lips(result: Result, reference: Track, generated: Track, shown: npt.NDArray
 
 def _sound(result: Result, generated: Track, judges: Judges) -> None:
     """Figures that need the generated video's sound."""
-    names = ("silence", "closure", *(("sync_score", "lse_d") if judges.sync is not None else ()))
+    names = ["silence", "closure"]
+    names += ["sync_score", "lse_d"] if judges.sync is not None else []
+    names += ["speaking"] if judges.speaking is not None else []
     try:
         samples = read_speech(generated.path, SAMPLE_RATE)
     except MediaError as error:
@@ -256,8 +263,11 @@ def _sound(result: Result, generated: Track, judges: Judges) -> None:
         except PersonaTalkError as error:
             result.notes["closure"] = str(error)
     if judges.sync is not None:
-        found = sync(judges.sync, _crops_at_25(generated), samples)
+        found = sync(judges.sync, crops_at_25(generated), samples)
         result.figures |= {"sync_score": found.confidence, "lse_d": found.distance}
+    if judges.speaking is not None:
+        # The centre half of the authors' crop, which is 1.8 times as wide as the face.
+        result.figures["speaking"] = judges.speaking.score(crops_at_25(generated, margin=-0.05), samples)
 
 
 def motion_in_silence(video: Track, samples: Array) -> float:
@@ -279,7 +289,7 @@ def _spread(opening: Series) -> float:
     return float(np.nanstd(opening)) if (~np.isnan(opening)).sum() >= metrics.FEWEST else float("nan")
 
 
-def _crops_at_25(video: Track) -> Iterator[Picture]:
+def crops_at_25(video: Track, margin: float = 0.2) -> Iterator[Picture]:
     """Square crops of the face at 25 a second; the last known place where there is none."""
     marks, due = None, 0
     with VideoReader(video.path) as reader:
@@ -287,7 +297,7 @@ def _crops_at_25(video: Track) -> Iterator[Picture]:
             marks = marks if np.isnan(found).any() else found
             while marks is not None and due <= frame.time * FPS + 0.5:
                 due += 1
-                yield square(marks, frame.rgb(), margin=0.2)
+                yield square(marks, frame.rgb(), margin)
 
 
 def _style(result: Result, reference: Track, generated: Track, judges: Judges) -> None:
@@ -459,12 +469,12 @@ class _Faces:
         return {name: (np.concatenate(a), np.concatenate(b)) for name, (a, b) in self._found.items()}
 
 
-def ground_truth(job: Job, judges: Judges, model: MorphableModel) -> Result:
+def ground_truth(job: Job, judges: Judges, model: MorphableModel, reference: Track | None = None) -> Result:
     """The reference held against itself: the row that says what the best possible is.
 
     CSIM and StyleSim compare its first half with its second, as a copy would be 1 by definition.
     """
-    reference = track(job.reference, model)
+    reference = reference or track(job.reference, model)
     result = Result(job, real=metrics.opening(reference.marks), made=metrics.opening(reference.marks))
     result.figures = {
         **{"ssim": 1.0, "psnr": float("inf"), "lpips": 0.0, "fid": 0.0, "fvd": 0.0, "lmd": 0.0, "opening_r": 1.0},

@@ -47,6 +47,7 @@ COLUMNS = (
     Column("lmd", "LMD", "lower", digits=2),
     Column("sync_score", "SyncScore", "higher", "--syncnet", digits=2),
     Column("lse_d", "LSE-D", "lower", "--syncnet", digits=2),
+    Column("speaking", "active speaker", "higher", "--lr-asd", digits=2),
     Column("lpips", "LPIPS", "lower", "--lpips"),
     Column("csim", "CSIM", "higher", "--arcface"),
     Column("style_sim", "StyleSim", "higher"),
@@ -80,10 +81,39 @@ class Cell:
     count: int
 
 
+def comparable(sets: dict[str, list[Result]]) -> dict[str, list[Result]]:
+    """The results over which means are comparable: of clips that every system which measured anything could measure.
+
+    The ground truth has the references of those.
+    """
+    systems = [results for row, results in sets.items() if row != GROUND_TRUTH]
+    measured = [{r.job.name for r in results if r.figures} for results in systems]
+    names = set.intersection(*(known for known in measured if known)) if any(measured) else set()
+    references = {r.job.reference for results in systems for r in results if r.job.name in names}
+    return {
+        row: [r for r in results if (r.job.reference in references if row == GROUND_TRUTH else r.job.name in names)]
+        for row, results in sets.items()
+    }
+
+
+def left_out(sets: dict[str, list[Result]]) -> list[str]:
+    """One line for every row whose means leave out clips, as some system could not measure them."""
+    kept, lines = comparable(sets), []
+    for row, results in sets.items():
+        lost = [r.job.name for r in results if r not in kept[row]]
+        if lost:
+            lines.append(f"{row}: {len(lost)} of {len(results)} clips, which some system lacks, are not in its means:")
+            lines[-1] += f" {_some(lost)}"
+    return lines
+
+
+def _some(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
+
+
 def summary(results: Sequence[Result]) -> dict[str, Cell]:
     """Every column over the clips; columns that nobody has are left out."""
-    measured = sum(bool(r.figures) for r in results)
-    cells = {"clips": Cell(measured, math.nan, math.nan, len(results))}
+    cells = {"clips": Cell(sum(bool(r.figures) for r in results), math.nan, math.nan, len(results))}
     for column in COLUMNS[1:]:
         if column.name in POOLED and any(column.name in r.features for r in results):
             cells[column.name] = _distance([r.features[column.name] for r in results if column.name in r.features])
@@ -153,14 +183,14 @@ def write(folder: Path, sets: dict[str, list[Result]]) -> dict[str, dict[str, Ce
         The table.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = {name: summary(results) for name, results in sets.items()}
-    lines = table(rows)
-    (folder / "table.md").write_text(markdown(lines) + "\n" + "".join(f"\n{line}" for line in missing(rows)) + "\n")
+    rows = {row: summary(results) for row, results in comparable(sets).items()}
+    lines, notes = table(rows), [*missing(rows), *left_out(sets)]
+    (folder / "table.md").write_text(markdown(lines) + "\n" + "".join(f"\n{line}" for line in notes) + "\n")
     _write_csv(folder / "clips.csv", sets)
     content = {name: {k: vars(cell) for k, cell in cells.items()} for name, cells in rows.items()}
     clips = {name: [{"clip": r.job.name, **r.figures, "notes": r.notes} for r in rs] for name, rs in sets.items()}
     (folder / "report.json").write_text(json.dumps(_plain({"table": content, "clips": clips}), indent=1))
-    (folder / "report.html").write_text(page(sets, lines, missing(rows)), encoding="utf8")
+    (folder / "report.html").write_text(page(sets, lines, notes), encoding="utf8")
     return rows
 
 
@@ -175,16 +205,44 @@ def _plain(value: object) -> object:
     return value
 
 
+NAMES = tuple(c.name for c in COLUMNS if c.name not in (*POOLED, "clips"))
+
+
+def _line(row: str, result: Result) -> list[object]:
+    values = ["" if math.isnan(result.figures.get(n, math.nan)) else result.figures[n] for n in (*NAMES, "frames")]
+    return [row, result.job.name, *values, "; ".join(f"{k}: {v}" for k, v in result.notes.items())]
+
+
 def _write_csv(path: Path, sets: dict[str, list[Result]]) -> None:
-    names = [c.name for c in COLUMNS if c.name not in (*POOLED, "clips")]
     with path.open("w", newline="", encoding="utf8") as file:
         writer = csv.writer(file)
-        writer.writerow(["row", "clip", *names, "frames", "notes"])
-        for row, results in sets.items():
-            for r in results:
-                values = ["" if math.isnan(r.figures.get(n, math.nan)) else r.figures[n] for n in (*names, "frames")]
-                notes = "; ".join(f"{k}: {v}" for k, v in r.notes.items())
-                writer.writerow([row, r.job.name, *values, notes])
+        writer.writerow(["row", "clip", *NAMES, "frames", "notes"])
+        writer.writerows(_line(row, result) for row, results in sets.items() for result in results)
+
+
+class Progress:
+    """Figures of each pair as they come, for a run that is watched or cut off.
+
+    Args:
+        path: CSV file to write; one that is there is replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w", newline="", encoding="utf8")
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(["row", "clip", *NAMES, "frames", "notes"])
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, row: str, result: Result) -> None:
+        """Write a pair's line."""
+        self._writer.writerow(_line(row, result))
+        self._file.flush()
 
 
 STYLE = """
