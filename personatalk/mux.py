@@ -36,6 +36,7 @@ from personatalk.media import (
     probe_speech,
 )
 from personatalk.pixels import converted
+from personatalk.segments import JobFolder, write_packet
 
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 # Video encoders to fall back on when the container cannot hold the wanted codec, best first.
@@ -571,6 +572,38 @@ def _start(packet: Any) -> float:
 # ---------------------------------------------------------------------------------------------- writing
 
 
+class _Segment:
+    """A stretch of video that is being encoded into a job's folder.
+
+    Args:
+        job: The folder.
+        encoder: A codec context of its own.
+    """
+
+    def __init__(self, job: JobFolder, encoder: Any) -> None:
+        self.job, self.encoder = job, encoder
+        self.notes: list[Any] = []
+        self.path = job.folder / "packets"
+        self._file = self.path.open("wb")
+
+    def write(self, image: Any, note: Any) -> None:
+        """Encode a picture."""
+        self.notes.append(note)
+        for packet in self.encoder.encode(image):
+            write_packet(self._file, packet)
+
+    def finish(self, number: int) -> None:
+        """Write what the encoder still holds, and store the segment."""
+        for packet in self.encoder.encode(None):
+            write_packet(self._file, packet)
+        self._file.close()
+        self.job.store(number, self.notes, self.path)
+
+    def close(self) -> None:
+        """Give up."""
+        self._file.close()
+
+
 class VideoWriter:
     """Writes a dubbed video; use it in a `with` block, and `write` the frames in order.
 
@@ -587,6 +620,7 @@ class VideoWriter:
         *,
         speech_seconds_limit: float | None = None,
         extra_metadata: dict[str, str] | None = None,
+        job: JobFolder | None = None,
     ) -> None:
         """Describe the output; files are opened when the `with` block is entered.
 
@@ -597,6 +631,7 @@ class VideoWriter:
             options: How to encode.
             speech_seconds_limit: Cut the speech here, in seconds from its start.
             extra_metadata: Tags to add to the file.
+            job: Where encoded segments are kept, so that a run can go on from them; see `resume`.
         """
         self.output = Path(output)
         self.source = source
@@ -604,12 +639,15 @@ class VideoWriter:
         self.options = options or EncodeOptions()
         self.limit = speech_seconds_limit
         self.extra_metadata = extra_metadata or {}
+        self.job = job
+        self._segment: _Segment | None = None
+        self._finished_segments = 0
+        self._last_dts: int | None = None
         self.warnings: list[str] = []
         self._temp = self.output.with_name(f".{self.output.stem[:60]}.{uuid.uuid4().hex}{self.output.suffix}")
         self._container: Any = None
         self._tracks: list[_Speech | _Copies] = []
         self._durations: dict[int, int] = {}  # of the frames that are in the encoder, by pts
-        self._durations_kept = True
         self._last_pts: int | None = None
         self._end = 0.0  # where the last written frame ends, in seconds on the source's clock
 
@@ -633,8 +671,39 @@ class VideoWriter:
         finally:
             self._discard()
 
-    def write(self, frame: Frame) -> None:
+    def resume(self, durations: Iterable[int]) -> list[Any]:
+        """Take over the segments that the job's last run has finished; call it before the first `write`.
+
+        Args:
+            durations: Of all frames of the output, in order, in ticks of the source's time base.
+
+        Returns:
+            The notes of the frames taken over; the next frame to write is the one after these.
+        """
+        found: list[Any] = []
+        if self.job is None:
+            return found
+        times = iter(durations)
+        with self._explained():
+            for number in range(self.job.finished()):
+                notes, packets = self.job.load(number)
+                kept = list(packets)
+                # Packets come in decoding order, durations belong to frames as they are shown.
+                for pts in sorted(p.pts for p in kept):
+                    duration = next(times)
+                    self._keep_duration(pts, duration)
+                    self._end = float(pts * self._clock + duration * self.source.time_base)
+                self._append(kept)
+                found += notes
+                self._finished_segments += 1
+        return found
+
+    def write(self, frame: Frame, note: Any = None) -> None:
         """Encode a frame; its pts and duration, in ticks of the source's time base, are kept.
+
+        Args:
+            frame: The next frame.
+            note: JSON-able; `resume` gives it back.
 
         Raises:
             MediaError: The disk is full, or the encoder or the container refuses.
@@ -643,15 +712,18 @@ class VideoWriter:
         if self._last_pts is not None and frame.pts <= self._last_pts:
             raise ValueError(f"frame at {frame.pts} is not later than the one before it, {self._last_pts}")
         self._last_pts = frame.pts
-        time_base = self.source.time_base
-        self._end = float((frame.pts + frame.duration) * time_base)
-        if self._durations_kept:
-            self._durations[frame.pts] = frame.duration
+        self._end = float((frame.pts + frame.duration) * self.source.time_base)
+        self._keep_duration(frame.pts, frame.duration)
         with self._explained():
-            # The other tracks first, so that a muxer that waits for them holds back little video.
-            for track in self._tracks:
-                self._mux(track.until(float(frame.pts * time_base)), track)
-            self._mux_video(self._video.encode(self._prepared(frame)))
+            if self.job is None:
+                self._others_until(float(frame.pts * self.source.time_base))
+                self._mux_video(self._video.encode(self._prepared(frame)))
+                return
+            if self._segment is None:
+                self._segment = _Segment(self.job, self._encoder())
+            self._segment.write(self._prepared(frame), note)
+            if len(self._segment.notes) == self.job.length:
+                self._end_segment()
 
     # ------------------------------------------------------------------------------------------ parts
 
@@ -685,6 +757,44 @@ class VideoWriter:
             self._container.set_chapters(copies.input.chapters())
         self._container.start_encoding()
 
+    def _keep_duration(self, pts: int, duration: int) -> None:
+        if self._clock == self.source.time_base:
+            self._durations[pts] = duration
+
+    def _others_until(self, seconds: float) -> None:
+        """Write the other tracks up to a frame's time: a muxer that waits for them then holds back little video."""
+        for track in self._tracks:
+            self._mux(track.until(seconds), track)
+
+    def _encoder(self) -> Any:
+        """An encoder like the video stream's own, for one segment."""
+        own = self._video.codec_context
+        context = av.CodecContext.create(own.codec.name, "w")
+        context.options = dict(self._options)
+        context.flags, context.framerate = own.flags, own.framerate
+        self._describe(context)
+        return context
+
+    def _end_segment(self) -> None:
+        """Finish the segment that is being encoded, and put it into the output."""
+        assert self.job is not None and self._segment is not None
+        self._segment.finish(self._finished_segments)
+        self._segment = None
+        _, packets = self.job.load(self._finished_segments)
+        self._finished_segments += 1
+        self._append(packets)
+
+    def _append(self, packets: Iterable[Any]) -> None:
+        """Put encoded packets into the output, among the other tracks'."""
+        for packet in packets:
+            # Each segment's encoder starts its decoding times anew; where frames come unevenly they may overlap.
+            if self._last_dts is not None and packet.dts <= self._last_dts:
+                packet.dts = min(self._last_dts + 1, packet.pts)
+            self._last_dts = packet.dts
+            self._others_until(float(packet.pts * self._clock))
+            packet.stream, packet.time_base = self._video, self._clock
+            self._mux_video([packet])
+
     def _add_video(self) -> None:
         """Add the video stream, with the source's size, clock, shape, rotation and colours."""
         source, output = self.source, self._container
@@ -693,24 +803,32 @@ class VideoWriter:
             self.warnings.append(f"the video is {codec}: {output.format.name} cannot hold {self.options.codec}")
         fps = source.average_fps.limit_denominator(65535)
         frame_clock = codec in FRAME_CLOCK or output.format.name == "avi"
-        time_base = 1 / fps if frame_clock else source.time_base
-        self._durations_kept = time_base == source.time_base
-        self._video = output.add_stream(codec, rate=fps, options=self._codec_options(codec), time_base=time_base)
-        context = self._video.codec_context
-        context.width, context.height = source.width, source.height
-        context.pix_fmt, lost = choose_pix_fmt(codec, source.pix_fmt, source.width, source.height)
+        self._clock = 1 / fps if frame_clock else source.time_base
+        self._options = self._codec_options(codec)
+        self._video = output.add_stream(codec, rate=fps, options=self._options, time_base=self._clock)
+        self._pix_fmt, lost = choose_pix_fmt(codec, source.pix_fmt, source.width, source.height)
         if lost:
-            self.warnings.append(f"{codec} has no {source.pix_fmt}; {context.pix_fmt} loses {lost}")
+            self.warnings.append(f"{codec} has no {source.pix_fmt}; {self._pix_fmt} loses {lost}")
+        if codec.startswith("libvpx") and self._pix_fmt.startswith("yuva"):
+            self.job = None  # the alpha of these encoders travels beside their packets, which segments do not keep
+        self._describe(self._video.codec_context)
+        if source.display_matrix is not None:
+            self._video.set_display_matrix(source.display_matrix)
+
+    def _describe(self, context: Any) -> None:
+        """Give an encoder the source's size, clock, shape and colours."""
+        source = self.source
+        context.time_base = self._clock
+        context.width, context.height = source.width, source.height
+        context.pix_fmt = self._pix_fmt
         if source.sample_aspect_ratio is not None:
             context.sample_aspect_ratio = source.sample_aspect_ratio
         context.color_range = source.color_range
         context.colorspace = self._matrix(context.format)
         context.color_primaries = source.color_primaries
         context.color_trc = source.color_trc
-        if codec in FRAME_CLOCK:
+        if context.codec.name in FRAME_CLOCK:
             context.qscale, context.global_quality = True, 2 * 118  # FFmpeg's units per quantiser step
-        if source.display_matrix is not None:
-            self._video.set_display_matrix(source.display_matrix)
 
     def _matrix(self, layout: Any) -> int:
         """The YUV matrix tag; RGB that had to become YUV is BT.601, as swscale makes it."""
@@ -740,8 +858,7 @@ class VideoWriter:
     def _mux_video(self, packets: Iterable[Any]) -> None:
         """Write video packets with the durations of their frames, which encoders do not pass on."""
         for packet in packets:
-            if self._durations_kept:
-                packet.duration = self._durations.pop(packet.pts, packet.duration)
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
             self._container.mux(packet)
 
     def _mux(self, packets: Iterable[Any], track: _Speech | _Copies) -> None:
@@ -758,9 +875,12 @@ class VideoWriter:
 
     def _finish(self) -> None:
         """Write what the encoder and the other tracks still hold, and give the file its name."""
-        if self._last_pts is None:
+        if self._segment is not None:
+            self._end_segment()
+        if self._last_pts is None and not self._finished_segments:
             raise MediaError(f"no frame was written to {self.output}; check that the video has frames")
-        self._mux_video(self._video.encode(None))
+        if self.job is None:
+            self._mux_video(self._video.encode(None))
         for track in self._tracks:
             packets = track.rest(self._end) if isinstance(track, _Copies) else track.until(float("inf"))
             self._mux(packets, track)
@@ -772,6 +892,9 @@ class VideoWriter:
 
     def _discard(self) -> None:
         """Close everything, and delete what was written if it is still there under its hidden name."""
+        if self._segment is not None:
+            self._segment.close()
+            self._segment = None
         for track in self._tracks:
             with contextlib.suppress(av.error.FFmpegError, OSError):
                 track.close()

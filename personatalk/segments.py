@@ -1,0 +1,194 @@
+"""Long jobs: what a job has finished is kept beside its output, so that a killed run goes on where it was.
+
+A job's folder holds the analysis of the video and the encoded video in stretches of `LENGTH` frames. Every run encodes
+in these stretches, so a run that was cut off and one that was not give the same file. The folder goes when the output
+has its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+
+from .errors import MediaError
+
+LENGTH = 250
+"""Frames of a segment: as often as x264 starts anew by itself, so that this costs no bits."""
+HEADER = struct.Struct("<qqqII")
+"""Of an encoded packet in a segment: presentation and decoding time, duration, flags, bytes that follow."""
+KEY, LOCK = "job.json", "lock"
+
+
+def folder_of(output: Path | str) -> Path:
+    """The hidden folder of the job that writes an output."""
+    output = Path(output)
+    return output.with_name(f".{output.name}.personatalk")
+
+
+def file_stamp(path: Path | str) -> dict[str, Any]:
+    """What tells one state of a file from another without reading all of it."""
+    state = Path(path).stat()
+    return {"path": str(Path(path).absolute()), "size": state.st_size, "modified": state.st_mtime_ns}
+
+
+class JobFolder:
+    """A job's folder, held by one process at a time; use it in a `with` block.
+
+    It is removed when the block ends well, or with an error that would come again. It stays after a kill and after
+    Ctrl-C.
+
+    Args:
+        output: The file that the job writes.
+        key: What the job does, JSON-able. What another job left under the same name is dropped.
+        length: Frames of a segment.
+
+    Raises:
+        MediaError: Another process writes the same output, or the folder cannot be made.
+    """
+
+    def __init__(self, output: Path | str, key: dict[str, Any], length: int = LENGTH) -> None:
+        self.output, self.folder, self.length = Path(output), folder_of(output), length
+        self.key = hashlib.sha256(json.dumps([key, length], sort_keys=True).encode()).hexdigest()
+        self._lock: int | None = None
+
+    def __enter__(self) -> JobFolder:
+        try:
+            self.folder.mkdir(exist_ok=True)
+            self._lock = _locked(self.folder / LOCK)
+        except BlockingIOError:
+            raise MediaError(f"{self.output}: another run is writing it; wait for it, or choose another name") from None
+        except OSError as error:
+            raise MediaError(f"{self.folder}: the job's folder cannot be made ({error.strerror})") from error
+        if self._read_key() != self.key:
+            self._clear()
+            self.write(KEY, json.dumps({"key": self.key, "output": self.output.name}).encode())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self._clear()
+            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _read_key(self) -> str:
+        try:
+            return str(json.loads((self.folder / KEY).read_bytes())["key"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def _clear(self) -> None:
+        """Drop what is there, by the names that are ours."""
+        for path in sorted(self.folder.glob("*")):
+            if path.name != LOCK and path.is_file():
+                path.unlink(missing_ok=True)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file that is there whole or not at all."""
+        with self.writing(name) as path:
+            path.write_bytes(content)
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A path to write to; the file gets its name when the block ends well, and is on the disk then."""
+        part = self.folder / f"part-{name}"
+        try:
+            yield part
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
+            part.replace(self.folder / name)
+        except OSError as error:
+            raise MediaError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+
+    def path(self, name: str) -> Path | None:
+        """A finished file, or None."""
+        path = self.folder / name
+        return path if path.is_file() else None
+
+    def segment(self, number: int) -> str:
+        """Name of a segment's file."""
+        return f"{number:06d}.packets"
+
+    def finished(self) -> int:
+        """Segments that are finished, counted from the first without a gap."""
+        number = 0
+        while self.path(self.segment(number)) is not None:
+            number += 1
+        return number
+
+    def store(self, number: int, notes: list[Any], packets: Path) -> None:
+        """Declare a segment finished.
+
+        Args:
+            number: Counted from 0.
+            notes: What is to be known of its frames, JSON-able.
+            packets: Its packets, as `write_packet` wrote them; the file is used up.
+        """
+        with self.writing(self.segment(number)) as path, path.open("wb") as file:
+            head = json.dumps(notes).encode()
+            file.write(len(head).to_bytes(8, "little") + head)
+            with packets.open("rb") as body:
+                shutil.copyfileobj(body, file)
+        packets.unlink(missing_ok=True)
+
+    def load(self, number: int) -> tuple[list[Any], Iterator[Any]]:
+        """Notes and packets of a finished segment; the packets stream."""
+        path = self.folder / self.segment(number)
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            notes = json.loads(file.read(size))
+        return notes, read_packets(path, 8 + size)
+
+
+def write_packet(file: BinaryIO, packet: Any) -> None:
+    """Write an encoded packet with its times, in ticks of its encoder's clock."""
+    content = bytes(packet)
+    flags = int(packet.is_keyframe)
+    file.write(HEADER.pack(packet.pts, packet.dts, packet.duration or 0, flags, len(content)))
+    file.write(content)
+
+
+def read_packets(path: Path, start: int = 0) -> Iterator[Any]:
+    """Packets that `write_packet` wrote, from a place in the file on."""
+    with path.open("rb") as file:
+        file.seek(start)
+        while head := file.read(HEADER.size):
+            pts, dts, duration, flags, size = HEADER.unpack(head)
+            packet = av.Packet(file.read(size))
+            packet.pts, packet.dts, packet.duration, packet.is_keyframe = pts, dts, duration, bool(flags)
+            yield packet
+
+
+def _locked(path: Path) -> int:
+    """Hold a file for this process; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            try:
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+            except PermissionError as error:
+                raise BlockingIOError from error
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
