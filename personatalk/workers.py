@@ -202,7 +202,6 @@ def _unheard_interrupts() -> Iterator[None]:
 def _end(processes: list[_Process[Item, Result]]) -> None:
     """Ask processes to end, and wait until they have."""
     for process in processes:
-        process.pipe.close()
         process.process.terminate()
     for process in processes:
         process.process.join(GRACE)
@@ -225,6 +224,7 @@ def _serve(work: Work[Item, Result], pipe: Connection, master: int, threads: int
             except Exception as error:
                 answer = (False, error)
             pipe.send(answer)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
 
 
 def _end_with(master: int) -> None:
