@@ -91,7 +91,7 @@ def videos(folder: Path) -> list[Path]:
 
     kinds = [("v.mp4", "libx264", "aac"), ("v.mov", "libx264", "aac"), ("v.mkv", "libx264", "flac")]
     kinds += [("v.webm", "libvpx", "libopus"), ("v.avi", "mpeg4", "pcm_s16le"), ("v.ts", "mpeg2video", "mp2")]
-    shared = {"fps": Fraction(25), "count": 5, "size": (64, 48)}
+    shared = {"fps": Fraction(25), "count": 5, "size": (128, 96)}
     return [make(Clip(folder / n, codec=c, audio=[(a, 300)], **shared)) for n, c, a in kinds]  # type: ignore[arg-type]
 
 

@@ -306,7 +306,7 @@ def begin(jobs: list[Job], before: Iterable[Status], weights: Iterable[Path | No
         output, sign = str(job.output), signature(job, weights)
         old = known.get(output)
         done = old is not None and old.status in (DONE, SKIPPED) and old.job == sign
-        if old is not None and done and all(file.is_file() for file in job.written().values()):
+        if old is not None and done and all(os.access(file, os.F_OK) for file in job.written().values()):
             table[job.line] = replace(old, line=job.line, status=SKIPPED)
         else:
             table[job.line] = Status(output, job.line, job=sign)

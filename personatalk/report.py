@@ -147,7 +147,11 @@ def check_report(path: Path | None, others: Iterable[Path]) -> None:
         return
     if not path.absolute().parent.is_dir():
         raise MediaError(f"{path}: the folder of the report does not exist; make it or choose another")
-    if path.is_dir() or (path.exists() and not os.access(path, os.W_OK)):
+    try:
+        unfit = path.is_dir() or (path.exists() and not os.access(path, os.W_OK))
+    except OSError:  # a name too long for any file
+        unfit = True
+    if unfit:
         raise MediaError(f"{path}: the report cannot be written under this name; choose another")
     for other in others:
         if same_file(path, other):
