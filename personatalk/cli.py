@@ -1,47 +1,29 @@
-"""The command line: `personatalk dub`, `inspect`, `evaluate`, `style-map`, `study`, `data`, `train`, `ablate`."""
+"""The command line: `dub`, `batch`, `inspect`, `evaluate`, `style-map`, `study`, `data`, `train`, `ablate`."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from types import FrameType
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from tqdm import tqdm
 
 from . import __version__
 from .errors import PersonaTalkError
 from .evaluation.commands import add_evaluate, add_study, add_style_map
+from .interrupt import Interrupt
 from .training.commands import add_ablate, add_data, add_train
+
+if TYPE_CHECKING:
+    from .batch import Engine, Job, Outcome, Status, Weights
+    from .pipeline import DubOptions
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
-
-
-class Interrupt:
-    """Handler of the signals that ask the program to end.
-
-    It raises at once, as Python does. Where the exception gets lost, because compiled code that had called back into
-    Python ignores it, `check` raises it again.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal."""
-        self.asked = True
-        raise KeyboardInterrupt
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if a signal came."""
-        if self.asked:
-            raise KeyboardInterrupt
 
 
 class Bars:
@@ -107,12 +89,20 @@ def _positive(word: str) -> int:
     return number
 
 
+def _count(word: str) -> int:
+    number = int(word)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{word} is not 0 or more")
+    return number
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = argparse.ArgumentParser(prog="personatalk", description="Visual dubbing that keeps the speaker's persona.")
     top.add_argument("--version", action="version", version=f"personatalk {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_dub(commands)
+    _add_batch(commands)
     _add_inspect(commands)
     add_data(commands)
     add_train(commands)
@@ -124,8 +114,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_dub(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    from .timeline import LengthPolicy
-
     dub = commands.add_parser(
         "dub",
         help="dub a video with a speech",
@@ -136,6 +124,17 @@ def _add_dub(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     dub.add_argument("speech", nargs="?", type=Path, metavar="SPEECH", help="audio file, or a video with sound")
     dub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="video to write")
     dub.add_argument("--sample", action="store_true", help="dub the sample clip of the package")
+    dub.add_argument("--report", type=Path, metavar="FILE.json", help="write what was done, as JSON")
+    dub.add_argument("--quiet", action="store_true", help="no progress bars, no summary")
+    _add_choices(dub)
+    _add_models(dub)
+    dub.set_defaults(run=_dub)
+
+
+def _add_choices(dub: argparse.ArgumentParser) -> None:
+    """Options of a dub that a batch has as well, for all its jobs."""
+    from .timeline import LengthPolicy
+
     dub.add_argument(
         "--length",
         choices=get_args(LengthPolicy),
@@ -147,10 +146,24 @@ def _add_dub(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     dub.add_argument("--codec", default="libx264", help="video encoder (default: libx264)")
     dub.add_argument("--crf", type=float, default=14, help="quality, lower is better (default: 14, near-transparent)")
     dub.add_argument("--preset", default="medium", help="speed preset of the encoder (default: medium)")
-    dub.add_argument("--report", type=Path, metavar="FILE.json", help="write what was done, as JSON")
-    dub.add_argument("--quiet", action="store_true", help="no progress bars, no summary")
-    _add_models(dub)
-    dub.set_defaults(run=_dub)
+
+
+def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    batch = commands.add_parser(
+        "batch",
+        help="dub a list of videos",
+        description="Dub what the lines of JOBS name, and write what became of each. One that fails does not stop the"
+        " others. Run again, it does what is not done yet. Exit code 1 if any failed.",
+    )
+    batch.add_argument("jobs", type=Path, metavar="JOBS.csv", help="columns video, speech, output; see docs/batch.md")
+    batch.add_argument("-o", "--output", type=Path, metavar="STATUS.csv", help="default: JOBS.status.csv beside JOBS")
+    batch.add_argument("--retries", type=_count, default=1, help="more attempts after a crash or a bug (default: 1)")
+    batch.add_argument("--workers", type=_positive, help="processes (default: 1; --ray local: all cores)")
+    batch.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster instead; 'local' for a new one here")
+    batch.add_argument("--quiet", action="store_true", help="only the summary")
+    _add_choices(batch)
+    _add_models(batch)
+    batch.set_defaults(run=_batch)
 
 
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -172,14 +185,14 @@ def _add_models(command: argparse.ArgumentParser) -> None:
     group.add_argument("--face-model", type=Path, metavar="FILE.task", help="MediaPipe Tasks face landmarker")
     group.add_argument("--morphable", type=Path, metavar="FILE", help="morphable model, or BFM_model_front.mat")
     group.add_argument("--deep3d", type=Path, metavar="FILE.pth", help="Deep3DFaceRecon's checkpoint, for a .mat")
-    if command.prog.endswith("dub"):
+    if command.prog.endswith(("dub", "batch")):
         group.add_argument("--stage1", type=Path, metavar="FILE", help="geometry generator")
         group.add_argument("--stage2", type=Path, metavar="FILE", help="renderer")
 
 
 def _dub(options: argparse.Namespace) -> int:
-    from .mux import EncodeOptions
-    from .pipeline import DubOptions, Models, dub
+    from .pipeline import Models, dub
+    from .report import check_report
     from .sample import sample_files
 
     if options.sample and options.video is not None:
@@ -190,9 +203,8 @@ def _dub(options: argparse.Namespace) -> int:
     if options.video is None or options.speech is None:
         print("personatalk dub: give VIDEO and SPEECH, or --sample", file=sys.stderr)
         return 2
-    _check_report(options.report, [options.video, options.speech, options.output])
-    encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
-    choices = DubOptions(length=options.length, encode=encode, face_model=options.face_model)
+    check_report(options.report, [options.video, options.speech, options.output])
+    choices = _choices(options)
     models = Models.load(options.morphable, options.stage1, options.stage2, options.deep3d)
     with closing(Bars(options.interrupt, options.quiet)) as bars:
         report = dub(options.video, options.speech, options.output, options=choices, models=models, progress=bars)
@@ -203,20 +215,60 @@ def _dub(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_report(path: Path | None, others: list[Path]) -> None:
-    """Find out before the work, not after it, that the report cannot be written or would destroy another file."""
-    from .errors import MediaError
-    from .mux import same_file
+def _choices(options: argparse.Namespace) -> DubOptions:
+    from .mux import EncodeOptions
+    from .pipeline import DubOptions
 
-    if path is None:
-        return
-    if not path.absolute().parent.is_dir():
-        raise MediaError(f"{path}: the folder of the report does not exist; make it or choose another")
-    if path.is_dir() or (path.exists() and not os.access(path, os.W_OK)):
-        raise MediaError(f"{path}: the report cannot be written under this name; choose another")
-    for other in others:
-        if same_file(path, other):
-            raise MediaError(f"the report {path} is the file {other}; name another report")
+    encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
+    return DubOptions(length=options.length, encode=encode, face_model=options.face_model)
+
+
+def _batch(options: argparse.Namespace) -> int:
+    import functools
+
+    from .batch import FAILED, check_jobs, read_jobs, run_batch, run_dub
+    from .pipeline import Models
+
+    status = options.output or options.jobs.with_suffix(".status.csv")
+    jobs = read_jobs(options.jobs, _choices(options))
+    check_jobs(options.jobs, jobs, status)
+    weights: Weights = (options.morphable, options.stage1, options.stage2, options.deep3d)
+    if any(weights):
+        Models.load(*weights)  # bad weights are told once, not by every job
+    table = run_batch(
+        jobs,
+        status,
+        functools.partial(run_dub, weights),
+        _engine(options),
+        retries=options.retries,
+        weights=weights,
+        tell=(lambda job, status, outcome: None) if options.quiet else _tell,
+    )
+    counts = {name: sum(row.status == name for row in table) for name in ("done", "skipped", "failed")}
+    print(f"{status}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    return 1 if counts[FAILED] else 0
+
+
+def _engine(options: argparse.Namespace) -> Engine:
+    import os
+
+    from . import workers
+    from .batch import crashed
+
+    count = options.workers or 1
+    if options.ray is not None:
+        return lambda work, jobs: workers.on_ray(
+            work, jobs, options.ray, crashed, ordered=False, restarts=0, workers=options.workers
+        )
+    threads = max(1, (os.cpu_count() or 1) // count)
+    return lambda work, jobs: workers.local(work, jobs, count, crashed, ordered=False, threads=threads)
+
+
+def _tell(job: Job, status: Status, outcome: Outcome) -> None:
+    if outcome.trace:
+        print(outcome.trace, file=sys.stderr)
+    word = f"{status.status}, tried again later" if status.status == "waiting" else status.status
+    print(f"{job.output}: {word} ({outcome.seconds:.1f} s) {status.error}".rstrip(), flush=True)
 
 
 def _inspect(options: argparse.Namespace) -> int:

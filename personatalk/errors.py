@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+LONGEST = 5000
+"""Characters of a message; a path alone may have 4096."""
+
 
 class PersonaTalkError(Exception):
     """Base of all errors whose message is meant for the user.
 
-    The message is one line that says what is wrong, where (file, time) and what to do about it.
+    The message is one line that says what is wrong, where (file, time) and what to do about it. What it quotes of a
+    file may have any length and hold line breaks: those become blanks, and the middle of a very long message is left
+    out.
     """
+
+    def __init__(self, message: str = "") -> None:
+        line = " ".join(message.split())
+        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 300]} ... {line[-290:]}")
 
 
 class MediaError(PersonaTalkError):

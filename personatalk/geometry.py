@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from . import weights
 from .errors import WeightsError
+from .faces import NUM_LANDMARKS
 
 Array = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -139,7 +140,30 @@ class MorphableModel:
         typed: dict[str, Any] = {
             k: v.astype(np.int64 if v.dtype.kind == "i" else np.float32) for k, v in arrays.items()
         }
-        return cls(**typed)
+        model = cls(**typed)
+        if wrong := model.misfits():
+            raise WeightsError(f"{path}: {', '.join(wrong)} do not fit the other tensors; make the model anew")
+        return model
+
+    def misfits(self) -> list[str]:
+        """Names of the arrays whose shapes or vertex numbers do not fit the others."""
+        vertices, points = len(self.mean) if self.mean.ndim else 0, self.keypoints.size
+        table: dict[str, tuple[tuple[int | None, ...], int | None]] = {
+            **{"mean": ((vertices, 3), None), "lower": ((vertices,), None)},
+            **{"identity": ((vertices, 3, None), None), "expression": ((vertices, 3, None), None)},
+            **{"triangles": ((None, 3), vertices), "inner_lips": ((None, 2), vertices)},
+            **{"lips": ((None,), vertices), "jaw": ((None,), vertices), "mouth_corners": ((2,), vertices)},
+            **{"keypoints": ((points,), vertices), "landmarks": ((points,), NUM_LANDMARKS), "rigid": ((None,), points)},
+        }
+        wrong = []
+        for name, (shape, limit) in table.items():
+            array = getattr(self, name)
+            fits = array.ndim == len(shape) and array.size > 0
+            fits = fits and all(wanted in (None, size) for wanted, size in zip(shape, array.shape, strict=True))
+            if fits and limit is not None:
+                fits = array.dtype.kind == "i" and array.min() >= 0 and array.max() < limit
+            wrong += [] if fits else [name]
+        return wrong
 
 
 def _combine(coefficients: Array, basis: Array) -> Array:

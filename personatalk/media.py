@@ -171,9 +171,9 @@ def open_input(path: Path) -> Iterator[Any]:
     Raises:
         MediaError: No such file, a folder, not readable, or not a media file.
     """
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder; name a media file")
     try:
+        if path.is_dir():
+            raise MediaError(f"{path} is a folder; name a media file")
         container = av.open(str(path), "r", metadata_errors="replace")
     except FileNotFoundError:
         raise MediaError(f"{path} does not exist; check the name") from None
@@ -627,11 +627,12 @@ def decode_speech(
     Raises:
         MediaError: The track cannot be decoded.
     """
-    resampler = av.AudioResampler(sample_format, layout or stream.codec_context.layout.name, rate, frame_size or None)
     base = container_start(container, stream)
     seconds: float | None = None
     bad = 0
     try:
+        layout = layout or stream.codec_context.layout.name
+        resampler = av.AudioResampler(sample_format, layout, rate, frame_size or None)
         for packet in container.demux(stream):
             try:
                 decoded = packet.decode()

@@ -125,7 +125,11 @@ def check_output(output: Path | str, inputs: Iterable[Path | str] = ()) -> None:
     """
     output = Path(output)
     folder = output.parent
-    if output.is_dir():
+    try:
+        is_folder = output.is_dir()
+    except OSError as error:
+        raise MediaError(f"the output {output} is no name for a file ({error.strerror}); name another") from error
+    if is_folder:
         raise MediaError(f"the output {output} is a folder; name a file in it")
     if not folder.is_dir():
         raise MediaError(f"the output folder {folder} does not exist; create it or name another")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .errors import MediaError
+from .mux import same_file
 
 
 @dataclass(frozen=True)
@@ -129,3 +131,28 @@ class Report:
         if len(self.passed_through) > 10:
             lines.append(f"  and {len(self.passed_through) - 10} more stretches; --report lists them")
         return lines + [f"  note: {warning}" for warning in self.warnings]
+
+
+def check_report(path: Path | None, others: Iterable[Path]) -> None:
+    """Find out before the work, not after it, that the report cannot be written or would destroy another file.
+
+    Args:
+        path: The report; None where none is wanted.
+        others: Files of the same job.
+
+    Raises:
+        MediaError: The report cannot be written, or is one of the others.
+    """
+    if path is None:
+        return
+    if not path.absolute().parent.is_dir():
+        raise MediaError(f"{path}: the folder of the report does not exist; make it or choose another")
+    try:
+        unfit = path.is_dir() or (path.exists() and not os.access(path, os.W_OK))
+    except OSError:  # a name too long for any file
+        unfit = True
+    if unfit:
+        raise MediaError(f"{path}: the report cannot be written under this name; choose another")
+    for other in others:
+        if same_file(path, other):
+            raise MediaError(f"the report {path} is the file {other}; name another report")

@@ -56,18 +56,20 @@ def load_arrays(path: Path | str, *, kind: str, version: int) -> tuple[dict[str,
         WeightsError: The file is missing, damaged, or of another kind or version.
     """
     path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file")
     try:
+        if not path.is_file():
+            raise WeightsError(f"{path}: no such weights file")
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             _check_header(path, metadata, kind, version)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             config = json.loads(metadata["personatalk.config"])
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise WeightsError(f"{path}: not a readable weights file ({error}); get or train it again") from error
     if not isinstance(config, dict):
         raise WeightsError(f"{path}: its configuration is not a table; get or train it again")
+    if broken := [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]:
+        raise WeightsError(f"{path}: {broken[0]} holds numbers that are not finite; get or train it again")
     return arrays, config
 
 

@@ -50,7 +50,7 @@ def test_a_file_and_changes_go_over_the_defaults(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("colour: red", "unknown field colour"),
-        ("steps: 1.5", "steps: 1.5 is not of type int"),
+        ("steps: 1.5", "field steps: 1.5 is not of type int"),
         ("steps: true", "not of type int"),
         ("use_style: 1", "not of type bool"),
         ("rate: fast", "not of type float"),

@@ -13,13 +13,13 @@ import pytest
 from sample_clips import sample_frames, write_video
 from test_shards import made_up
 
-from personatalk import cli
+from personatalk import cli, workers
 from personatalk.audio import SAMPLE_RATE
 from personatalk.errors import MediaError, PersonaTalkError
 from personatalk.geometry import MorphableModel, crop_transform, warp
 from personatalk.sample import sample_files
 from personatalk.stage1 import GeometryGenerator
-from personatalk.training import offset, prepare, workers
+from personatalk.training import offset, prepare
 from personatalk.training.prepare import Dataset, Options, Outcome, Reason, assembled, process
 from personatalk.training.shards import Clip, read_dataset
 from personatalk.training.sources import Source, find
@@ -297,7 +297,7 @@ def crash_on_s1(source: Source) -> Outcome:
 
 def test_a_crash_costs_one_video_only() -> None:
     sources = [Source(f"s{i}", Path("x"), "x") for i in range(3)]
-    found = list(workers.local(crash_on_s1, sources, 1))
+    found = list(workers.local(crash_on_s1, sources, 1, prepare.crashed))
     assert [o.key for o in found] == ["s0", "s1", "s2"]
     assert {o.key: o.rejected for o in found if not o.clips} == {"s1": {Reason.CRASHED.value: 1}}
 

@@ -36,7 +36,7 @@ def from_list(path: Path) -> list[Job]:
             raise PersonaTalkError(f"{path}, line {line}: needs the columns 'reference' and 'generated'")
         reference, generated = (path.parent / row[key] for key in ("reference", "generated"))
         for file_ in (reference, generated):
-            if not file_.is_file():
+            if not _there(file_):
                 raise PersonaTalkError(f"{path}, line {line}: {file_} is not there")
         mismatched = (row.get("mismatched") or "").strip().lower() in ("1", "yes", "true")
         name = row.get("name") or generated.stem
@@ -44,6 +44,13 @@ def from_list(path: Path) -> list[Job]:
     if not jobs:
         raise PersonaTalkError(f"{path}: names no pair; it needs the columns 'reference' and 'generated'")
     return jobs
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for any file
+        return False
 
 
 def spoken(text: str) -> str:

@@ -126,7 +126,11 @@ def score(study: Path, answers: Sequence[Path]) -> list[Opinion]:
     try:
         key = json.loads((study / KEY).read_text())
         videos, systems, number = key["videos"], key["systems"], key["study"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(system, str) for system in systems) or not isinstance(systems, list):
+            raise ValueError("its systems are not a list of names")
+        if not {video["system"] for video in videos.values()} <= set(systems):
+            raise ValueError("a video belongs to no system")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PersonaTalkError(f"{study / KEY}: no key of a study ({error})") from error
     ratings: dict[tuple[str, str], list[list[float]]] = {(s, q): [] for s in systems for q in QUESTIONS}
     raters: dict[str, Path] = {}
@@ -156,7 +160,7 @@ def _answers(file: Path, videos: dict[str, Any], number: str) -> tuple[str, dict
         content = json.loads(file.read_text(encoding="utf8"))
         given, rater, study = content["answers"], str(content["rater"]), content["study"]
         pairs = [(name, q, value) for name, found in given.items() for q, value in found.items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PersonaTalkError(f"{file}: not the answers of a rater ({error})") from error
     if study != number:
         raise PersonaTalkError(f"{file}: answers of another study")

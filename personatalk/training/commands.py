@@ -211,13 +211,14 @@ def _find(roots: list[Path], layout: str) -> list[Source]:
 
 
 def _engine(given: argparse.Namespace) -> Engine:
-    from . import workers
+    from .. import workers
+    from .prepare import crashed
 
     if given.workers < 1:
         raise PersonaTalkError(f"--workers {given.workers}: give 1 or more")
     if given.ray is not None:
-        return lambda work, sources: workers.on_ray(work, sources, given.ray)
-    return lambda work, sources: workers.local(work, sources, given.workers)
+        return lambda work, sources: workers.on_ray(work, sources, given.ray, crashed)
+    return lambda work, sources: workers.local(work, sources, given.workers, crashed)
 
 
 def _tell(outcome: Outcome) -> None:

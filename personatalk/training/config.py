@@ -6,6 +6,7 @@ what differs, and `--set FIELD=VALUE` changes single fields.
 
 from __future__ import annotations
 
+import reprlib
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -55,7 +56,8 @@ def read(kind: type[Config], default: str, path: Path | None = None, changes: It
     Raises:
         PersonaTalkError: A file cannot be read, a field is unknown, missing or of the wrong type.
     """
-    values = _table(FOLDER / f"{default}.yaml")
+    values, changes = _table(FOLDER / f"{default}.yaml"), list(changes)
+    where = " and ".join([*([str(path)] if path is not None else []), *(f"--set {change}" for change in changes)])
     if path is not None:
         _update(values, _table(path), str(path))
     for change in changes:
@@ -63,7 +65,7 @@ def read(kind: type[Config], default: str, path: Path | None = None, changes: It
         if not equals:
             raise PersonaTalkError(f"--set {change}: write FIELD=VALUE")
         _update(values, {name: _parsed(value, f"--set {change}")}, "--set")
-    return _checked(kind, values)
+    return _checked(kind, values, where or "configuration")
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def _table(path: Path) -> dict[str, Any]:
 def _parsed(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise PersonaTalkError(f"{where}: not YAML ({' '.join(str(error).split())})") from error
 
 
@@ -90,29 +92,33 @@ def _update(values: dict[str, Any], changes: dict[str, Any], where: str) -> None
     values.update(changes)
 
 
-def _checked(kind: type[Config], values: dict[str, Any]) -> Config:
+def _checked(kind: type[Config], values: dict[str, Any], where: str) -> Config:
     """Build the configuration with every value of its field's type."""
     types = typing.get_type_hints(kind)
     for name in ("batch", "log_every", "validate_every", "save_every"):
         if isinstance(values[name], int) and values[name] < 1:
-            raise PersonaTalkError(f"configuration field {name}: {values[name]} is less than 1")
-    typed = {field.name: _typed(field.name, values[field.name], types[field.name]) for field in fields(kind)}
+            raise PersonaTalkError(f"{where}: field {name}: {values[name]} is less than 1")
+    typed = {
+        field.name: _typed(f"{where}: field {field.name}", values[field.name], types[field.name])
+        for field in fields(kind)
+    }
     return kind(**typed)
 
 
-def _typed(name: str, value: Any, wanted: Any) -> Any:
+def _typed(where: str, value: Any, wanted: Any) -> Any:
     choices = typing.get_args(wanted)
     if type(None) in choices:
-        return None if value is None else _typed(name, value, choices[0])
+        return None if value is None else _typed(where, value, choices[0])
     if typing.get_origin(wanted) is list:
         values = value if isinstance(value, list) else [value]
-        return [_typed(name, v, choices[0]) for v in values]
+        return [_typed(where, v, choices[0]) for v in values]
     if wanted is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         # YAML takes 5e-4 for text.
         try:
             return float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        raise PersonaTalkError(f"configuration field {name}: {value!r} is not of type {wanted.__name__}")
+        # Not repr: a few hundred bytes of YAML that refer to themselves make gigabytes of it.
+        raise PersonaTalkError(f"{where}: {reprlib.repr(value)} is not of type {wanted.__name__}")
     return value

@@ -188,6 +188,13 @@ def stamp(source: Source) -> str:
     return f"{source.video.name}:{source.video.stat().st_size if source.video.exists() else 0}"
 
 
+def crashed(source: Source, code: int | None = None) -> Outcome:
+    """The outcome of a video on which the process died."""
+    outcome = Outcome(source.key, stamp=stamp(source))
+    outcome.reject(Reason.CRASHED, f"{source.video}: its decoder crashed")
+    return outcome
+
+
 def clips_of(source: Source, options: Options, outcome: Outcome) -> Iterator[Clip]:
     """The clips of a video, one at a time; what is left out is noted in `outcome`.
 

@@ -15,6 +15,8 @@ import json
 import os
 import tarfile
 import wave
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,11 @@ from ..audio import FPS, SAMPLE_RATE
 from ..errors import MediaError
 from ..geometry import Array, resampled
 
+DAMAGE: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError, RecursionError),
+    *(NotImplementedError, zipfile.BadZipFile, zlib.error, wave.Error),
+)
+"""What readers raise on files that are damaged."""
 VERSION = 1
 JPEG_QUALITY = 95
 
@@ -39,10 +46,11 @@ class Crops(Sequence[npt.NDArray[np.uint8]]):
     Args:
         data: All pictures, one after the other, uint8 (N,).
         ends: Where each ends, (T,).
+        where: Where they were read from, for messages.
     """
 
-    def __init__(self, data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> None:
-        self.data, self.ends = data, ends
+    def __init__(self, data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], where: str = "") -> None:
+        self.data, self.ends, self.where = data, ends, where
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -52,12 +60,19 @@ class Crops(Sequence[npt.NDArray[np.uint8]]):
     @overload
     def __getitem__(self, index: slice) -> list[npt.NDArray[np.uint8]]: ...
     def __getitem__(self, index: int | slice) -> npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8]]:
-        """One crop, uint8 RGB (256, 256, 3)."""
+        """One crop, uint8 RGB (256, 256, 3).
+
+        Raises:
+            MediaError: It is damaged.
+        """
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         index = range(len(self))[index]
         start = int(self.ends[index - 1]) if index else 0
-        picture = cv2.imdecode(self.data[start : int(self.ends[index])], cv2.IMREAD_COLOR)
+        coded = self.data[start : int(self.ends[index])]
+        picture = cv2.imdecode(coded, cv2.IMREAD_COLOR) if len(coded) else None
+        if picture is None:
+            raise MediaError(f"{self.where}: picture {index} is damaged; prepare the data set anew")
         return np.ascontiguousarray(picture[..., ::-1])
 
     @classmethod
@@ -123,18 +138,50 @@ class Clip:
         }
 
     @classmethod
-    def from_members(cls, key: str, members: dict[str, bytes]) -> Clip:
-        """Read what `members` wrote; the crops may be left out."""
+    def from_members(cls, key: str, members: dict[str, bytes], where: str = "") -> Clip:
+        """Read what `members` wrote; the crops may be left out.
+
+        Raises:
+            MediaError: It is damaged; `where` says where it was read from.
+        """
+        try:
+            return cls._from_members(key, members, f"{where or 'sample'}: {key}")
+        except DAMAGE as error:
+            raise MediaError(f"{where or 'sample'}: {key} is damaged ({error!r}); prepare the data set anew") from error
+
+    @classmethod
+    def _from_members(cls, key: str, members: dict[str, bytes], where: str) -> Clip:
         about = json.loads(members["json"])
         with np.load(io.BytesIO(members["npz"])) as file:
             geometry = {name: file[name] for name in ("alpha", "beta", "pose", "time")}
         crops = Crops.encode([])
         if "crops.npz" in members:
             with np.load(io.BytesIO(members["crops.npz"])) as file:
-                crops = Crops(file["data"], file["ends"])
+                crops = Crops(file["data"], file["ends"], where)
         with wave.open(io.BytesIO(members["wav"])) as file:
             sound = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-        return cls(key, about["speaker"], about["split"], **geometry, sound=sound, crops=crops, about=about)
+        clip = cls(key, about["speaker"], about["split"], **geometry, sound=sound, crops=crops, about=about)
+        clip.check()
+        return clip
+
+    def check(self) -> None:
+        """Raise ValueError unless all parts are of their shapes."""
+        frames = len(self.time)
+        shapes: list[tuple[str, npt.NDArray[Any], int]] = [
+            ("alpha", self.alpha, 1),
+            ("beta", self.beta, 2),
+            ("pose", self.pose, 2),
+            ("time", self.time, 1),
+        ]
+        shapes += [("data", self.crops.data, 1), ("ends", self.crops.ends, 1)]
+        for name, array, axes in shapes:
+            if array.ndim != axes or not np.isfinite(array).all():
+                raise ValueError(f"{name} is of shape {array.shape} or not finite")
+        if not frames or len(self.beta) != frames or self.pose.shape != (frames, 6) or (np.diff(self.time) <= 0).any():
+            raise ValueError("frames are missing or out of order")
+        ends = self.crops.ends
+        if self.crops.data.dtype != np.uint8 or ends.dtype.kind != "i" or (np.diff(ends, prepend=0) < 0).any():
+            raise ValueError("its pictures are out of order")
 
 
 def _npz(**arrays: npt.NDArray[Any]) -> bytes:
@@ -176,15 +223,22 @@ class Row:
     members: dict[str, tuple[int, int]]
 
     def load(self, crops: bool = True) -> Clip:
-        """Read the sample, with its crops or without."""
+        """Read the sample, with its crops or without.
+
+        Raises:
+            MediaError: It cannot be read, or is damaged.
+        """
         members = {}
-        with self.shard.open("rb") as file:
-            for suffix, (start, size) in self.members.items():
-                if suffix == "crops.npz" and not crops:
-                    continue
-                file.seek(start)
-                members[suffix] = file.read(size)
-        return Clip.from_members(self.key, members)
+        try:
+            with self.shard.open("rb") as file:
+                for suffix, (start, size) in self.members.items():
+                    if suffix == "crops.npz" and not crops:
+                        continue
+                    file.seek(start)
+                    members[suffix] = file.read(size)
+        except OSError as error:
+            raise MediaError(f"{self.shard}: cannot be read ({error}); prepare the data set anew") from error
+        return Clip.from_members(self.key, members, str(self.shard))
 
 
 def spread(rows: list[Row], most: int) -> list[Row]:
@@ -224,9 +278,30 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_index(shard: Path) -> list[Row]:
-    """The samples of a shard."""
-    table = json.loads(shard.with_suffix(".json").read_text())
-    return [Row(shard, key, **fact) for key, fact in table.items()]
+    """The samples of a shard.
+
+    Raises:
+        MediaError: The index is damaged, or not that of the shard.
+    """
+    index = shard.with_suffix(".json")
+    try:
+        size = shard.stat().st_size
+        return [_row(shard, key, size, **fact) for key, fact in json.loads(index.read_text()).items()]
+    except DAMAGE as error:
+        raise MediaError(f"{index}: damaged index of a shard ({error!r}); prepare the data set anew") from error
+
+
+def _row(
+    shard: Path, key: str, shard_bytes: int, *, speaker: str, split: str, frames: int, sounds: bool, members: Any
+) -> Row:
+    kinds = [(speaker, str), (split, str), (frames, int), (sounds, bool), (members, dict)]
+    if not all(isinstance(value, kind) for value, kind in kinds):
+        raise TypeError(f"facts of {key} are of the wrong kind")
+    places = {suffix: (start, size) for suffix, (start, size) in members.items()}
+    for suffix, (start, size) in places.items():
+        if not (isinstance(start, int) and isinstance(size, int) and 0 <= start <= start + size <= shard_bytes):
+            raise ValueError(f"{suffix} of {key} lies outside the shard")
+    return Row(shard, key, speaker, split, frames, sounds, places)
 
 
 def read_datasets(folders: Iterable[Path | str], splits: Sequence[str], sounds: bool = False) -> list[Row]:
@@ -252,14 +327,18 @@ def read_dataset(folder: Path) -> list[Row]:
     """The samples of a data set.
 
     Raises:
-        MediaError: It is none, or of another version.
+        MediaError: It is none, damaged, or of another version.
     """
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         raise MediaError(f"{folder}: no data set (it has no manifest.json); make one with 'personatalk data prepare'")
-    content = json.loads(manifest.read_text())
-    if content.get("version") != VERSION:
-        raise MediaError(
-            f"{folder}: data set of version {content.get('version')}, {VERSION} is wanted; prepare it anew"
-        )
-    return [row for name in content["shards"] for row in read_index(folder / name)]
+    try:
+        content = json.loads(manifest.read_text())
+        version, names = content.get("version"), content["shards"] if content.get("version") == VERSION else []
+        if any(Path(name).name != name for name in names):
+            raise ValueError("a shard is not in its folder")
+    except DAMAGE as error:
+        raise MediaError(f"{manifest}: damaged manifest ({error!r}); prepare the data set anew") from error
+    if version != VERSION:
+        raise MediaError(f"{folder}: data set of version {version}, {VERSION} is wanted; prepare it anew")
+    return [row for name in names for row in read_index(folder / name)]

@@ -1,0 +1,581 @@
+"""Fuzzing: damaged files of every kind that PersonaTalk reads must be read or refused, and nothing else.
+
+    python benchmarks/fuzz.py --cases 2000 [--only NAME...] [--seed 0]
+
+A case is a file with seeded damage. It passes if it is read, or refused by a PersonaTalkError of one line that names
+the file. Another exception, a hang, a crash, memory beyond all measure, a file changed or written outside the case's
+output folder, and code that is run are defects. Prints a table of targets; keeps the files of defects in `--keep`.
+
+To fuzz another format add a line to `TARGETS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+from mutations import mutated
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+MEMORY = 6 << 30
+"""Bytes of address space of the process that reads the cases."""
+GROWTH = 1 << 30
+"""Bytes by which one case may raise the peak of resident memory."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that reads files.
+
+    Attributes:
+        name: For the table.
+        seeds: Writes sound files into a folder; returns those to damage. Others lie beside every case.
+        load: Reads a damaged file; the folder is for what it writes.
+        seconds: Longest time for a case.
+    """
+
+    name: str
+    seeds: Callable[[Path], list[Path]]
+    load: Callable[[Path, Path], object]
+    seconds: float = 10.0
+
+
+@dataclass
+class Score:
+    """What came of a target's cases."""
+
+    cases: int = 0
+    accepted: int = 0
+    refused: int = 0
+    defects: list[str] = field(default_factory=list)
+
+
+# ---------------------------------------------------------------------------------------------- media
+
+
+def sounds(folder: Path) -> list[Path]:
+    """A fifth of a second of sound in four containers."""
+    import av
+    from media_clips import add_audio, encode_tone, write_wav
+
+    found = [write_wav(folder / "s.wav", 0.3 * np.sin(np.arange(3200) / 20), 16000)]
+    for name, codec in (("s.mp3", "libmp3lame"), ("s.ogg", "libopus"), ("s.flac", "flac")):
+        with av.open(str(folder / name), "w") as out:
+            track = add_audio(out, codec, 48000)
+            out.start_encoding()
+            encode_tone(out, track, 300, 0.2, 48000)
+        found.append(folder / name)
+    return found
+
+
+def videos(folder: Path) -> list[Path]:
+    """Five frames with sound in six containers."""
+    from media_clips import Clip, make
+
+    kinds = [("v.mp4", "libx264", "aac"), ("v.mov", "libx264", "aac"), ("v.mkv", "libx264", "flac")]
+    kinds += [("v.webm", "libvpx", "libopus"), ("v.avi", "mpeg4", "pcm_s16le"), ("v.ts", "mpeg2video", "mp2")]
+    shared = {"fps": Fraction(25), "count": 5, "size": (128, 96)}
+    return [make(Clip(folder / n, codec=c, audio=[(a, 300)], **shared)) for n, c, a in kinds]  # type: ignore[arg-type]
+
+
+def all_media(folder: Path) -> list[Path]:
+    """Videos and sounds."""
+    return [*videos(folder), *sounds(folder)]
+
+
+class OneFace:
+    """A tracker that sees the same face in every picture."""
+
+    def __init__(self, *arguments: object) -> None:
+        from synthetic import talk
+
+        from personatalk.geometry import MorphableModel
+
+        self.landmarks = talk(MorphableModel.load(), 1, 0.0, scale=24.0).landmarks[0]
+
+    def detect(self, rgb: object) -> list[Any]:
+        """See `FaceTracker.detect`."""
+        return [self.landmarks]
+
+    def close(self) -> None:
+        """See `FaceTracker.close`."""
+
+
+def load_frames(path: Path, out: Path) -> None:
+    """Every frame, and a second pass from the middle."""
+    from personatalk.media import VideoReader
+
+    with VideoReader(path) as reader:
+        count = sum(len(frame.rgb()) > 0 for frame in reader.frames())
+        for frame in reader.frames(count // 2):
+            frame.rgb()
+
+
+def load_speech(path: Path, out: Path) -> None:
+    """All samples."""
+    from personatalk.media import probe_speech, read_speech
+
+    probe_speech(path)
+    read_speech(path)
+
+
+def load_front(path: Path, out: Path) -> None:
+    """A dub up to its analysis, and its output with nothing dubbed."""
+    from personatalk.analysis import analyse
+    from personatalk.geometry import MorphableModel
+    from personatalk.media import VideoReader, read_speech
+    from personatalk.mux import EncodeOptions, VideoWriter, check_output
+    from personatalk.timeline import frames_in_order, plan, retimed
+
+    check_output(out / "o.mp4", [path])
+    with VideoReader(path) as reader:
+        samples = read_speech(path)
+        analysis = analyse(reader, OneFace(), MorphableModel.load())
+        timeline = plan(analysis.time, analysis.duration, len(samples) / 16000)
+        options = EncodeOptions(preset="ultrafast")
+        with VideoWriter(
+            out / "o.mp4", reader.info, path, options, speech_seconds_limit=timeline.speech_limit
+        ) as writer:
+            for place, frame in enumerate(frames_in_order(reader, timeline.order)):
+                writer.write(retimed(frame, timeline, place, reader.info))
+
+
+def load_sheet(path: Path, out: Path) -> None:
+    """The contact sheet."""
+    from personatalk import inspection
+    from personatalk.geometry import MorphableModel
+
+    inspection.open_tracker = OneFace  # type: ignore[assignment]
+    inspection.inspect(path, out / "sheet.png", MorphableModel.load(), count=2)
+
+
+# ---------------------------------------------------------------------------------------------- weights
+
+
+def arrays_seed(folder: Path) -> list[Path]:
+    """A plain file of arrays."""
+    from personatalk.weights import save_arrays
+
+    arrays = {"a": np.ones((3, 4), np.float32), "b": np.arange(5)}
+    save_arrays(folder / "w.safetensors", arrays, kind="thing", version=1, config={"n": 3, "deep": {"m": [1, 2]}})
+    return [folder / "w.safetensors"]
+
+
+def generator_seed(folder: Path) -> list[Path]:
+    """A small geometry generator."""
+    from personatalk.stage1 import GeometryGenerator
+
+    hubert = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    hubert |= {"conv_dim": [4] * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    GeometryGenerator(6, 3, hubert, dim=8, heads=2, layers=1, reach=2).save(folder / "stage1.safetensors")
+    return [folder / "stage1.safetensors"]
+
+
+def renderer_seed(folder: Path) -> list[Path]:
+    """A small renderer."""
+    from personatalk.stage2 import Renderer
+
+    Renderer(channels=16, width=16, size=32).save(folder / "stage2.safetensors")
+    return [folder / "stage2.safetensors"]
+
+
+def morphable_seed(folder: Path) -> list[Path]:
+    """The morphable model of the package."""
+    from personatalk.weights import packaged
+
+    return [Path(shutil.copy(packaged("morphable.safetensors"), folder))]
+
+
+def style_seed(folder: Path) -> list[Path]:
+    """A small style encoder."""
+    from personatalk.evaluation.style import StyleEncoder
+
+    StyleEncoder(6, 3, dim=8, layers=1, heads=2).save(folder / "style.safetensors")
+    return [folder / "style.safetensors"]
+
+
+def load_arrays(path: Path, out: Path) -> None:
+    """Any file of arrays."""
+    from personatalk.weights import load_arrays
+
+    load_arrays(path, kind="thing", version=1)
+
+
+def load_generator(path: Path, out: Path) -> None:
+    """Stage 1."""
+    from personatalk.stage1 import GeometryGenerator
+
+    GeometryGenerator.load(path)
+
+
+def load_renderer(path: Path, out: Path) -> None:
+    """Stage 2."""
+    from personatalk.stage2 import Renderer
+
+    Renderer.load(path)
+
+
+def load_morphable(path: Path, out: Path) -> None:
+    """The morphable model, and what is first done with it."""
+    from personatalk.geometry import MorphableModel
+
+    model = MorphableModel.load(path)
+    vertices = model.vertices(np.zeros(model.num_identity, np.float32), np.zeros(model.num_expression, np.float32))
+    model.mouth_opening(vertices)
+    model.colours()
+    vertices[model.keypoints]
+
+
+def load_style(path: Path, out: Path) -> None:
+    """The style encoder."""
+    from personatalk.evaluation.style import StyleEncoder
+
+    StyleEncoder.load(path)
+
+
+# ---------------------------------------------------------------------------------------------- tables
+
+
+def written(folder: Path, name: str, text: str) -> list[Path]:
+    """One seed of text."""
+    (folder / name).write_text(text, encoding="utf8")
+    return [folder / name]
+
+
+def config_seed(folder: Path) -> list[Path]:
+    """The configurations of the package."""
+    from personatalk.training.config import FOLDER
+
+    return [Path(shutil.copy(FOLDER / f"{name}.yaml", folder)) for name in ("stage1", "stage2")]
+
+
+def load_config(path: Path, out: Path) -> None:
+    """A configuration of a training."""
+    from personatalk.training.config import read
+    from personatalk.training.stage1 import Stage1Config
+    from personatalk.training.stage2 import Stage2Config
+
+    if path.stem == "stage1":
+        read(Stage1Config, "stage1", path)
+    else:
+        read(Stage2Config, "stage2", path)
+
+
+def pairs_seed(folder: Path) -> list[Path]:
+    """A list of pairs; their videos need only be there."""
+    for name in ("a.mp4", "b.mp4"):
+        (folder / name).touch()
+    return written(
+        folder, "pairs.csv", "reference,generated,name,text,mismatched\na.mp4,b.mp4,x,Hello you,1\nb.mp4,a.mp4,,,\n"
+    )
+
+
+def load_pairs(path: Path, out: Path) -> None:
+    """Pairs to evaluate."""
+    from personatalk.evaluation.jobs import from_list
+
+    from_list(path)
+
+
+def speakers_seed(folder: Path) -> list[Path]:
+    """Who is seen in what."""
+    return written(folder, "speakers.csv", "file,speaker\na.mp4,ann\nx/b.mp4,bob\n")
+
+
+def load_speakers(path: Path, out: Path) -> None:
+    """A speakers' table."""
+    from personatalk.training.sources import speaker_table
+
+    speaker_table(path)
+
+
+def study_seeds(folder: Path) -> list[Path]:
+    """A study's key, and the answers of a rater."""
+    import json
+
+    shown = {f"00000{n}.mp4": {"system": s, "clip": "c"} for n, s in enumerate(("ours", "theirs"))}
+    key = {"study": "abcd", "videos": shown, "systems": ["ours", "theirs"]}
+    answers = {name: {"visual": 4, "sync": 3, "persona": 5} for name in shown}
+    given = {"study": "abcd", "rater": "r1", "answers": answers}
+    return [
+        *written(folder, "key.json", json.dumps(key, indent=1)),
+        *written(folder, "answers.json", json.dumps(given, indent=1)),
+    ]
+
+
+def load_study(path: Path, out: Path) -> None:
+    """Scores of a study."""
+    from personatalk.evaluation.study import score, table
+
+    table(score(path.parent, [path.parent / "answers.json"]))
+
+
+def dataset_seeds(folder: Path) -> list[Path]:
+    """A data set of one clip."""
+    from test_shards import dataset, made_up
+
+    from personatalk.geometry import MorphableModel
+
+    dataset(folder, [made_up(MorphableModel.load(), frames=4)])
+    return [folder / "manifest.json", folder / "shard-000000.json", folder / "shard-000000.tar"]
+
+
+def load_dataset(path: Path, out: Path) -> None:
+    """All of a data set."""
+    from personatalk.training.shards import read_datasets
+
+    for row in read_datasets([path.parent], ["train"]):
+        clip = row.load()
+        clip.beta_at_clock()
+        if len(clip.crops):
+            clip.crops[0]
+
+
+def batch_seed(folder: Path) -> list[Path]:
+    """A list of jobs."""
+    lines = ["video,speech,output,length,crf,codec,preset,report", "a.mp4,s.wav,x.mp4,shortest,20,libx264,fast,r.json"]
+    return written(folder, "jobs.csv", "\n".join([*lines, 'b.mp4,"s,2.wav",y.mp4,,,,,', ""]))
+
+
+def load_batch(path: Path, out: Path) -> None:
+    """A batch whose jobs do nothing."""
+    from personatalk.batch import check_jobs, perform, read_jobs, run_batch
+
+    jobs = read_jobs(path)
+    check_jobs(path, jobs, out / "status.csv")
+    run_batch(jobs, out / "status.csv", lambda job: None, lambda work, left: (work(job) for job in left))
+    assert perform(lambda job: None, jobs[0]).exit_code == 0
+
+
+def status_seed(folder: Path) -> list[Path]:
+    """The table of a batch."""
+    from personatalk.batch import Status, write_status
+
+    rows = [
+        Status("/x/a.mp4", 2, "done", 1, 0, 3.5, "", "here/1", "abcd"),
+        Status("/x/b.mp4", 3, "failed", 2, 1, 0.1, "no, it is"),
+    ]
+    write_status(folder / "status.csv", rows)
+    return [folder / "status.csv"]
+
+
+def load_status(path: Path, out: Path) -> None:
+    """The table of a batch, and what it says of jobs."""
+    from personatalk.batch import Job, begin, read_status, write_status
+
+    write_status(out / "status.csv", begin([Job(2, path, path, Path("/x/a.mp4"))], read_status(path)).values())
+
+
+TARGETS = [
+    Target("frames", videos, load_frames),
+    Target("speech", all_media, load_speech),
+    Target("front", videos, load_front),
+    Target("inspect", videos, load_sheet),
+    Target("arrays", arrays_seed, load_arrays),
+    Target("stage1", generator_seed, load_generator),
+    Target("stage2", renderer_seed, load_renderer),
+    Target("morphable", morphable_seed, load_morphable),
+    Target("style", style_seed, load_style),
+    Target("config", config_seed, load_config),
+    Target("pairs", pairs_seed, load_pairs),
+    Target("speakers", speakers_seed, load_speakers),
+    Target("study", study_seeds, load_study),
+    Target("dataset", dataset_seeds, load_dataset),
+    Target("batch", batch_seed, load_batch),
+    Target("status", status_seed, load_status),
+]
+"""What is fuzzed."""
+
+
+# ---------------------------------------------------------------------------------------------- one case
+
+
+def judge(target: Target, path: Path, out: Path, root: Path) -> str:
+    """Read a damaged file: "accepted", "refused", or what is wrong."""
+    from personatalk.errors import PersonaTalkError
+
+    before, peak = listing(root, out), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        target.load(path, out)
+        verdict = "accepted"
+    except PersonaTalkError as error:
+        verdict = "refused"
+        names = [str(path.parent), path.name, *(p.name for p in path.parent.iterdir())]
+        if not any(name in str(error) for name in names):
+            verdict = f"the message names no file: {str(error)[:200]}"
+        elif "\n" in str(error) or len(str(error)) > 20000:
+            verdict = f"the message is not one line: {str(error)[:200]!r}"
+    except BaseException as error:
+        where = traceback.extract_tb(error.__traceback__)
+        ours = [f"{Path(f.filename).name}:{f.lineno}" for f in where if "personatalk" in f.filename]
+        verdict = f"{type(error).__name__} at {' < '.join(ours[::-1][:3])}: {' '.join(str(error).split())[:200]}"
+    if (changed := listing(root, out) ^ before) != set():
+        verdict = f"changed outside its folder: {sorted(changed)[:3]}"
+    if 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) > GROWTH:
+        verdict = f"memory grew beyond measure ({verdict})"
+    return verdict
+
+
+def listing(root: Path, out: Path) -> set[tuple[str, int, int]]:
+    """Every file under the root but not in the output folder: name, size and time."""
+    found = set()
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if os.path.join(folder, name) != str(out)]  # noqa: PTH118
+        for name in [*names, *folders]:
+            path = Path(folder, name)
+            with contextlib.suppress(OSError):
+                stat = path.lstat()
+                found.add((str(path), 0 if path.is_dir() else stat.st_size, 0 if path.is_dir() else stat.st_mtime_ns))
+    return found
+
+
+# ---------------------------------------------------------------------------------------------- the process
+
+
+def serve(pipe: Any, root: Path, memory: int) -> None:
+    """The process that reads the cases: (target, file, output folder, seconds) in, verdicts out."""
+    import torch
+
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    log = (root / "out" / "stacks.txt").open("w")
+    os.chdir(root / "cwd")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    faulthandler.enable(log)
+    by_name = {target.name: target for target in TARGETS}
+    while True:
+        try:
+            name, path, out, seconds = pipe.recv()
+        except EOFError:
+            return
+        faulthandler.dump_traceback_later(seconds, file=log)
+        verdict = judge(by_name[name], path, out, root)
+        faulthandler.cancel_dump_traceback_later()
+        pipe.send(verdict)
+
+
+class Reader:
+    """The process that reads the cases, replaced when it crashes or hangs."""
+
+    def __init__(self, root: Path, memory: int = MEMORY) -> None:
+        self.root, self.memory = root, memory
+        self.process: Any = None
+
+    def judge(self, target: Target, path: Path, out: Path, first: bool) -> str:
+        """The verdict on a case; the first of a target, and of a process, pays for imports."""
+        seconds = target.seconds + (120 if first or self.process is None else 0)
+        if self.process is None:
+            context = multiprocessing.get_context("spawn")
+            self.pipe, theirs = context.Pipe()
+            self.process = context.Process(target=serve, args=(theirs, self.root, self.memory), daemon=True)
+            self.process.start()
+            theirs.close()
+        self.pipe.send((target.name, path, out, seconds))
+        if not self.pipe.poll(seconds + 1):  # by then the stack is written
+            stacks = (self.root / "out" / "stacks.txt").read_text()
+            self.end()
+            return "hangs: " + " < ".join(line.strip() for line in stacks.splitlines() if "personatalk" in line)[:300]
+        try:
+            return str(self.pipe.recv())
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            code = self.process.exitcode
+            self.end()
+            return f"crashes: {signal.Signals(-code).name if code and code < 0 else code}"
+
+    def end(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.pipe.close()
+            self.process = None
+
+
+@contextlib.contextmanager
+def workshop() -> Iterator[tuple[Path, Reader]]:
+    """A folder and the process that reads in it."""
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for part in ("seeds", "case", "out", "cwd"):
+            (root / part).mkdir()
+        reader = Reader(root)
+        try:
+            yield root, reader
+        finally:
+            reader.end()
+
+
+def fuzz(target: Target, cases: int, seed: int, root: Path, reader: Reader, keep: Path | None = None) -> Score:
+    """Read so many damaged files of a target."""
+    seeds = root / "seeds" / target.name
+    seeds.mkdir()
+    files, score = target.seeds(seeds), Score()
+    whole = {path: path.read_bytes() for path in files}
+    for number in range(cases):
+        random = Random(f"{target.name} {seed} {number}")
+        chosen = files[number % len(files)]
+        data = mutated(whole[chosen], chosen.name, random) if number >= len(files) else whole[chosen]
+        folder, out = root / "case" / "files", root / "out" / "case"
+        for old in (folder, out):
+            shutil.rmtree(old, ignore_errors=True)
+            old.mkdir()
+        for beside in seeds.iterdir():
+            if beside != chosen:
+                (folder / beside.name).symlink_to(beside)
+        (folder / chosen.name).write_bytes(data)
+        verdict = reader.judge(target, folder / chosen.name, out, number < len(files))
+        score.cases += 1
+        score.accepted += verdict == "accepted"
+        score.refused += verdict == "refused"
+        if number < len(files) and verdict != "accepted":
+            verdict = f"the seed itself is not read: {verdict}"
+        if verdict not in ("accepted", "refused"):
+            score.defects.append(f"case {number} ({chosen.name}): {verdict}")
+            if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+                (keep / f"{target.name}-{seed}-{number}-{chosen.name}").write_bytes(data)
+    return score
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=2000, help="of each target (default: 2000)")
+    parser.add_argument("--only", nargs="+", choices=[target.name for target in TARGETS], help="these targets alone")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the files of defects here")
+    given = parser.parse_args()
+    total = 0
+    print("| target | cases | accepted | refused | defects |\n|---|---|---|---|---|", flush=True)
+    with workshop() as (root, reader):
+        for target in TARGETS:
+            if given.only is None or target.name in given.only:
+                score = fuzz(target, given.cases, given.seed, root, reader, given.keep)
+                total += len(score.defects)
+                cells = [target.name, score.cases, score.accepted, score.refused, len(score.defects)]
+                print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+                for defect in score.defects:
+                    print(f"  {defect}", file=sys.stderr, flush=True)
+    return 1 if total else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
