@@ -25,6 +25,12 @@ SMALLEST_FACE = 16.0
 """Least distance in pixels between the eyes' outer corners of a face that can be dubbed."""
 LARGEST_YAW = 65.0
 """Degrees by which a head may be turned away and still be dubbed."""
+FADING_YAW = 50.0
+"""Degrees from which on the new mouth fades into the old one, which is all that is left at `LARGEST_YAW`."""
+FADE_SECONDS = 0.2
+"""How long a fade between new and old mouth takes where frames begin or end to be passed through."""
+LARGEST_FADE_STEP = 0.25
+"""Most by which the new mouth's strength changes from one frame to the next, in videos of few frames a second too."""
 SHORTEST_RUN = 3
 """Frames in a row that must show the face: fewer are a false alarm, or too few to tell a movement from noise."""
 
@@ -36,6 +42,8 @@ class Reason(str, Enum):
     SMALL = "face too small"
     PROFILE = "face turned away too far"
     BRIEF = "face seen too briefly"
+    COVERED = "mouth covered"
+    OUTSIDE = "face outside the picture"
     ORIGINAL = "original mouth asked for"
 
 
@@ -149,6 +157,8 @@ def _scan(reader: VideoReader, tracker: FaceTracker, initialise: Initialise, tel
     for frame in reader.frames():
         rgb = frame.rgb()
         cut = cuts.is_cut(rgb)
+        if cuts.flash:
+            scan.cut[-cuts.flash :] = [False] * cuts.flash
         face = follower.follow(tracker.detect(rgb), cut)
         scan.time.append(frame.time)
         scan.duration.append(float(frame.duration * reader.info.time_base))
@@ -173,10 +183,44 @@ def _unusable(estimate: Estimate | None) -> Reason | None:
         return Reason.NO_FACE
     if np.exp(estimate.pose[3]) < SMALLEST_FACE:
         return Reason.SMALL
-    ahead = rotations(estimate.pose)[:, 2]
-    if np.degrees(np.arctan2(abs(ahead[0]), abs(ahead[2]))) > LARGEST_YAW:
-        return Reason.PROFILE
-    return None
+    return Reason.PROFILE if yaw_of(estimate.pose) > LARGEST_YAW else None
+
+
+def yaw_of(pose: Array) -> Array:
+    """Degrees by which heads are turned away from the camera to either side, 0..90: (..., 6) to (...)."""
+    ahead = rotations(pose)[..., 2]
+    return np.degrees(np.arctan2(abs(ahead[..., 0]), abs(ahead[..., 2]))).astype(np.float32)
+
+
+def strength(
+    usable: npt.NDArray[np.bool_],
+    shot_of: npt.NDArray[np.int64],
+    yaw: Array,
+    time: npt.NDArray[np.float64],
+) -> Array:
+    """How much of the new mouth each frame shows, so that nothing pops where frames begin or end to be passed through.
+
+    It falls as the head turns away, and near frames that are not dubbed; never across a cut.
+
+    Args:
+        usable: Whether the frame is dubbed, (T,).
+        shot_of: Number of its shot, (T,).
+        yaw: Degrees by which the head is turned away, (T,).
+        time: Seconds, rising, (T,).
+
+    Returns:
+        0 (the source's mouth) .. 1 (the new one), (T,). Neighbours of one shot differ by no more than
+        `LARGEST_FADE_STEP`, nor faster than 1 in `FADE_SECONDS`.
+    """
+    turned = np.clip((yaw - FADING_YAW) / (LARGEST_YAW - FADING_YAW), 0, 1)
+    result = np.where(usable, 1 - turned * turned * (3 - 2 * turned), 0.0)
+    steps = np.minimum(np.diff(time) / FADE_SECONDS, LARGEST_FADE_STEP)
+    steps[np.diff(shot_of) != 0] = np.inf
+    for i, step in enumerate(steps):
+        result[i + 1] = min(result[i + 1], result[i] + step)
+    for i in range(len(steps) - 1, -1, -1):
+        result[i] = min(result[i], result[i + 1] + steps[i])
+    return result.astype(np.float32)
 
 
 def _nothing_usable(reason: dict[int, Reason]) -> str:

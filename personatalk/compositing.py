@@ -98,4 +98,6 @@ def to_picture(crop: Picture, mask: Array, transform: Array, width: int, height:
     size = (int(right - left), int(bottom - top))
     pixels = cv2.warpAffine(crop, moved, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     opacity = cv2.warpAffine(mask, moved, size, flags=cv2.INTER_LINEAR)
+    if not opacity.any():
+        return None
     return Patch(pixels, np.clip(opacity, 0, 1), int(left), int(top))

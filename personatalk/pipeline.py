@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import __version__, rasterizer
-from .analysis import Analysis, Initialise, Reason, analyse
+from .analysis import Analysis, Initialise, Reason, analyse, strength, yaw_of
 from .audio import SAMPLE_RATE
 from .basel import load_basel_face_model, load_basel_frame
 from .compositing import match_colours, to_picture
@@ -211,6 +211,7 @@ class _Waiting:
         frame: As it will be written.
         reason: Why it is passed through; None if it is dubbed.
         shot: Number of its shot.
+        strength: How much of the new mouth it shows, 0..1.
         crop: The source's face crop, uint8 (S, S, 3); None if there is no usable face.
         transform: Picture to crop, (2, 3).
         reference: The frame as a face reference.
@@ -219,6 +220,7 @@ class _Waiting:
     frame: Frame
     reason: str | None
     shot: int
+    strength: float
     crop: npt.NDArray[np.uint8] | None = None
     transform: Array | None = None
     reference: Reference | None = None
@@ -253,6 +255,10 @@ class Dubbing:
             style = speaking_style(models.stage1, model, beta)
             rest = rest_offsets(model, beta, analysis.openings(model, seen))
             self.motion = SpeechMotion(models.stage1, samples, style, rest)
+        shown = timeline.source_index
+        yaw = yaw_of(analysis.pose)[shown]
+        dubbed = analysis.usable[shown] & timeline.dubbed
+        self._strength = strength(dubbed, analysis.shot_of[shown], yaw, timeline.time)
         self._lips: tuple[int, list[Reference]] = (-1, [])
         self._size = int(models.stage2.config["size"])
 
@@ -277,19 +283,19 @@ class Dubbing:
         """Decode, and cut out and encode faces."""
         order = frames_in_order(self.reader, self.timeline.source_index)
         numbered = retimed(order, self.timeline, self.reader.info)
-        while True:
+        for place in range(len(self.timeline)):
             with self.report.stage("decode"):
-                item = next(numbered, None)
-            if item is None:
-                return
-            frame, dubbed = item
+                frame, dubbed = next(numbered)
             index, reason = frame.index, self.analysis.reason.get(frame.index)
-            waiting = _Waiting(frame, reason and reason.value, int(self.analysis.shot_of[index]))
+            shot, share = int(self.analysis.shot_of[index]), float(self._strength[place])
+            waiting = _Waiting(frame, reason and reason.value, shot, share)
             if reason is None:
                 with self.report.stage("references"):
                     self._cut_out(waiting)
                 if not dubbed:
                     waiting.reason = Reason.ORIGINAL.value
+                elif share == 0:
+                    waiting.reason = Reason.PROFILE.value
             yield waiting
 
     def _cut_out(self, waiting: _Waiting) -> None:
@@ -311,8 +317,8 @@ class Dubbing:
 
     def _finished(self, window: deque[_Waiting], place: int) -> Frame:
         waiting = window[place]
-        self.report.note(waiting.frame.time, waiting.reason)
         if waiting.reason is not None:
+            self.report.note(waiting.frame.time, waiting.reason)
             return waiting.frame
         near = (window[int(i)] for i in face_references(place, len(window)))
         faces = [w.reference for w in near if w.shot == waiting.shot and w.reference is not None]
@@ -322,7 +328,9 @@ class Dubbing:
         with self.report.stage("render"):
             rendered = self.models.stage2.render(target, lips, faces)
         with self.report.stage("composite"):
-            return self._composed(waiting, rendered, target.face.numpy())
+            composed = self._composed(waiting, rendered, target.face.numpy())
+        self.report.note(waiting.frame.time, None if composed else Reason.OUTSIDE.value)
+        return composed or waiting.frame
 
     def _target(self, frame: Frame) -> GeometryMap:
         """Geometry of the new words at the frame's own time, under the frame's own pose and upper face."""
@@ -333,13 +341,14 @@ class Dubbing:
         vertices = self._in_crop(model.join(generated, video), index)
         return geometry_map(model, vertices, self._size, (self._in_crop(video, index),))
 
-    def _composed(self, waiting: _Waiting, rendered: npt.NDArray[np.uint8], mask: Array) -> Frame:
+    def _composed(self, waiting: _Waiting, rendered: npt.NDArray[np.uint8], mask: Array) -> Frame | None:
+        """The frame with its new mouth; None if that lies outside the picture."""
         assert waiting.crop is not None and waiting.transform is not None
         matched = match_colours(rendered, waiting.crop, mask)
         width, height = self.reader.info.upright_size
-        patch = to_picture(matched, mask, waiting.transform, width, height)
+        patch = to_picture(matched, waiting.strength * mask, waiting.transform, width, height)
         if patch is None:
-            return waiting.frame
+            return None
         return waiting.frame.pasted(patch.pixels, patch.mask, patch.left, patch.top)
 
     def _lip_references(self, shot: int) -> list[Reference]:

@@ -27,8 +27,12 @@ def noisy(picture: Picture, random: np.random.Generator, level: float) -> Pictur
 
 
 def cuts(frames: list[Picture]) -> list[int]:
-    detector = CutDetector()
-    return [i for i, frame in enumerate(frames) if detector.is_cut(frame)]
+    detector, found = CutDetector(), list[bool]()
+    for frame in frames:
+        found.append(detector.is_cut(frame))
+        if detector.flash:
+            found[-1 - detector.flash : -1] = [False] * detector.flash
+    return np.flatnonzero(found).tolist()
 
 
 def test_cuts_between_different_pictures() -> None:
@@ -41,6 +45,34 @@ def test_cuts_between_different_pictures() -> None:
 def test_single_frames_of_another_picture_are_shots() -> None:
     pictures = [smooth_picture(120, 160, 12, seed) for seed in range(2)]
     assert cuts([pictures[0]] * 5 + [pictures[1]] + [pictures[0]] * 5) == [5, 6]
+
+
+def flashed(picture: Picture, light: float) -> Picture:
+    return np.clip(picture.astype(float) * (1 + light) + 60 * light, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("lights", [[1.0], [0.4], [1.2, 0.6], [1.0, 0.15]])
+def test_a_camera_flash_is_no_shot(lights: list[float]) -> None:
+    random = np.random.default_rng(2)
+    wide = smooth_picture(120, 240, 12)
+    frames = [noisy(np.ascontiguousarray(wide[:, i : i + 160]), random, 4) for i in range(30)]
+    for i, light in enumerate(lights):
+        frames[12 + i] = flashed(frames[12 + i], light)
+    alone = CutDetector()
+    assert [i for i, frame in enumerate(frames) if alone.is_cut(frame)][:1] == [12], "the flash must show"
+    assert cuts(frames) == []
+
+
+def test_a_flash_at_a_cut_leaves_the_cut() -> None:
+    a, b = (smooth_picture(120, 160, 12, seed) for seed in (0, 1))
+    assert len(cuts([a] * 10 + [flashed(a, 1.0)] + [b] * 10)) >= 1
+    assert cuts([a] * 10 + [b] * 10 + [flashed(b, 1.0)] + [b] * 10) == [10]
+
+
+def test_a_dark_frame_or_a_long_light_are_shots() -> None:
+    picture = smooth_picture(120, 160, 12)
+    assert cuts([picture] * 10 + [picture // 3] + [picture] * 10) == [10, 11]
+    assert cuts([picture] * 10 + [flashed(picture, 1.0)] * 8 + [picture] * 10) == [10, 18]
 
 
 def test_no_cut_in_noise_and_stills() -> None:
