@@ -1,4 +1,4 @@
-"""Cues: which person says what, and when. The text file behind `--cue`, written like SubRip subtitles (docs/cues.md)."""
+"""Cues: which person says what, and when: the text file behind `--cue`, like SubRip subtitles (docs/cues.md)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .errors import CueError, FaceError
 from .choice import FacePicture, parse_choice
+from .errors import CueError, FaceError
 
 CLOCK = re.compile(r"(?:(\d{1,3}):)?([0-5]?\d):([0-5]?\d)(?:[,.](\d{1,6}))?")
 """Hours (may be left out), minutes, seconds and their decimals after a comma or a point."""
@@ -103,8 +103,8 @@ def _blocks(path: Path) -> Iterator[list[_Line]]:
     except OSError as error:
         raise CueError(f"{path}: the cue file cannot be read ({error.strerror}); check the name") from error
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise CueError(f"{path}:{line}: not UTF-8 text; save the cue file as UTF-8") from error
+        row = error.object[: error.start].count(b"\n") + 1
+        raise CueError(f"{path}:{row}: not UTF-8 text; save the cue file as UTF-8") from error
     block: list[_Line] = []
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
         stripped = line.strip()
@@ -151,8 +151,8 @@ def _fields(lines: list[_Line]) -> dict[str, _Line]:
     """The values of a cue's lines by their names."""
     found: dict[str, _Line] = {}
     for line in lines:
-        name, colon, value = (part.strip() for part in line.text.partition(":"))
-        name = name.lower()
+        name, colon, value = line.text.partition(":")
+        name, value = name.strip().lower(), value.strip()
         if not colon or name not in FIELDS:
             raise line.error(f"{line.text!r} is not understood; a cue has the lines 'face:', 'speech:' and 'from:'")
         if not value:

@@ -87,7 +87,8 @@ class Appearance:
 
     def _gradients(self, crop: Picture) -> Array:
         grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[24:112, 20:108]
-        found = np.sqrt(self._hog.compute(cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA)).ravel())
+        small = cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA)
+        found = np.sqrt(np.asarray(self._hog.compute(small), np.float32).ravel())
         scaled: Array = found / (self.HOG_SPREAD * np.sqrt(found.size))
         return scaled
 

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .choice import FaceNumber, FacePicture, FacePlace, FaceSide, parse_choice
-from .crowd import open_crowd
+from .crowd import face_box, open_crowd
 from .errors import FaceError
 from .faces import CutDetector, FaceFollower, FaceTracker, FloatArray, open_tracker
 from .geometry import Array
 from .identity import Appearance, Identity, Picture, Recogniser
 from .media import VideoInfo, VideoReader
-from .tracklets import Linker, Snapshot, Tracklet, centre, distance, face_box, size
+from .tracklets import Linker, Snapshot, Tracklet, centre, distance, size
 
 PICTURES = 6
 """Most pictures of a person."""
@@ -107,7 +107,8 @@ def find_people(
     tell = progress or (lambda stage, steps, total: None)
     recogniser = recogniser or Appearance()
     linker, cuts = Linker(recogniser), CutDetector()
-    times, shots = [], []
+    times: list[float] = []
+    shots: list[int] = []
     for place, frame in enumerate(reader.frames()):
         rgb = frame.rgb()
         cut = cuts.is_cut(rgb)
@@ -149,13 +150,17 @@ class FaceSearch:
         """Find out before the work what can be found out then.
 
         Raises:
-            FaceError: The words name no face, or a picture that is not there.
-            WeightsError: The network cannot be read.
+            FaceError: The words name no face, or a picture that cannot be read.
         """
         if self.face is not None:
             choice = parse_choice(self.face)
             if isinstance(choice, FacePicture):
                 _read_picture(choice.path)
+
+    def find(self, video: Path | str, progress: Callable[[str, int, int], None] | None = None) -> People:
+        """Everybody in a video file; see `find_people`."""
+        with VideoReader(video) as reader:
+            return self.people(reader, progress)
 
     def people(self, reader: VideoReader, progress: Callable[[str, int, int], None] | None = None) -> People:
         """Everybody in a video; see `find_people`."""
@@ -256,13 +261,12 @@ def _join_doubtful(
         if not tracklet.doubtful:
             continue
         taken = {owner[n] for n in beside.get(number, ()) if n in owner}
-        free = [(float(np.linalg.norm(mean - tracklet.description())), i) for i, mean in enumerate(means)]
-        order = sorted(free)
+        order = sorted((float(np.linalg.norm(mean - tracklet.description())), i) for i, mean in enumerate(means))
         others = [far for far, i in order[1:]]
-        if order and order[0][1] not in taken and order[0][0] < threshold * TOLERANCE:
-            if not others or order[0][0] < (1 - MARGIN) * others[0]:
-                owner[number] = order[0][1]
-                groups[order[0][1]].append(number)
+        limit = min([threshold, *((1 - MARGIN) * far for far in others)])
+        if order and order[0][0] < limit and order[0][1] not in taken:
+            owner[number] = order[0][1]
+            groups[order[0][1]].append(number)
 
 
 def _weights(tracklets: list[Tracklet], group: list[int]) -> list[float]:
@@ -371,10 +375,8 @@ def choose(people: People, words: str, face_model: Path | str | None = None) -> 
 def _at_side(people: People, choice: FaceSide, words: str) -> int:
     if choice.side == "largest" and choice.time is None:
         return 1
-    if choice.time is None:
-        frame = int(np.argmax(people.seen().sum(axis=0)))
-    else:
-        frame = _frame_at(people, choice.time, words)
+    most = int(np.argmax(people.seen().sum(axis=0)))
+    frame = most if choice.time is None else _frame_at(people, choice.time, words)
     there = _seen_at(people, frame, words)
     boxes = people.boxes[np.array(there) - 1, frame]
     across = boxes[:, [0, 2]].mean(axis=1)
