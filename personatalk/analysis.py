@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import FaceError
-from .faces import CutDetector, FaceTracker, Follower
+from .faces import CutDetector, FaceFollower, FaceTracker, Follower
 from .fitting import Estimate, Initialiser, Tables, fit_shape, fit_shot
 from .geometry import Array, MorphableModel, rotations
 from .media import VideoInfo, VideoReader
@@ -116,6 +116,7 @@ def analyse(
     model: MorphableModel,
     progress: Callable[[str, int, int], None] | None = None,
     initialise: Initialise | None = None,
+    follower: FaceFollower | None = None,
 ) -> Analysis:
     """Analyse a video.
 
@@ -125,6 +126,7 @@ def analyse(
         model: The morphable model.
         progress: Called with the stage's name, the steps done since the last call, and their total (0: unknown).
         initialise: The learned initialisation; by default the closed form from the landmarks.
+        follower: Picks the face among those that the tracker finds; by default the largest is followed.
 
     Raises:
         FaceError: No frame of the video shows a usable face.
@@ -133,7 +135,8 @@ def analyse(
     tell = progress or (lambda stage, steps, total: None)
     closed_form = Initialiser(model)
     initialise = initialise or (lambda rgb, face: closed_form(face))
-    scan = _scan(reader, tracker, initialise, lambda n: tell("faces", n, reader.info.estimated_frames))
+    follower = follower or Follower()
+    scan = _scan(reader, tracker, initialise, follower, lambda n: tell("faces", n, reader.info.estimated_frames))
     usable, reason = _usable(scan)
     if not usable.any():
         raise FaceError(f"{reader.info.path}: {_nothing_usable(reason)}; give a video that shows the speaker")
@@ -152,8 +155,14 @@ def analyse(
     return Analysis(reader.info, time, duration, usable, reason, shots, shot_of, beta, pose)
 
 
-def _scan(reader: VideoReader, tracker: FaceTracker, initialise: Initialise, tell: Callable[[int], None]) -> _Scan:
-    scan, cuts, follower = _Scan([], [], [], []), CutDetector(), Follower()
+def _scan(
+    reader: VideoReader,
+    tracker: FaceTracker,
+    initialise: Initialise,
+    follower: FaceFollower,
+    tell: Callable[[int], None],
+) -> _Scan:
+    scan, cuts = _Scan([], [], [], []), CutDetector()
     for frame in reader.frames():
         rgb = frame.rgb()
         cut = cuts.is_cut(rgb)

@@ -1,4 +1,4 @@
-"""The command line: `dub`, `batch`, `inspect`, `evaluate`, `style-map`, `study`, `data`, `train`, `ablate`."""
+"""The command line: `personatalk dub`, `batch`, `inspect`, `faces`, `evaluate`, `study`, `data`, `train`, ..."""
 
 from __future__ import annotations
 
@@ -104,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
     _add_dub(commands)
     _add_batch(commands)
     _add_inspect(commands)
+    _add_faces(commands)
     add_data(commands)
     add_train(commands)
     add_ablate(commands)
@@ -143,6 +144,7 @@ def _add_choices(dub: argparse.ArgumentParser) -> None:
         " the speech; 'video-original' keeps all frames and the original mouth after it; 'shortest' ends with the"
         " shorter; 'pingpong' lasts as long as the speech, playing the video forward and backward",
     )
+    _add_choice(dub)
     dub.add_argument("--codec", default="libx264", help="video encoder (default: libx264)")
     dub.add_argument("--crf", type=float, default=14, help="quality, lower is better (default: 14, near-transparent)")
     dub.add_argument("--preset", default="medium", help="speed preset of the encoder (default: medium)")
@@ -175,9 +177,40 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect.add_argument("video", type=Path, metavar="VIDEO")
     inspect.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.png", help="picture to write")
     inspect.add_argument("--frames", type=_positive, default=6, help="frames on the sheet (default: 6)")
+    _add_choice(inspect)
     inspect.add_argument("--quiet", action="store_true", help="no progress bars")
     _add_models(inspect)
     inspect.set_defaults(run=_inspect)
+
+
+def _add_faces(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    faces = commands.add_parser(
+        "faces",
+        help="list the people of a video",
+        description="Find everybody who is seen in VIDEO, number them for --face, and draw a sheet of their pictures.",
+    )
+    faces.add_argument("video", type=Path, metavar="VIDEO")
+    faces.add_argument("-o", "--output", type=Path, metavar="SHEET.png", help="picture to write")
+    faces.add_argument("--json", type=Path, metavar="FILE.json", help="write the same as JSON")
+    faces.add_argument("--quiet", action="store_true", help="no progress bars, no list")
+    faces.add_argument("--face-model", type=Path, metavar="FILE.task", help="MediaPipe Tasks face landmarker")
+    _add_identity(faces)
+    faces.set_defaults(run=_faces)
+
+
+def _add_choice(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--face",
+        metavar="WHO",
+        help="whose face, where the video shows several people: a number from 'personatalk faces'; left, right, centre"
+        " or largest; a place x,y as shares of the picture or in pixels (0.3,0.5 or 0.3,0.5@12.5 with a time in"
+        " seconds); or a picture of the person. Without it the largest face is followed",
+    )
+    _add_identity(command)
+
+
+def _add_identity(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--identity", type=Path, metavar="FILE.onnx", help="ArcFace network that tells people apart")
 
 
 def _add_models(command: argparse.ArgumentParser) -> None:
@@ -220,7 +253,7 @@ def _choices(options: argparse.Namespace) -> DubOptions:
     from .pipeline import DubOptions
 
     encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
-    return DubOptions(length=options.length, encode=encode, face_model=options.face_model)
+    return DubOptions(options.length, encode, options.face_model, options.face, options.identity)
 
 
 def _batch(options: argparse.Namespace) -> int:
@@ -273,11 +306,29 @@ def _tell(job: Job, status: Status, outcome: Outcome) -> None:
 
 def _inspect(options: argparse.Namespace) -> int:
     from .inspection import inspect
+    from .people import FaceSearch
     from .pipeline import load_face_model
 
     with closing(Bars(options.interrupt, options.quiet)) as bars:
         model, initialise = load_face_model(options.morphable, options.deep3d)
-        inspect(options.video, options.output, model, options.face_model, options.frames, bars, initialise)
+        search = FaceSearch(options.face, options.face_model, options.identity)
+        inspect(options.video, options.output, model, search, options.frames, bars, initialise)
+    return 0
+
+
+def _faces(options: argparse.Namespace) -> int:
+    from .people import FaceSearch
+    from .roster import check_roster, listing, write_json, write_sheet
+
+    check_roster(options.video, options.output, options.json)
+    with closing(Bars(options.interrupt, options.quiet)) as bars:
+        people = FaceSearch(None, options.face_model, options.identity).find(options.video, bars)
+    if options.output is not None:
+        write_sheet(people, options.output)
+    if options.json is not None:
+        write_json(people, options.json)
+    if not options.quiet:
+        print("\n".join(listing(people)))
     return 0
 
 

@@ -29,3 +29,7 @@ class FaceError(PersonaTalkError):
 
 class WeightsError(PersonaTalkError):
     """A weights or model file is missing, damaged, or of another version."""
+
+
+class CueError(PersonaTalkError):
+    """A cue file cannot be read or understood."""

@@ -57,7 +57,7 @@ class FaceMeshTracker:
     """
 
     def __init__(self, max_faces: int = 1, min_confidence: float = 0.4) -> None:
-        with _quiet_native_stderr():
+        with quiet_native_stderr():
             import mediapipe as mp
 
             self._mesh = mp.solutions.face_mesh.FaceMesh(
@@ -74,7 +74,7 @@ class FaceMeshTracker:
     def detect(self, rgb: npt.NDArray[np.uint8]) -> list[FloatArray]:
         """See `FaceTracker.detect`."""
         # It chatters once more when it first finds a face.
-        with contextlib.nullcontext() if self._settled else _quiet_native_stderr():
+        with contextlib.nullcontext() if self._settled else quiet_native_stderr():
             found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
         self._settled = self._settled or bool(found)
         return [_to_pixels(face.landmark, rgb.shape[1], rgb.shape[0]) for face in found]
@@ -104,7 +104,7 @@ class FaceLandmarkerTracker:
             content = path.read_bytes()
         except OSError as error:
             raise FaceError(f"{path}: the face landmarker model cannot be read ({error.strerror})") from error
-        with _quiet_native_stderr():
+        with quiet_native_stderr():
             import mediapipe as mp
             from mediapipe.tasks.python import BaseOptions, vision
 
@@ -158,6 +158,14 @@ def main_face(faces: list[FloatArray], previous: FloatArray | None) -> FloatArra
     nearest = min(faces, key=lambda face: float(np.linalg.norm(face[:, :2].mean(axis=0) - centre)))
     reach = max(float(np.ptp(face[:, 0])) for face in (previous, nearest))
     return nearest if np.linalg.norm(nearest[:, :2].mean(axis=0) - centre) < reach else None
+
+
+class FaceFollower(Protocol):
+    """Picks the face of one person among those of consecutive frames. One follower serves one pass over a video."""
+
+    def follow(self, faces: list[FloatArray], cut: bool) -> FloatArray | None:
+        """Take the faces of the next frame, each (478, 3), and whether a shot begins there; return the person's."""
+        ...
 
 
 class Follower:
@@ -249,7 +257,7 @@ def _to_pixels(points: Any, width: int, height: int) -> FloatArray:
 
 
 @contextlib.contextmanager
-def _quiet_native_stderr() -> Iterator[None]:
+def quiet_native_stderr() -> Iterator[None]:
     """Silence the start-up chatter that MediaPipe's C++ writes to file descriptor 2."""
     saved = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)

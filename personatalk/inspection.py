@@ -12,9 +12,9 @@ import numpy.typing as npt
 from . import rasterizer, regions
 from .analysis import Analysis, Initialise, analyse
 from .errors import MediaError
-from .faces import open_tracker
 from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
 from .media import VideoReader
+from .people import FaceSearch
 from .pipeline import choose_lip_frames
 
 TILE = 192
@@ -27,7 +27,7 @@ def inspect(
     video: Path | str,
     output: Path | str,
     model: MorphableModel,
-    face_model: Path | str | None = None,
+    search: FaceSearch | None = None,
     count: int = 6,
     progress: Callable[[str, int, int], None] | None = None,
     initialise: Initialise | None = None,
@@ -41,26 +41,25 @@ def inspect(
         video: The video.
         output: Picture to write, PNG or JPEG.
         model: The morphable model.
-        face_model: MediaPipe Tasks model; None takes the default backend.
+        search: What finds the face; None follows the largest one.
         count: Frames on the sheet.
         progress: Told about the progress.
         initialise: The learned initialisation of the geometry; None for the default one.
 
     Raises:
         MediaError: The video cannot be read or the picture not be written.
-        FaceError: There is no usable face.
+        FaceError: There is no usable face, or nobody is meant by the search.
     """
     output = Path(output)
     if not output.absolute().parent.is_dir():
         raise MediaError(f"{output}: the folder does not exist; make it or choose another")
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise MediaError(f"{output}: no picture format of that name; use .png or .jpg")
+    search = search or FaceSearch()
+    search.check()
     with VideoReader(video) as reader:
-        tracker = open_tracker(face_model)
-        try:
-            analysis = analyse(reader, tracker, model, progress, initialise)
-        finally:
-            tracker.close()
+        with search.open(reader, progress) as (tracker, follower):
+            analysis = analyse(reader, tracker, model, progress, initialise, follower)
         seen = np.flatnonzero(analysis.usable)
         chosen = seen[np.unique(np.linspace(0, len(seen) - 1, count).astype(np.int64))]
         lips = choose_lip_frames(model, analysis, int(analysis.shot_of[seen[0]]))

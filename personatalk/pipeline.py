@@ -22,10 +22,10 @@ from .basel import load_basel_face_model, load_basel_frame
 from .compositing import match_colours, to_picture
 from .deep3d import Deep3DInitialiser, ReconNet
 from .errors import MediaError, WeightsError
-from .faces import open_tracker
 from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
 from .media import Frame, VideoReader, read_speech
 from .mux import EncodeOptions, VideoWriter, check_output
+from .people import FaceSearch
 from .references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
 from .report import Report
 from .stage1 import GeometryGenerator, SpeechMotion, rest_offsets, speaking_style
@@ -110,11 +110,20 @@ class DubOptions:
         length: What happens where speech and video differ in length; see `timeline.LengthPolicy`.
         encode: Codec and quality.
         face_model: MediaPipe Tasks model; None takes the face mesh of the mediapipe wheel.
+        face: Who is dubbed where the video shows several people; see `choice.parse_choice`. None follows the largest
+            face.
+        identity: ArcFace network in ONNX that tells people apart; None takes their appearance in the video.
     """
 
     length: LengthPolicy = "video"
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     face_model: Path | str | None = None
+    face: str | None = None
+    identity: Path | str | None = None
+
+    def search(self) -> FaceSearch:
+        """What finds the chosen person."""
+        return FaceSearch(self.face, self.face_model, self.identity)
 
 
 def dub(
@@ -141,12 +150,13 @@ def dub(
 
     Raises:
         MediaError: An input cannot be read, or the output cannot be written; nothing is left under its name.
-        FaceError: No usable face anywhere in the video.
+        FaceError: No usable face anywhere in the video, or nobody whom `DubOptions.face` means.
         WeightsError: The weights cannot be loaded.
     """
     options, start = options or DubOptions(), time.perf_counter()
     tell = progress or (lambda stage, steps, total: None)
     check_output(output, [video, speech])
+    options.search().check()
     report = Report(str(video), str(speech), str(output), __version__, PROVENANCE, options.length)
     with VideoReader(video) as reader:
         with report.stage("speech"):
@@ -154,12 +164,8 @@ def dub(
         with report.stage("models"):
             models = models or Models.load()
             rasterizer.compile_now()
-        with report.stage("analysis"):
-            tracker = open_tracker(options.face_model)
-            try:
-                analysis = analyse(reader, tracker, models.morphable, tell, models.initialise)
-            finally:
-                tracker.close()
+        with report.stage("analysis"), options.search().open(reader, tell) as (tracker, follower):
+            analysis = analyse(reader, tracker, models.morphable, tell, models.initialise, follower)
         timeline = plan(analysis.time, analysis.duration, len(samples) / SAMPLE_RATE, options.length)
         _describe(report, analysis, timeline, samples)
         job = Dubbing(models, reader, analysis, timeline, samples, report)

@@ -241,7 +241,7 @@ def test_arcface_sees_an_aligned_crop_in_its_own_scale(
         return np.array([[3.0, 4.0]], np.float32)
 
     session = FakeSession([name], ["n", 3, 112, 112], answer)
-    monkeypatch.setattr("personatalk.evaluation.networks.onnx", lambda path, inputs: session)
+    monkeypatch.setattr("personatalk.identity.open_onnx", lambda path, inputs: session)
     picture = np.zeros((300, 300, 3), np.uint8)
     marks = np.zeros((478, 2), np.float32)
     marks[list(FIVE_LANDMARKS)] = 2 * FIVE_POINTS + 20
@@ -258,7 +258,7 @@ def test_arcface_sees_an_aligned_crop_in_its_own_scale(
 
 def test_lpips_sees_both_pictures_between_minus_one_and_one(monkeypatch: pytest.MonkeyPatch) -> None:
     session = FakeSession(["a", "b"], ["n", 3, "h", "w"], lambda a, b: np.abs(a - b).mean(keepdims=True))
-    monkeypatch.setattr("personatalk.evaluation.networks.onnx", lambda path, inputs: session)
+    monkeypatch.setattr("personatalk.evaluation.networks.open_onnx", lambda path, inputs: session)
     black, white = np.zeros((50, 40, 3), np.uint8), np.full((50, 40, 3), 255, np.uint8)
     assert Perceptual("x").distance(black, white) == pytest.approx(2)
     assert Perceptual("x").distance(white, white) == 0

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from ..geometry import Array
+from ..identity import open_onnx, probe
 from .metrics import Picture
-from .networks import onnx, probe
 from .syncnet import STEPS_PER_FRAME, mfcc
 
 SIDE = 112
@@ -33,7 +33,7 @@ class ActiveSpeaker:
     """
 
     def __init__(self, visual: Path | str, backend: Path | str) -> None:
-        self.visual, self.backend = onnx(visual, inputs=1), onnx(backend, inputs=2)
+        self.visual, self.backend = open_onnx(visual, inputs=1), open_onnx(backend, inputs=2)
         probe(backend, lambda: self._judge(np.zeros((5, SIDE, SIDE), np.float32), np.zeros((20, 13), np.float32)))
 
     def _judge(self, faces: Array, heard: Array) -> Array:
