@@ -20,3 +20,7 @@ class FaceError(PersonaTalkError):
 
 class WeightsError(PersonaTalkError):
     """A weights or model file is missing, damaged, or of another version."""
+
+
+class CredentialsError(PersonaTalkError):
+    """A certificate or its key cannot be used, or a video cannot be signed."""
