@@ -1,4 +1,4 @@
-"""The command line: `personatalk dub`, `inspect`, `evaluate`, `style-map`, `study`, `data`, `train`, `ablate`."""
+"""The command line: `personatalk dub`, `verify`, `inspect`, `evaluate`, `style-map`, `study`, `data`, `train` ..."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from .training.commands import add_ablate, add_data, add_train
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+NOTHING_FOUND = 3
+"""Exit code of `verify` where nothing says that the video was generated."""
 
 
 class Interrupt:
@@ -113,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"personatalk {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_dub(commands)
+    _add_verify(commands)
     _add_inspect(commands)
     add_data(commands)
     add_train(commands)
@@ -130,7 +133,8 @@ def _add_dub(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "dub",
         help="dub a video with a speech",
         description="Write VIDEO with its mouth saying SPEECH. Picture outside the face, size, frame rate, timestamps"
-        " and other tracks stay. Every output is tagged as generated.",
+        " and other tracks stay. Every output says that it was generated: in its tags, in a signed C2PA manifest and"
+        " in an invisible mark.",
     )
     dub.add_argument("video", nargs="?", type=Path, metavar="VIDEO", help="a video of a person speaking")
     dub.add_argument("speech", nargs="?", type=Path, metavar="SPEECH", help="audio file, or a video with sound")
@@ -149,8 +153,40 @@ def _add_dub(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     dub.add_argument("--preset", default="medium", help="speed preset of the encoder (default: medium)")
     dub.add_argument("--report", type=Path, metavar="FILE.json", help="write what was done, as JSON")
     dub.add_argument("--quiet", action="store_true", help="no progress bars, no summary")
+    _add_provenance(dub)
     _add_models(dub)
     dub.set_defaults(run=_dub)
+
+
+def _add_provenance(dub: argparse.ArgumentParser) -> None:
+    group = dub.add_argument_group("provenance", "without a certificate one is made for this machine; nobody trusts it")
+    group.add_argument(
+        "--certificate",
+        type=Path,
+        metavar="FILE.pem",
+        help="your certificate chain, which signs the manifest (or PERSONATALK_CERTIFICATE)",
+    )
+    group.add_argument(
+        "--private-key", type=Path, metavar="FILE.pem", help="its private key (or PERSONATALK_PRIVATE_KEY)"
+    )
+    group.add_argument(
+        "--no-provenance", action="store_true", help="no tags, no manifest and no mark; the report says so"
+    )
+
+
+def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="tell whether a video was dubbed by PersonaTalk",
+        description="Report what FILE says about itself: its tags, its C2PA manifest and the invisible mark in its"
+        f" faces. Exit code 0: something was found; {NOTHING_FOUND}: nothing; 1: the file cannot be read.",
+    )
+    verify.add_argument("video", type=Path, metavar="FILE")
+    verify.add_argument("--json", action="store_true", help="print the findings as JSON")
+    verify.add_argument("--trust", type=Path, metavar="FILE.pem", help="certificates whose signatures are trusted")
+    verify.add_argument("--face-model", type=Path, metavar="FILE.task", help="MediaPipe Tasks face landmarker")
+    verify.add_argument("--quiet", action="store_true", help="no progress bars")
+    verify.set_defaults(run=_verify)
 
 
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -178,6 +214,7 @@ def _add_models(command: argparse.ArgumentParser) -> None:
 
 
 def _dub(options: argparse.Namespace) -> int:
+    from .credentials import Provenance
     from .mux import EncodeOptions
     from .pipeline import DubOptions, Models, dub
     from .sample import sample_files
@@ -192,7 +229,8 @@ def _dub(options: argparse.Namespace) -> int:
         return 2
     _check_report(options.report, [options.video, options.speech, options.output])
     encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
-    choices = DubOptions(length=options.length, encode=encode, face_model=options.face_model)
+    provenance = Provenance(not options.no_provenance, options.certificate, options.private_key)
+    choices = DubOptions(length=options.length, encode=encode, face_model=options.face_model, provenance=provenance)
     models = Models.load(options.morphable, options.stage1, options.stage2, options.deep3d)
     with closing(Bars(options.interrupt, options.quiet)) as bars:
         report = dub(options.video, options.speech, options.output, options=choices, models=models, progress=bars)
@@ -217,6 +255,15 @@ def _check_report(path: Path | None, others: list[Path]) -> None:
     for other in others:
         if same_file(path, other):
             raise MediaError(f"the report {path} is the file {other}; name another report")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from .verification import verify
+
+    with closing(Bars(options.interrupt, options.quiet)) as bars:
+        found = verify(options.video, anchors=options.trust, face_model=options.face_model, progress=bars)
+    print(found.json() if options.json else "\n".join(found.summary()))
+    return 0 if found.anything else NOTHING_FOUND
 
 
 def _inspect(options: argparse.Namespace) -> int:
