@@ -132,15 +132,17 @@ class Signer:
 
 
 def config_folder() -> Path:
-    """The user's configuration folder of PersonaTalk, by the platform's convention; it may not exist."""
-    if sys.platform == "win32":
+    """The user's configuration folder of PersonaTalk, which may not exist: `XDG_CONFIG_HOME` or the platform's own."""
+    named = os.environ.get("XDG_CONFIG_HOME", "")
+    # The XDG specification says that a relative path is to be ignored.
+    if Path(named).is_absolute():
+        base = Path(named)
+    elif sys.platform == "win32":
         base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Application Support"
     else:
-        named = os.environ.get("XDG_CONFIG_HOME", "")
-        # The XDG specification says that a relative path is to be ignored.
-        base = Path(named) if Path(named).is_absolute() else Path.home() / ".config"
+        base = Path.home() / ".config"
     return base / "personatalk"
 
 
