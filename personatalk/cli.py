@@ -1,4 +1,4 @@
-"""The command line: `personatalk dub`, `batch`, `inspect`, `faces`, `evaluate`, `study`, `data`, `train`, ..."""
+"""The command line: `personatalk dub`, `batch`, `verify`, `persona`, `inspect`, `faces`, `evaluate`, `train`, ..."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+NOTHING_FOUND = 3
+"""Exit code of `verify` where nothing says that the video was generated."""
 
 
 class Bars:
@@ -103,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_dub(commands)
     _add_batch(commands)
+    _add_verify(commands)
     _add_inspect(commands)
     _add_faces(commands)
     add_data(commands)
@@ -119,7 +122,8 @@ def _add_dub(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "dub",
         help="dub a video with a speech",
         description="Write VIDEO with its mouth saying SPEECH. Picture outside the face, size, frame rate, timestamps"
-        " and other tracks stay. Every output is tagged as generated.",
+        " and other tracks stay. Every output says that it was generated: in its tags, in a signed C2PA manifest and"
+        " in an invisible mark.",
     )
     dub.add_argument("video", nargs="?", type=Path, metavar="VIDEO", help="a video of a person speaking")
     dub.add_argument("speech", nargs="?", type=Path, metavar="SPEECH", help="audio file, or a video with sound")
@@ -148,6 +152,7 @@ def _add_choices(dub: argparse.ArgumentParser) -> None:
     dub.add_argument("--codec", default="libx264", help="video encoder (default: libx264)")
     dub.add_argument("--crf", type=float, default=14, help="quality, lower is better (default: 14, near-transparent)")
     dub.add_argument("--preset", default="medium", help="speed preset of the encoder (default: medium)")
+    _add_provenance(dub)
 
 
 def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -166,6 +171,37 @@ def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_choices(batch)
     _add_models(batch)
     batch.set_defaults(run=_batch)
+
+
+def _add_provenance(dub: argparse.ArgumentParser) -> None:
+    group = dub.add_argument_group("provenance", "without a certificate one is made for this machine; nobody trusts it")
+    group.add_argument(
+        "--certificate",
+        type=Path,
+        metavar="FILE.pem",
+        help="your certificate chain, which signs the manifest (or PERSONATALK_CERTIFICATE)",
+    )
+    group.add_argument(
+        "--private-key", type=Path, metavar="FILE.pem", help="its private key (or PERSONATALK_PRIVATE_KEY)"
+    )
+    group.add_argument(
+        "--no-provenance", action="store_true", help="no tags, no manifest and no mark; the report says so"
+    )
+
+
+def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="tell whether a video was dubbed by PersonaTalk",
+        description="Report what FILE says about itself: its tags, its C2PA manifest and the invisible mark in its"
+        f" faces. Exit code 0: something was found; {NOTHING_FOUND}: nothing; 1: the file cannot be read.",
+    )
+    verify.add_argument("video", type=Path, metavar="FILE")
+    verify.add_argument("--json", action="store_true", help="print the findings as JSON")
+    verify.add_argument("--trust", type=Path, metavar="FILE.pem", help="certificates whose signatures are trusted")
+    verify.add_argument("--face-model", type=Path, metavar="FILE.task", help="MediaPipe Tasks face landmarker")
+    verify.add_argument("--quiet", action="store_true", help="no progress bars")
+    verify.set_defaults(run=_verify)
 
 
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -249,11 +285,13 @@ def _dub(options: argparse.Namespace) -> int:
 
 
 def _choices(options: argparse.Namespace) -> DubOptions:
+    from .credentials import Provenance
     from .mux import EncodeOptions
     from .pipeline import DubOptions
 
     encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
-    return DubOptions(options.length, encode, options.face_model, options.face, options.identity)
+    provenance = Provenance(not options.no_provenance, options.certificate, options.private_key)
+    return DubOptions(options.length, encode, options.face_model, options.face, options.identity, provenance)
 
 
 def _batch(options: argparse.Namespace) -> int:
@@ -302,6 +340,15 @@ def _tell(job: Job, status: Status, outcome: Outcome) -> None:
         print(outcome.trace, file=sys.stderr)
     word = f"{status.status}, tried again later" if status.status == "waiting" else status.status
     print(f"{job.output}: {word} ({outcome.seconds:.1f} s) {status.error}".rstrip(), flush=True)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from .verification import verify
+
+    with closing(Bars(options.interrupt, options.quiet)) as bars:
+        found = verify(options.video, anchors=options.trust, face_model=options.face_model, progress=bars)
+    print(found.json() if options.json else "\n".join(found.summary()))
+    return 0 if found.anything else NOTHING_FOUND
 
 
 def _inspect(options: argparse.Namespace) -> int:

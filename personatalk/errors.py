@@ -33,3 +33,7 @@ class WeightsError(PersonaTalkError):
 
 class CueError(PersonaTalkError):
     """A cue file cannot be read or understood."""
+
+
+class CredentialsError(PersonaTalkError):
+    """A certificate or its key cannot be used, or a video cannot be signed."""

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -625,6 +625,7 @@ class VideoWriter:
         speech_seconds_limit: float | None = None,
         extra_metadata: dict[str, str] | None = None,
         job: JobFolder | None = None,
+        finish: Callable[[Path], None] | None = None,
     ) -> None:
         """Describe the output; files are opened when the `with` block is entered.
 
@@ -636,6 +637,8 @@ class VideoWriter:
             speech_seconds_limit: Cut the speech here, in seconds from its start.
             extra_metadata: Tags to add to the file.
             job: Where encoded segments are kept, so that a run can go on from them; see `resume`.
+            finish: Called with the finished file before it gets its name, to change it in place; what it raises
+                ends the run, and nothing is left.
         """
         self.output = Path(output)
         self.source = source
@@ -647,6 +650,7 @@ class VideoWriter:
         self._segment: _Segment | None = None
         self._finished_segments = 0
         self._last_dts: int | None = None
+        self.finish = finish
         self.warnings: list[str] = []
         self._temp = self.output.with_name(f".{self.output.stem[:60]}.{uuid.uuid4().hex}{self.output.suffix}")
         self._container: Any = None
@@ -890,6 +894,8 @@ class VideoWriter:
             self._mux(packets, track)
         self._container.close()
         self._container = None
+        if self.finish is not None:
+            self.finish(self._temp)
         with self._temp.open("rb") as written:
             os.fsync(written.fileno())  # some disks tell only now that they are full
         self._temp.replace(self.output)

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from . import __version__, rasterizer
-from .analysis import Analysis, Initialise, Reason, analyse, strength, yaw_of
+from . import __version__, credentials, rasterizer
+from .analysis import Analysis, Initialise, Reason, analyse, runs, strength, yaw_of
 from .audio import SAMPLE_RATE
 from .basel import load_basel_face_model, load_basel_frame
 from .compositing import match_colours, to_picture
+from .credentials import Input, Provenance, Signer
 from .deep3d import Deep3DInitialiser, ReconNet
 from .errors import MediaError, WeightsError
 from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
@@ -31,6 +32,7 @@ from .report import Report
 from .stage1 import GeometryGenerator, SpeechMotion, rest_offsets, speaking_style
 from .stage2 import GeometryMap, Reference, Renderer, geometry_map
 from .timeline import LengthPolicy, Plan, frames_in_order, plan, retimed
+from .watermark import mark
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, the steps done since the last call, and their total (0: unknown)."""
@@ -113,6 +115,7 @@ class DubOptions:
         face: Who is dubbed where the video shows several people; see `choice.parse_choice`. None follows the largest
             face.
         identity: ArcFace network in ONNX that tells people apart; None takes their appearance in the video.
+        provenance: Whether the output says that it was generated, and who signs that.
     """
 
     length: LengthPolicy = "video"
@@ -120,6 +123,7 @@ class DubOptions:
     face_model: Path | str | None = None
     face: str | None = None
     identity: Path | str | None = None
+    provenance: Provenance = field(default_factory=Provenance)
 
     def search(self) -> FaceSearch:
         """What finds the chosen person."""
@@ -152,12 +156,14 @@ def dub(
         MediaError: An input cannot be read, or the output cannot be written; nothing is left under its name.
         FaceError: No usable face anywhere in the video, or nobody whom `DubOptions.face` means.
         WeightsError: The weights cannot be loaded.
+        CredentialsError: The certificate or its key cannot be used.
     """
     options, start = options or DubOptions(), time.perf_counter()
     tell = progress or (lambda stage, steps, total: None)
     check_output(output, [video, speech])
     options.search().check()
-    report = Report(str(video), str(speech), str(output), __version__, PROVENANCE, options.length)
+    report = Report(str(video), str(speech), str(output), __version__, {"on": False}, options.length)
+    seal = Seal(options.provenance, Path(output), Path(video), Path(speech), report)
     with VideoReader(video) as reader:
         with report.stage("speech"):
             samples = read_speech(speech, SAMPLE_RATE)
@@ -175,12 +181,14 @@ def dub(
             speech,
             options.encode,
             speech_seconds_limit=timeline.speech_limit,
-            extra_metadata=PROVENANCE,
+            extra_metadata=report.provenance.get("tags"),
+            finish=seal.sign,
         ) as writer:
             for frame in job.frames():
                 with report.stage("encode"):
                     writer.write(frame)
                 tell("dubbing", 1, len(timeline))
+            report.generated = _generated(report, timeline)
             report.warnings += writer.warnings
     report.frames_per_second = report.frames / (time.perf_counter() - start)
     return report
@@ -207,6 +215,55 @@ def _describe(report: Report, analysis: Analysis, timeline: Plan, samples: Array
         report.warnings.append(
             f"the speech is {left:.1f} s longer than the video and was cut; --length pingpong keeps all of it"
         )
+
+
+def _generated(report: Report, timeline: Plan) -> list[list[float]]:
+    """Start and end in seconds of the stretches of dubbed frames."""
+    dubbed, end = np.ones(report.frames, bool), timeline.time + timeline.duration
+    for span in report.passed_through:
+        dubbed[span.first : span.last + 1] = False
+    return [[float(timeline.time[first]), float(end[stop - 1])] for first, stop in runs(dubbed)]
+
+
+class Seal:
+    """What makes an output say that it was generated; notes in the report what it does.
+
+    Args:
+        choice: What the user chose.
+        output: The file that will be written.
+        video: The source.
+        speech: The speech's file.
+        report: Where it is noted, and where the generated ranges will be.
+
+    Raises:
+        CredentialsError: The certificate or its key cannot be used; known before the work starts.
+    """
+
+    def __init__(self, choice: Provenance, output: Path, video: Path, speech: Path, report: Report) -> None:
+        self.output, self.video, self.report = output, video, report
+        self._signer: Signer | None = None
+        if not choice.on:
+            report.warnings.append("the output does not say that it was generated (--no-provenance)")
+            return
+        report.provenance = {"on": True, "tags": PROVENANCE, "mark": True, "manifest": None}
+        if not credentials.can_hold(output):
+            report.warnings.append(f"{output.suffix} holds no C2PA manifest; the tags and the mark say it alone")
+            return
+        with report.stage("sign"):
+            self._signer = Signer.load(choice.certificate, choice.key)
+            self._inputs = [Input.of("video", video), Input.of("speech", speech)]
+        report.provenance["manifest"] = {"signer": self._signer.name, "local": self._signer.local}
+        report.warnings += self._signer.warnings
+
+    def sign(self, path: Path) -> None:
+        """Put the manifest into the finished file.
+
+        Raises:
+            CredentialsError: It cannot be signed.
+        """
+        if self._signer is not None:
+            with self.report.stage("sign"):
+                credentials.sign(path, self.output.name, self.video, self._inputs, self.report.generated, self._signer)
 
 
 @dataclass
@@ -351,6 +408,8 @@ class Dubbing:
         """The frame with its new mouth; None if that lies outside the picture."""
         assert waiting.crop is not None and waiting.transform is not None
         matched = match_colours(rendered, waiting.crop, mask)
+        if self.report.provenance.get("mark"):
+            matched = mark(matched, waiting.frame.time)
         width, height = self.reader.info.upright_size
         patch = to_picture(matched, waiting.strength * mask, waiting.transform, width, height)
         if patch is None:

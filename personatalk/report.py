@@ -43,11 +43,13 @@ class Report:
         speech: Source of the speech.
         output: The file written.
         version: Version of PersonaTalk.
-        provenance: What the output says about itself.
+        provenance: What the output says about itself: `on`, and then `tags`, `mark` (whether its faces are marked),
+            and `manifest` (signer, and whether the certificate is a local one; None in containers that hold none).
         length: The length policy.
         source_frames: Frames of the source.
         frames: Frames of the output.
         dubbed: Output frames with a new mouth.
+        generated: Start and end in seconds of the stretches of dubbed frames.
         passed_through: The others.
         faces: Source frames with a usable face.
         shots: Shots of the source, as (first frame, last frame, start seconds, usable frames).
@@ -66,11 +68,12 @@ class Report:
     speech: str
     output: str
     version: str
-    provenance: dict[str, str]
+    provenance: dict[str, Any]
     length: str
     source_frames: int = 0
     frames: int = 0
     dubbed: int = 0
+    generated: list[list[float]] = field(default_factory=list)
     passed_through: list[Span] = field(default_factory=list)
     faces: int = 0
     shots: list[dict[str, Any]] = field(default_factory=list)
