@@ -5,9 +5,10 @@ Frames stream by; what is kept is about 2 kB a frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,10 @@ LARGEST_FADE_STEP = 0.25
 """Most by which the new mouth's strength changes from one frame to the next, in videos of few frames a second too."""
 SHORTEST_RUN = 3
 """Frames in a row that must show the face: fewer are a false alarm, or too few to tell a movement from noise."""
+
+
+TABLES = ("time", "duration", "usable", "shot_of", "beta", "pose", "lips_hidden")
+"""Arrays of an `Analysis` with one entry for each frame."""
 
 
 class Reason(str, Enum):
@@ -90,6 +95,54 @@ class Analysis:
 
     def __len__(self) -> int:
         return len(self.time)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All of it but the file, as arrays by name; `from_arrays` takes them back."""
+        reasons = list(Reason)
+        codes = np.zeros(len(self), np.uint8)
+        for frame, why in self.reason.items():
+            codes[frame] = 1 + reasons.index(why)
+        covered = sorted(self.covers)
+        return {
+            **{name: getattr(self, name) for name in TABLES},
+            "reason": codes,
+            "start": np.array([shot.start for shot in self.shots], np.int64),
+            "alpha": np.stack([shot.alpha for shot in self.shots]),
+            "covered": np.array(covered, np.int64),
+            "covers": np.stack([self.covers[i] for i in covered]) if covered else np.zeros((0, 0), np.uint8),
+        }
+
+    @classmethod
+    def from_arrays(cls, info: VideoInfo, arrays: Mapping[str, npt.NDArray[Any]], model: MorphableModel) -> Analysis:
+        """The analysis of a file, as `arrays` gave it.
+
+        Args:
+            info: The file.
+            arrays: By name.
+            model: The morphable model whose coefficients they are.
+
+        Raises:
+            ValueError: An array is missing, or they do not fit each other or the model.
+        """
+        count = len(arrays.get("time", ()))
+        shapes = {"beta": (count, model.num_expression), "pose": (count, 6), "reason": (count,)}
+        shapes |= {name: (count,) for name in TABLES if name not in shapes}
+        wrong = [name for name, shape in shapes.items() if name not in arrays or arrays[name].shape != shape]
+        start, alpha = (arrays.get(name, np.zeros(0)) for name in ("start", "alpha"))
+        if wrong or not count or alpha.shape != (len(start), model.num_identity) or "covers" not in arrays:
+            raise ValueError(f"an analysis of {count} frames with {', '.join(wrong) or 'shots'} of another shape")
+        kinds = {**dict.fromkeys(("time", "duration"), np.float64), "usable": np.bool_, "shot_of": np.int64}
+        tables = {name: arrays[name].astype(kinds.get(name, np.float32)) for name in TABLES}
+        ends = [*start[1:], count]
+        if list(start[:1]) != [0] or (np.diff([*start, count]) <= 0).any():
+            raise ValueError("shots that do not cover all frames")
+        if (tables["shot_of"] != np.repeat(np.arange(len(start)), np.diff([*start, count]))).any():
+            raise ValueError("shots that do not cover all frames")
+        shots = [Shot(int(a), int(b), x.astype(np.float32)) for a, b, x in zip(start, ends, alpha, strict=True)]
+        reasons = list(Reason)
+        reason = {int(i): reasons[int(arrays["reason"][i]) - 1] for i in np.flatnonzero(arrays["reason"])}
+        covers = {int(i): c.astype(np.uint8) for i, c in zip(arrays["covered"], arrays["covers"], strict=True)}
+        return cls(info=info, reason=reason, shots=shots, covers=covers, **tables)
 
     def vertices(self, model: MorphableModel, frame: int) -> Array:
         """Canonical geometry {alpha, beta_t, 0} of a frame, (V, 3)."""

@@ -140,11 +140,13 @@ class FaceSearch:
         face: What `--face` takes; None for the largest face, without looking for others.
         face_model: MediaPipe Tasks model; None takes the face mesh of the mediapipe wheel.
         identity: ArcFace network in ONNX; None takes the appearance in the video.
+        known: Everybody in the video, where that is known already.
     """
 
     face: str | None = None
     face_model: Path | str | None = None
     identity: Path | str | None = None
+    known: People | None = None
 
     def check(self) -> None:
         """Find out before the work what can be found out then.
@@ -183,7 +185,7 @@ class FaceSearch:
             with closing(open_tracker(self.face_model)) as tracker:
                 yield tracker, None
             return
-        people = self.people(reader, progress)
+        people = self.known or self.people(reader, progress)
         chosen = follower(people, choose(people, self.face, self.face_model))
         with closing(open_crowd(self.face_model)) as crowd:
             yield crowd, chosen

@@ -48,6 +48,7 @@ class Report:
         length: The length policy.
         source_frames: Frames of the source.
         frames: Frames of the output.
+        resumed: How many of them were taken over from a run that was cut off.
         dubbed: Output frames with a new mouth.
         generated: Start and end in seconds of the stretches of dubbed frames.
         passed_through: The others.
@@ -72,6 +73,7 @@ class Report:
     length: str
     source_frames: int = 0
     frames: int = 0
+    resumed: int = 0
     dubbed: int = 0
     generated: list[list[float]] = field(default_factory=list)
     passed_through: list[Span] = field(default_factory=list)

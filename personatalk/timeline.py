@@ -53,6 +53,11 @@ class Plan:
     def __len__(self) -> int:
         return len(self.source_index)
 
+    def since(self, first: int) -> Plan:
+        """The frames from number `first` on."""
+        parts = (a[first:] for a in (self.source_index, self.time, self.duration, self.dubbed))
+        return Plan(*parts, self.speech_limit)
+
     def ticks(self, time_base: Fraction, start_seconds: float) -> tuple[Int64, Int64]:
         """Times and durations on the source's own clock, int64 (N,) each, in ticks.
 
@@ -202,14 +207,9 @@ def chunk_frames(info: VideoInfo, byte_budget: int) -> int:
     return max(BACKWARD_FRAMES, byte_budget * 8 // max(1, int(bits) * info.width * info.height))
 
 
-def retimed(frames: Iterable[Frame], plan: Plan, info: VideoInfo) -> Iterator[tuple[Frame, bool]]:
-    """Give frames that come in a plan's order their output times.
-
-    Yields:
-        Pairs of the frame as it is written, and whether its mouth is new.
-    """
+def retimed(frames: Iterable[Frame], plan: Plan, info: VideoInfo) -> Iterator[Frame]:
+    """Give frames that come in a plan's order their output times."""
     pts, duration = plan.ticks(info.time_base, info.start_seconds)
     for number, frame in enumerate(frames):
         time = float(plan.time[number])
-        timed = replace(frame, time=time, pts=int(pts[number]), duration=int(duration[number]))
-        yield timed, bool(plan.dubbed[number])
+        yield replace(frame, time=time, pts=int(pts[number]), duration=int(duration[number]))

@@ -28,9 +28,15 @@ def packaged(name: str) -> Path:
 
 
 def save_arrays(
-    path: Path | str, arrays: dict[str, npt.NDArray[Any]], *, kind: str, version: int, config: dict[str, Any]
+    path: Path | str,
+    arrays: dict[str, npt.NDArray[Any]],
+    *,
+    kind: str,
+    version: int,
+    config: dict[str, Any],
+    half: bool = True,
 ) -> None:
-    """Write named arrays; floating point ones as float16.
+    """Write named arrays.
 
     Args:
         path: File to write; its folder is made if needed.
@@ -38,19 +44,22 @@ def save_arrays(
         kind: What the file is for, such as "renderer".
         version: Version of this kind's layout; a reader takes no other.
         config: JSON-able sizes that rebuild the network.
+        half: Keep floating point arrays as float16, as networks need no more; otherwise all are kept as they are.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = {k: np.ascontiguousarray(v.astype(np.float16) if v.dtype.kind == "f" else v) for k, v in arrays.items()}
+    kept = {
+        k: np.ascontiguousarray(v.astype(np.float16) if half and v.dtype.kind == "f" else v) for k, v in arrays.items()
+    }
     metadata = {"kind": kind, "version": str(version), "config": json.dumps(config)}
-    save_file(half, path, metadata={f"personatalk.{key}": value for key, value in metadata.items()})
+    save_file(kept, path, metadata={f"personatalk.{key}": value for key, value in metadata.items()})
 
 
 def load_arrays(path: Path | str, *, kind: str, version: int) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Read what `save_arrays` wrote.
 
     Returns:
-        The arrays by name (floating point ones as float16) and the configuration.
+        The arrays by name, as they were kept, and the configuration.
 
     Raises:
         WeightsError: The file is missing, damaged, or of another kind or version.

@@ -158,7 +158,14 @@ def test_retimed_frames_continue_past_the_video(clip):
         source = [(frame.time, frame.pts, frame.duration) for frame in reader.frames()]
         made = plan([s[0] for s in source], [0.04] * 50, 3.0, "pingpong")
         frames = list(retimed(frames_in_order(reader, made.source_index), made, reader.info))
-    assert [frame.pts for frame, _ in frames[:50]] == [s[1] for s in source]
-    assert len(frames) == 75 and all(dubbed for _, dubbed in frames)
-    assert frames[-1][0].time == pytest.approx(74 / 25)
-    assert {frame.duration for frame, _ in frames} == {source[0][2]}
+    assert [frame.pts for frame in frames[:50]] == [s[1] for s in source]
+    assert len(frames) == 75
+    assert frames[-1].time == pytest.approx(74 / 25)
+    assert {frame.duration for frame in frames} == {source[0][2]}
+
+
+def test_the_rest_of_a_plan_is_its_end():
+    made = plan(np.arange(10) / 25, [0.04] * 10, 1.0, "pingpong")
+    rest = made.since(7)
+    assert len(rest) == len(made) - 7 and rest.speech_limit == made.speech_limit
+    assert (rest.source_index == made.source_index[7:]).all() and (rest.time == made.time[7:]).all()

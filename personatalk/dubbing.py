@@ -1,0 +1,269 @@
+"""The second pass: renders new mouths into the frames of the output, which stream by."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .analysis import Analysis, Reason, strength, yaw_of
+from .compositing import match_colours, to_picture
+from .errors import MediaError
+from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
+from .media import Frame, VideoReader
+from .models import Models
+from .occlusion import Places, visible
+from .references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
+from .report import Report
+from .stage2 import GeometryMap, Reference, geometry_map
+from .timeline import Plan, frames_in_order, retimed
+from .watermark import mark
+
+BEHIND, AHEAD = FACE_REFERENCES // 2, FACE_REFERENCES // 2
+"""Frames before and after a frame that are held for its face references."""
+
+Step = tuple[Frame, "str | None"]
+"""A frame of the output, and why it has no new mouth; None if it has."""
+
+
+class Motion(Protocol):
+    """What the mouth does at a time."""
+
+    def at(self, time: float, template: Array) -> Array:
+        """Displacement (V, 3) at a time in seconds, for a speaker's shape (V, 3)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Role:
+    """Somebody who gets a new mouth.
+
+    Attributes:
+        analysis: Where the face is, in the source's frames.
+        motion: What the mouth does.
+        dubbed: Which frames of the output are wanted, bool (N,).
+        lips: Lip references that are known already, by shot.
+    """
+
+    analysis: Analysis
+    motion: Motion
+    dubbed: npt.NDArray[np.bool_]
+    lips: Mapping[int, list[Reference]] = field(default_factory=dict)
+
+
+def dubbed_frames(
+    models: Models, reader: VideoReader, roles: list[Role], timeline: Plan, report: Report, first: int = 0
+) -> Iterator[Step]:
+    """The frames of the output from number `first` on, in order, and what became of each.
+
+    Args:
+        models: The trained parts.
+        reader: The video.
+        roles: Who gets a new mouth; each is drawn over what the ones before left.
+        timeline: Which source frame is shown when.
+        report: Where times and lip references are noted.
+        first: The first frame that is wanted.
+    """
+    # The face references of the first frame lie before it, and those of the next role before those.
+    start = max(0, first - BEHIND * len(roles))
+    steps = decoded(reader, timeline, report, start)
+    for number, role in enumerate(roles, 1):
+        wanted = max(0, first - BEHIND * (len(roles) - number))
+        steps = Dubbing(models, reader, role, timeline, report).frames(steps, start, wanted)
+    for place, step in enumerate(steps, start):
+        if place >= first:
+            yield step
+
+
+def decoded(reader: VideoReader, timeline: Plan, report: Report, start: int) -> Iterator[Step]:
+    """The output's frames as they are in the source, with their output times."""
+    rest = timeline.since(start)
+    numbered = retimed(frames_in_order(reader, rest.source_index), rest, reader.info)
+    while True:
+        with report.stage("decode"):
+            frame = next(numbered, None)
+        if frame is None:
+            return
+        yield frame, Reason.ORIGINAL.value
+
+
+@dataclass
+class _Waiting:
+    """A frame between decoding and encoding: what its neighbours and itself need of it.
+
+    Attributes:
+        frame: As it will be written.
+        before: Why nobody has given it a new mouth so far; None if somebody has.
+        reason: Why it gets none here; None if it does.
+        shot: Number of its shot.
+        strength: How much of the new mouth it shows, 0..1.
+        crop: The source's face crop, uint8 (S, S, 3); None if there is no usable face.
+        transform: Picture to crop, (2, 3).
+        reference: The frame as a face reference.
+    """
+
+    frame: Frame
+    before: str | None
+    reason: str | None
+    shot: int
+    strength: float
+    crop: npt.NDArray[np.uint8] | None = None
+    transform: Array | None = None
+    reference: Reference | None = None
+
+
+class Dubbing:
+    """Gives one person a new mouth.
+
+    Args:
+        models: The trained parts.
+        reader: The video.
+        role: The person.
+        timeline: Which source frame is shown when.
+        report: Where times and lip references are noted.
+    """
+
+    def __init__(self, models: Models, reader: VideoReader, role: Role, timeline: Plan, report: Report) -> None:
+        self.models, self.reader, self.role, self.report = models, reader, role, report
+        analysis, shown = role.analysis, timeline.source_index
+        dubbed = analysis.usable[shown] & role.dubbed
+        self._strength = strength(dubbed, analysis.shot_of[shown], yaw_of(analysis.pose)[shown], timeline.time)
+        self._places = Places.of(models.morphable)
+        self._lips: tuple[int, list[Reference]] = (-1, [])
+        self._size = int(models.stage2.config["size"])
+
+    def frames(self, steps: Iterable[Step], start: int = 0, first: int = 0) -> Iterator[Step]:
+        """Frames with a new mouth. At most a window of face references is held.
+
+        Args:
+            steps: The output's frames from number `start` on.
+            start: Number of the first of them.
+            first: Frames before this one are not rendered: they are references only.
+        """
+        window: deque[_Waiting] = deque()
+        place, number = 0, start  # of the next frame to leave, in the window and in the output
+        for waiting in self._incoming(steps, start):
+            window.append(waiting)
+            if len(window) - place > AHEAD:
+                yield self._finished(window, place, number >= first)
+                place, number = place + 1, number + 1
+            while place > BEHIND:
+                window.popleft()
+                place -= 1
+        while place < len(window):
+            yield self._finished(window, place, number >= first)
+            place, number = place + 1, number + 1
+
+    def _incoming(self, steps: Iterable[Step], start: int) -> Iterator[_Waiting]:
+        """Cut out and encode faces."""
+        for place, (frame, before) in enumerate(steps, start):
+            reason = self.role.analysis.reason.get(frame.index)
+            shot, share = int(self.role.analysis.shot_of[frame.index]), float(self._strength[place])
+            waiting = _Waiting(frame, before, reason and reason.value, shot, share)
+            if reason is None:
+                with self.report.stage("references"):
+                    self._cut_out(waiting)
+            if not self.role.dubbed[place]:
+                waiting.reason = Reason.ORIGINAL.value
+            elif reason is None and share == 0:
+                waiting.reason = Reason.PROFILE.value
+            yield waiting
+
+    def _cut_out(self, waiting: _Waiting) -> None:
+        index = waiting.frame.index
+        waiting.transform = crop_transform(self.role.analysis.pose[index], self._size)
+        waiting.crop = warp(waiting.frame.rgb(), waiting.transform, self._size)
+        waiting.reference = self.encode(waiting.crop, self._source_vertices(index))
+
+    def encode(self, crop: npt.NDArray[np.uint8], vertices: Array) -> Reference:
+        drawn = geometry_map(self.models.morphable, vertices, self._size)
+        return self.models.stage2.encode_frozen([crop], [drawn])[0]
+
+    def _source_vertices(self, index: int) -> Array:
+        return self._in_crop(self.role.analysis.vertices(self.models.morphable, index), index)
+
+    def _in_crop(self, vertices: Array, index: int) -> Array:
+        pose = self.role.analysis.pose[index]
+        return apply_transform(crop_transform(pose, self._size), project(vertices, pose))
+
+    def _finished(self, window: deque[_Waiting], place: int, wanted: bool) -> Step:
+        waiting = window[place]
+        if waiting.reason is not None or not wanted:
+            return waiting.frame, waiting.before and (waiting.reason or waiting.before)
+        near = (window[int(i)] for i in face_references(place, len(window)))
+        faces = [w.reference for w in near if w.shot == waiting.shot and w.reference is not None]
+        lips = self._lip_references(waiting.shot)
+        with self.report.stage("geometry"):
+            target = self._target(waiting.frame)
+        with self.report.stage("render"):
+            rendered = self.models.stage2.render(target, lips, faces)
+        with self.report.stage("composite"):
+            composed = self._composed(waiting, rendered, target.face.numpy())
+        if composed is None:
+            return waiting.frame, waiting.before and Reason.OUTSIDE.value
+        return composed, None
+
+    def _target(self, frame: Frame) -> GeometryMap:
+        """Geometry of the new words at the frame's own time, under the frame's own pose and upper face."""
+        model, index = self.models.morphable, frame.index
+        shape = model.shape(self.role.analysis.shots[self.role.analysis.shot_of[index]].alpha)
+        generated = shape + self.role.motion.at(frame.time, shape - model.mean)
+        video = self.role.analysis.vertices(model, index)
+        vertices = self._in_crop(model.join(generated, video), index)
+        return geometry_map(model, vertices, self._size, (self._in_crop(video, index),))
+
+    def _composed(self, waiting: _Waiting, rendered: npt.NDArray[np.uint8], mask: Array) -> Frame | None:
+        """The frame with its new mouth; None if that lies outside the picture."""
+        assert waiting.crop is not None and waiting.transform is not None
+        matched = match_colours(rendered, waiting.crop, mask)
+        if self.report.provenance.get("mark"):
+            matched = mark(matched, waiting.frame.time)
+        width, height = self.reader.info.upright_size
+        shown = waiting.strength * mask * self._visible(waiting)
+        patch = to_picture(matched, shown, waiting.transform, width, height)
+        if patch is None:
+            return None
+        return waiting.frame.pasted(patch.pixels, patch.mask, patch.left, patch.top)
+
+    def _visible(self, waiting: _Waiting) -> Array | float:
+        """Where nothing is in front of the face."""
+        index, analysis = waiting.frame.index, self.role.analysis
+        if index not in analysis.covers:
+            return 1.0
+        assert waiting.crop is not None and waiting.transform is not None
+        shape = analysis.shots[analysis.shot_of[index]].alpha
+        points = self._places.at(shape, analysis.beta[index], analysis.pose[index])
+        return visible(analysis.covers[index], apply_transform(waiting.transform, points), waiting.crop)
+
+    def _lip_references(self, shot: int) -> list[Reference]:
+        """Lip references of a shot, fetched and encoded once."""
+        if self._lips[0] != shot:
+            with self.report.stage("references"):
+                chosen = choose_lip_frames(self.models.morphable, self.role.analysis, shot)
+                kept = self.role.lips.get(shot)
+                self._lips = (shot, kept or [self.encode(*pair) for pair in self.fetch(chosen)])
+            known = set(self.report.lip_references)
+            self.report.lip_references += [int(i) for i in chosen if int(i) not in known]
+        return self._lips[1]
+
+    def fetch(self, chosen: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.uint8], Array]]:
+        wanted = set(chosen.tolist())
+        for frame in self.reader.frames(min(wanted), max(wanted) + 1):
+            if frame.index in wanted:
+                transform = crop_transform(self.role.analysis.pose[frame.index], self._size)
+                yield warp(frame.rgb(), transform, self._size), self._source_vertices(frame.index)
+
+
+def choose_lip_frames(model: MorphableModel, analysis: Analysis, shot: int) -> npt.NDArray[np.int64]:
+    """Lip references of a shot by Algorithm 1, as frame numbers of the video, from closed to open."""
+    span = analysis.shots[shot]
+    frames = span.start + np.flatnonzero(analysis.usable[span.start : span.stop])
+    if len(frames) == 0:
+        raise MediaError(f"{analysis.info.path}: shot {shot} has no usable face")
+    bare = frames[analysis.lips_hidden[frames] == 0]
+    frames = bare if len(bare) else frames
+    return frames[lip_references(analysis.openings(model, frames), LIP_REFERENCES)]

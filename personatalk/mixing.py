@@ -1,0 +1,100 @@
+"""The sound of a video whose speakers get new words in stretches of it: the source's sound, replaced there."""
+
+from __future__ import annotations
+
+import math
+import wave
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .cues import Cue
+from .errors import MediaError
+from .media import audio_stream, decode_speech, open_input, probe_speech
+
+RATE = 48000
+"""Samples a second where the source has no sound."""
+FADE = 0.01
+"""Seconds in which one sound gives way to another."""
+WAV_HEADER = 44
+"""Bytes of the header that `wave` writes."""
+Samples = npt.NDArray[np.int16]
+
+
+def mix(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
+    """Write the sound as 16-bit WAV, in the source's rate and in stereo if the source has more than one channel.
+
+    Inside a cue nothing of the source's sound is left; cues that overlap add up.
+
+    Args:
+        video: The source, with or without sound.
+        cues: Who says what, when.
+        seconds: Length of the result.
+        path: File to write.
+
+    Raises:
+        MediaError: A sound cannot be read, or the file not be written.
+    """
+    try:
+        info = probe_speech(video)
+        rate, channels = info.rate, min(2, info.channels)
+    except MediaError:
+        rate, channels = RATE, 1
+        info = None
+    total = math.ceil(seconds * rate)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((channels, 2, rate, 0, "NONE", "not compressed"))
+        for left in range(total, 0, -rate):
+            file.writeframes(bytes(2 * channels * min(left, rate)))
+    # The pages live on the disk, so that an hour of sound needs no more memory than a second.
+    data = np.memmap(path, np.dtype("<i2"), "r+", WAV_HEADER, (total, channels))
+    if info is not None:
+        for start, block in _blocks(video, rate, channels, 0.0, seconds):
+            _add(data, block, start)
+    for cue in cues:
+        _clear(data, cue, rate)
+    for cue in cues:
+        for start, block in _blocks(cue.speech, rate, channels, cue.offset, cue.offset + cue.end - cue.start):
+            _add(data, block, start + round((cue.start - cue.offset) * rate))
+    data.flush()
+
+
+def _blocks(path: Path, rate: int, channels: int, begin: float, end: float) -> Iterator[tuple[int, Any]]:
+    """Sound between two times as (first sample, float (N, C)), faded at both ends if it is cut there."""
+    first, last = round(begin * rate), round(end * rate)
+    with open_input(path) as container:
+        place: int | None = None
+        layout = "stereo" if channels == 2 else "mono"
+        for frame, seconds in decode_speech(container, audio_stream(container, path), path, rate=rate, layout=layout):
+            place = round(seconds * rate) if place is None else place
+            block = frame.to_ndarray().T * 32767.0
+            numbers = np.arange(place, place + len(block))
+            place += len(block)
+            if numbers[0] >= last:
+                return
+            edge = np.minimum((last - numbers) / (FADE * rate), 1)
+            edge = np.minimum(edge, (numbers - first) / (FADE * rate)) if first > 0 else edge
+            inside = (numbers >= first) & (numbers < last)
+            if inside.any():
+                yield int(numbers[inside][0]), (block * np.clip(edge, 0, 1)[:, None])[inside]
+
+
+def _add(data: Samples, block: Any, start: int) -> None:
+    """Add sound at a place, as far as that lies inside, without overflow."""
+    if start < 0:
+        block, start = block[-start:], 0
+    block = block[: max(0, len(data) - start)]
+    there = slice(start, start + len(block))
+    data[there] = np.clip(np.rint(data[there] + block), -32768, 32767).astype(np.int16)
+
+
+def _clear(data: Samples, cue: Cue, rate: int) -> None:
+    """Take the source's sound out of a cue; around it, it fades."""
+    start, stop, length = round(cue.start * rate), round(cue.end * rate), round(FADE * rate)
+    data[start:stop] = 0
+    before, after = data[max(0, start - length) : start], data[stop : stop + length]
+    before[:] = (before * np.linspace(1, 0, len(before))[:, None]).astype(np.int16)
+    after[:] = (after * np.linspace(0, 1, len(after))[:, None]).astype(np.int16)

@@ -1,0 +1,311 @@
+"""A persona: what makes a speaker's mouth that speaker's, in one file to keep, look at and use again.
+
+It holds, for each video that it was made from, the analysis (faces, shots, geometry) and the encoded lip references of
+every shot; for the speaker, a sample of expressions from which stage 1 embeds the style, and pictures of the lips. The
+file is a `.safetensors` of numbers alone: reading one runs no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from . import weights
+from .analysis import Analysis, analyse
+from .dubbing import Dubbing, Role, choose_lip_frames
+from .errors import MediaError, WeightsError
+from .geometry import Array, MorphableModel
+from .media import VideoReader
+from .models import Models
+from .people import FaceSearch
+from .report import Report
+from .stage1 import speaking_style
+from .stage2 import Reference
+from .timeline import plan
+
+KIND, VERSION = "persona", 1
+SAMPLE = 1500
+"""Frames whose expressions tell the style: a minute at 25 frames a second."""
+PICTURE = 96
+"""Side of the pictures of the lips."""
+PARTS = tuple(f.name for f in fields(Reference))
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What a persona knows of one video.
+
+    Attributes:
+        name: Of the file.
+        sha256: Of the file's content.
+        face: Who was chosen in it; see `choice.parse_choice`.
+        analysis: As arrays; see `Analysis.arrays`.
+        lips: Encoded lip references by shot, as arrays by part of `Reference` and the number of cells of each.
+    """
+
+    name: str
+    sha256: str
+    face: str | None
+    analysis: dict[str, npt.NDArray[Any]]
+    lips: dict[int, dict[str, npt.NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Persona:
+    """A speaker.
+
+    Attributes:
+        beta: Expressions that tell the style, (N, E).
+        alpha: Shape, the mean over the shots, (I,): the template.
+        pictures: The mouth from closed to open, uint8 (N, 96, 96, 3).
+        made_by: Fingerprint of the models that encoded the lip references.
+        footage: The videos that it was made from.
+    """
+
+    beta: Array
+    alpha: Array
+    pictures: npt.NDArray[np.uint8]
+    made_by: str
+    footage: list[Footage] = field(default_factory=list)
+
+    def style(self, models: Models) -> torch.Tensor:
+        """Style embedding (1, D)."""
+        return speaking_style(models.stage1, models.morphable, self.beta)
+
+    def openings(self, model: MorphableModel) -> Array:
+        """Mouth opening of the sampled expressions, (N,)."""
+        shape = model.shape(self.alpha)
+        return np.array([model.mouth_opening(shape + model.offsets(b)) for b in self.beta], np.float32)
+
+    def find(self, video: Path | str, face: str | None = None) -> Footage | None:
+        """What is known of a video, told by its content, with the same face chosen; None where it is another."""
+        digest = sha256(video)
+        return next((f for f in self.footage if f.sha256 == digest and f.face == face), None)
+
+    def lips(self, footage: Footage, models: Models) -> dict[int, list[Reference]]:
+        """Lip references by shot; none where other models encoded them."""
+        if models.fingerprint() != self.made_by:
+            return {}
+        return {shot: _references(arrays) for shot, arrays in footage.lips.items()}
+
+    def save(self, path: Path | str) -> None:
+        """Write the persona, whole or not at all.
+
+        Raises:
+            MediaError: The file cannot be written.
+        """
+        path = Path(path)
+        arrays: dict[str, npt.NDArray[Any]] = {"beta": self.beta, "alpha": self.alpha, "pictures": self.pictures}
+        videos = []
+        for number, known in enumerate(self.footage):
+            arrays |= {f"{number}.analysis.{name}": array for name, array in known.analysis.items()}
+            for shot, parts in known.lips.items():
+                arrays |= {f"{number}.lips.{shot}.{name}": array for name, array in parts.items()}
+            videos.append({"name": known.name, "sha256": known.sha256, "face": known.face, "shots": sorted(known.lips)})
+        config = {"made_by": self.made_by, "videos": videos}
+        part = path.with_name(f".{path.name}.part")
+        try:
+            weights.save_arrays(part, arrays, kind=KIND, version=VERSION, config=config, half=False)
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise MediaError(f"{path}: the persona cannot be written ({error.strerror or error})") from error
+
+    @classmethod
+    def load(cls, path: Path | str, model: MorphableModel) -> Persona:
+        """Read a persona.
+
+        Args:
+            path: The file.
+            model: The morphable model whose coefficients it must hold.
+
+        Raises:
+            WeightsError: The file is missing, damaged, of another version or for another morphable model.
+        """
+        arrays, config = weights.load_arrays(path, kind=KIND, version=VERSION)
+        try:
+            persona = _from_arrays(arrays, config)
+            sizes = (persona.beta.shape[1:], persona.alpha.shape)
+            if sizes != ((model.num_expression,), (model.num_identity,)) or not len(persona.beta):
+                raise WeightsError(f"{path}: made with another morphable model; make the persona anew")
+            if not all(np.isfinite(a).all() for a in (persona.beta, persona.alpha)):
+                raise ValueError("numbers that are none")
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise WeightsError(f"{path}: not a readable persona ({error!r}); make it anew") from error
+        return persona
+
+
+def _from_arrays(arrays: dict[str, npt.NDArray[Any]], config: dict[str, Any]) -> Persona:
+    footage = []
+    for number, video in enumerate(config["videos"]):
+        lips = {int(shot): {n: arrays[f"{number}.lips.{int(shot)}.{n}"] for n in _names()} for shot in video["shots"]}
+        prefix = f"{number}.analysis."
+        analysis = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        face = None if video["face"] is None else str(video["face"])
+        footage.append(Footage(str(video["name"]), str(video["sha256"]), face, analysis, lips))
+    pictures = arrays["pictures"]
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (PICTURE, PICTURE, 3):
+        raise ValueError(f"pictures {pictures.dtype} {pictures.shape}")
+    beta, alpha = (arrays[name].astype(np.float32) for name in ("beta", "alpha"))
+    return Persona(beta, alpha, pictures, str(config["made_by"]), footage)
+
+
+def _names() -> list[str]:
+    return [name for part in PARTS for name in (part, f"{part}_count")]
+
+
+def _packed(references: Sequence[Reference]) -> dict[str, npt.NDArray[Any]]:
+    packed: dict[str, npt.NDArray[Any]] = {}
+    for part in PARTS:
+        tensors = [getattr(r, part) for r in references]
+        packed[part] = torch.cat(tensors).cpu().numpy()
+        packed[f"{part}_count"] = np.array([len(t) for t in tensors], np.int64)
+    return packed
+
+
+def _references(arrays: dict[str, npt.NDArray[Any]]) -> list[Reference]:
+    parts = []
+    for part in PARTS:
+        counts = [int(c) for c in arrays[f"{part}_count"]]
+        parts.append(torch.split(torch.from_numpy(arrays[part].astype(np.float32)), counts))
+    return [Reference(*found) for found in zip(*parts, strict=True)]
+
+
+def sha256(path: Path | str) -> str:
+    """Of a file's content.
+
+    Raises:
+        MediaError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
+
+
+def make(videos: Sequence[Path | str], models: Models, search: FaceSearch | None = None, progress: Any = None) -> Persona:
+    """Make a persona from videos of one speaker.
+
+    Args:
+        videos: One or more, each with a usable face.
+        models: The trained parts.
+        search: Finds the speaker among several people.
+        progress: Told about the progress, as `pipeline.dub` tells it.
+
+    Raises:
+        FaceError: A video shows no usable face.
+        MediaError: A video cannot be read, or is given twice.
+    """
+    search = search or FaceSearch()
+    footage: list[Footage] = []
+    beta, alpha, pictures = [], [], []
+    for video in videos:
+        with VideoReader(video) as reader, search.open(reader, progress) as (tracker, follower):
+            analysis = analyse(reader, tracker, models.morphable, progress, models.initialise, follower)
+        if any(known.sha256 == (digest := sha256(video)) for known in footage) or not (digest := sha256(video)):
+            raise MediaError(f"{video}: is given twice; name every video once")
+        with VideoReader(video) as reader:
+            lips, seen = _encoded(reader, analysis, models)
+        footage.append(Footage(Path(video).name, digest, search.face, analysis.arrays(), lips))
+        beta.append(analysis.beta[analysis.usable])
+        alpha += [shot.alpha for shot in analysis.shots if shot.alpha.any()]
+        pictures += seen
+    together = np.concatenate(beta)
+    chosen = together[np.unique(np.linspace(0, len(together) - 1, SAMPLE).astype(np.int64))]
+    shown = pictures[:: max(1, len(pictures) // 25)][:25]
+    return Persona(chosen, np.mean(alpha, axis=0).astype(np.float32), np.stack(shown), models.fingerprint(), footage)
+
+
+def _encoded(
+    reader: VideoReader, analysis: Analysis, models: Models
+) -> tuple[dict[int, dict[str, npt.NDArray[Any]]], list[npt.NDArray[np.uint8]]]:
+    """Lip references of all shots that show the face, and small pictures of the mouths of the first."""
+    nothing = Report("", "", "", "", {}, "video")
+    timeline = plan(analysis.time, analysis.duration, 0.0)
+    role = Role(analysis, _Still(), np.ones(len(timeline), bool))
+    work = Dubbing(models, reader, role, timeline, nothing)
+    lips: dict[int, dict[str, npt.NDArray[Any]]] = {}
+    pictures: list[npt.NDArray[np.uint8]] = []
+    for shot, span in enumerate(analysis.shots):
+        if not analysis.usable[span.start : span.stop].any():
+            continue
+        chosen = choose_lip_frames(models.morphable, analysis, shot)
+        pairs = list(work.fetch(chosen))
+        lips[shot] = _packed([work.encode(*pair) for pair in pairs])
+        pictures = pictures or [_mouth(crop, vertices, models.morphable) for crop, vertices in pairs]
+    return lips, pictures
+
+
+class _Still:
+    """A mouth that is never asked to move."""
+
+    def at(self, time: float, template: Array) -> Array:
+        return np.zeros_like(template)
+
+
+def _mouth(crop: npt.NDArray[np.uint8], vertices: Array, model: MorphableModel) -> npt.NDArray[np.uint8]:
+    lips = vertices[model.lips, :2]
+    low, high = lips.min(axis=0), lips.max(axis=0)
+    centre, half = (low + high) / 2, 0.75 * float((high - low).max())
+    cut = cv2.getRectSubPix(crop, (max(2, round(2 * half)),) * 2, (float(centre[0]), float(centre[1])))
+    small: npt.NDArray[np.uint8] = cv2.resize(cut, (PICTURE, PICTURE), interpolation=cv2.INTER_AREA)
+    return small
+
+
+def describe(persona: Persona, models: Models) -> list[str]:
+    """What a persona holds, in lines for people."""
+    opening = persona.openings(models.morphable)
+    lines = [
+        f"style from {len(persona.beta)} frames; strength {float(persona.style(models).norm()):.2f}",
+        f"mouth opening, share of the eye distance: mean {opening.mean():.3f}, spread {opening.std():.3f},"
+        f" closed {np.quantile(opening, 0.05):.3f}, wide {np.quantile(opening, 0.95):.3f}",
+    ]
+    fits = "" if models.fingerprint() == persona.made_by else "; of other models, encoded anew when used"
+    for known in persona.footage:
+        count, usable = len(known.analysis["time"]), int(known.analysis["usable"].sum())
+        face = "" if known.face is None else f", face {known.face}"
+        lines.append(f"{known.name}{face}: {count} frames, {usable} usable, {len(known.lips)} shots with lips{fits}")
+    return lines
+
+
+def draw(persona: Persona, model: MorphableModel) -> npt.NDArray[np.uint8]:
+    """A picture of a persona, uint8 (H, W, 3): its mouths from closed to open, and how often it opens how far."""
+    rows = [persona.pictures[i : i + 9] for i in range(0, len(persona.pictures), 9)]
+    width = PICTURE * max(len(row) for row in rows)
+    sheet = np.full((PICTURE * len(rows), width, 3), 255, np.uint8)
+    for y, row in enumerate(rows):
+        sheet[y * PICTURE : (y + 1) * PICTURE, : PICTURE * len(row)] = np.hstack(list(row))
+    counts, _ = np.histogram(persona.openings(model), bins=40, range=(0.0, 0.5))
+    plot = np.full((140, width, 3), 255, np.uint8)
+    for i, count in enumerate(counts):
+        left, right = i * width // 40, (i + 1) * width // 40 - 2
+        top = 110 - round(100 * count / max(1, counts.max()))
+        cv2.rectangle(plot, (left, top), (max(left, right), 110), (70, 110, 180), -1)
+    for share in (0.0, 0.1, 0.2, 0.3, 0.4):
+        place = (round(share / 0.5 * width) + 2, 132)
+        cv2.putText(plot, f"{share:.1f}", place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (60, 60, 60), 1, cv2.LINE_AA)
+    return np.vstack([sheet, plot])
+
+
+def analysis_of(footage: Footage, reader: VideoReader, model: MorphableModel) -> Analysis:
+    """The analysis of a video that a persona knows.
+
+    Raises:
+        WeightsError: The persona's tables are damaged.
+    """
+    try:
+        return Analysis.from_arrays(replace(reader.info), footage.analysis, model)
+    except (ValueError, IndexError, KeyError, TypeError) as error:
+        raise WeightsError(f"the persona's analysis of {footage.name} is damaged ({error}); make it anew") from error
