@@ -26,6 +26,7 @@ from .faces import open_tracker
 from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
 from .media import Frame, VideoReader, read_speech
 from .mux import EncodeOptions, VideoWriter, check_output
+from .occlusion import Places, visible
 from .references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
 from .report import Report
 from .stage1 import GeometryGenerator, SpeechMotion, rest_offsets, speaking_style
@@ -259,6 +260,7 @@ class Dubbing:
         yaw = yaw_of(analysis.pose)[shown]
         dubbed = analysis.usable[shown] & timeline.dubbed
         self._strength = strength(dubbed, analysis.shot_of[shown], yaw, timeline.time)
+        self._places = Places.of(model)
         self._lips: tuple[int, list[Reference]] = (-1, [])
         self._size = int(models.stage2.config["size"])
 
@@ -345,11 +347,22 @@ class Dubbing:
         """The frame with its new mouth; None if that lies outside the picture."""
         assert waiting.crop is not None and waiting.transform is not None
         matched = match_colours(rendered, waiting.crop, mask)
+        shown = waiting.strength * mask * self._visible(waiting)
         width, height = self.reader.info.upright_size
-        patch = to_picture(matched, waiting.strength * mask, waiting.transform, width, height)
+        patch = to_picture(matched, shown, waiting.transform, width, height)
         if patch is None:
             return None
         return waiting.frame.pasted(patch.pixels, patch.mask, patch.left, patch.top)
+
+    def _visible(self, waiting: _Waiting) -> Array | float:
+        """Where nothing is in front of the face."""
+        index, analysis = waiting.frame.index, self.analysis
+        if index not in analysis.covers:
+            return 1.0
+        assert waiting.crop is not None and waiting.transform is not None
+        shape = analysis.shots[analysis.shot_of[index]].alpha
+        points = self._places.at(shape, analysis.beta[index], analysis.pose[index])
+        return visible(analysis.covers[index], apply_transform(waiting.transform, points), waiting.crop)
 
     def _lip_references(self, shot: int) -> list[Reference]:
         """Lip references of a shot, fetched and encoded once."""
@@ -378,4 +391,6 @@ def choose_lip_frames(model: MorphableModel, analysis: Analysis, shot: int) -> n
     frames = span.start + np.flatnonzero(analysis.usable[span.start : span.stop])
     if len(frames) == 0:
         raise MediaError(f"{analysis.info.path}: shot {shot} has no usable face")
+    bare = frames[analysis.lips_hidden[frames] == 0]
+    frames = bare if len(bare) else frames
     return frames[lip_references(analysis.openings(model, frames), LIP_REFERENCES)]
