@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from personatalk import Models, pipeline
+from personatalk import Models, dubbing, pipeline
 from personatalk.media import VideoReader
 from personatalk.training.sources import find
 
@@ -44,11 +44,11 @@ class Row:
 
 def watch_masks() -> None:
     """Make the pipeline leave the mask of every frame here."""
-    compose = pipeline.Dubbing._composed
+    compose = dubbing.Dubbing._composed
 
-    def watched(self: pipeline.Dubbing, waiting: pipeline._Waiting, rendered: np.ndarray, mask: np.ndarray) -> object:
+    def watched(self: dubbing.Dubbing, waiting: dubbing._Waiting, rendered: np.ndarray, mask: np.ndarray) -> object:
         width, height = self.reader.info.upright_size
-        patch = pipeline.to_picture(rendered, mask, waiting.transform, width, height)
+        patch = dubbing.to_picture(rendered, mask, waiting.transform, width, height)
         touched = np.zeros((height, width), bool)
         if patch is not None:
             h, w = patch.mask.shape
@@ -60,7 +60,7 @@ def watch_masks() -> None:
         MASKS[self.report.frames - 1] = np.packbits(touched)
         return compose(self, waiting, rendered, mask)
 
-    pipeline.Dubbing._composed = watched  # type: ignore[method-assign,assignment]
+    dubbing.Dubbing._composed = watched  # type: ignore[method-assign,assignment]
 
 
 def measure(source: Path, result: Path) -> tuple[int, int, bool, float, float]:

@@ -15,15 +15,15 @@ except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
 if TYPE_CHECKING:
-    from .pipeline import DubOptions, Models, dub
+    from .pipeline import DubOptions, Models, dub, dub_cues
     from .report import Report
 
-__all__ = ["DubOptions", "Models", "Report", "__version__", "dub"]
+__all__ = ["DubOptions", "Models", "Report", "__version__", "dub", "dub_cues"]
 
 
 def __getattr__(name: str) -> Any:
     # Torch and MediaPipe take seconds to import: `personatalk --help` must not wait for them.
-    if name in ("DubOptions", "Models", "dub"):
+    if name in ("DubOptions", "Models", "dub", "dub_cues"):
         from . import pipeline
 
         return getattr(pipeline, name)

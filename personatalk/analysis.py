@@ -1,6 +1,6 @@
-"""Analysis of a video: faces, shots and geometry of every frame, in one pass over the file.
+"""Analysis of a video: faces, shots and geometry of every frame, and what is in front of the face, in one pass.
 
-Frames stream by; what is kept is about 2 kB a frame.
+Frames stream by; what is kept is about 4 kB a frame.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .faces import CutDetector, FaceFollower, FaceTracker, Follower
 from .fitting import Estimate, Initialiser, Tables, fit_shape, fit_shot
 from .geometry import Array, MorphableModel, rotations
 from .media import VideoInfo, VideoReader
+from .occlusion import MOUTH_COVERED, Places, find
 
 Initialise = Callable[[npt.NDArray[np.uint8], Array], Estimate]
 """The learned initialisation: upright picture (H, W, 3) and landmarks (478, 3) to the coefficients of a frame."""
@@ -81,6 +82,8 @@ class Analysis:
         shot_of: Number of the shot of each frame, (T,).
         beta: Expression, (T, E); 0 where not usable.
         pose: Head pose in upright picture pixels, (T, 6); 0 where not usable.
+        covers: What is in front of the face, by frame, uint8 (P,) from `occlusion.find`; only where there is something.
+        lips_hidden: Share of the lips that it hides, (T,).
     """
 
     info: VideoInfo
@@ -92,6 +95,8 @@ class Analysis:
     shot_of: npt.NDArray[np.int64]
     beta: Array
     pose: Array
+    covers: dict[int, npt.NDArray[np.uint8]]
+    lips_hidden: Array
 
     def __len__(self) -> int:
         return len(self.time)
@@ -132,7 +137,7 @@ class Analysis:
         if wrong or not count or alpha.shape != (len(start), model.num_identity) or "covers" not in arrays:
             raise ValueError(f"an analysis of {count} frames with {', '.join(wrong) or 'shots'} of another shape")
         kinds = {**dict.fromkeys(("time", "duration"), np.float64), "usable": np.bool_, "shot_of": np.int64}
-        tables = {name: arrays[name].astype(kinds.get(name, np.float32)) for name in TABLES}
+        tables: dict[str, Any] = {name: arrays[name].astype(kinds.get(name, np.float32)) for name in TABLES}
         ends = [*start[1:], count]
         if list(start[:1]) != [0] or (np.diff([*start, count]) <= 0).any():
             raise ValueError("shots that do not cover all frames")
@@ -161,6 +166,7 @@ class _Scan:
     duration: list[float]
     cut: list[bool]
     estimates: list[Estimate | None]
+    samples: list[npt.NDArray[np.uint8] | None]
 
 
 def analyse(
@@ -185,15 +191,20 @@ def analyse(
         FaceError: No frame of the video shows a usable face.
         MediaError: The file is damaged.
     """
-    tell = progress or (lambda stage, steps, total: None)
+    tell, estimated = progress or (lambda stage, steps, total: None), reader.info.estimated_frames
     closed_form = Initialiser(model)
     initialise = initialise or (lambda rgb, face: closed_form(face))
     follower = follower or Follower()
-    scan = _scan(reader, tracker, initialise, follower, lambda n: tell("faces", n, reader.info.estimated_frames))
-    usable, reason = _usable(scan)
+    places = Places.of(model)
+    scan = _scan(reader, tracker, initialise, follower, places, lambda n: tell("faces", n, estimated))
+    shot_of = np.cumsum(scan.cut).astype(np.int64)
+    covers = _covers(scan, places, shot_of)
+    hidden = np.zeros(len(shot_of), np.float32)
+    for i, cover in covers.items():
+        hidden[i] = places.lips_hidden(cover[None])[0]
+    usable, reason = _usable(scan, hidden)
     if not usable.any():
         raise FaceError(f"{reader.info.path}: {_nothing_usable(reason)}; give a video that shows the speaker")
-    shot_of = np.cumsum(scan.cut).astype(np.int64)
     beta = np.zeros((len(usable), model.num_expression), np.float32)
     pose = np.zeros((len(usable), 6), np.float32)
     shots = []
@@ -205,7 +216,7 @@ def analyse(
             alpha = _fit(model, scan, seen, beta, pose, lambda n: tell("geometry", n, int(usable.sum())))
         shots.append(Shot(int(frames[0]), int(frames[-1]) + 1, alpha))
     time, duration = np.array(scan.time), np.array(scan.duration)
-    return Analysis(reader.info, time, duration, usable, reason, shots, shot_of, beta, pose)
+    return Analysis(reader.info, time, duration, usable, reason, shots, shot_of, beta, pose, covers, hidden)
 
 
 def _scan(
@@ -213,9 +224,10 @@ def _scan(
     tracker: FaceTracker,
     initialise: Initialise,
     follower: FaceFollower,
+    places: Places,
     tell: Callable[[int], None],
 ) -> _Scan:
-    scan, cuts = _Scan([], [], [], []), CutDetector()
+    scan, cuts = _Scan([], [], [], [], []), CutDetector()
     for frame in reader.frames():
         rgb = frame.rgb()
         cut = cuts.is_cut(rgb)
@@ -225,13 +237,28 @@ def _scan(
         scan.time.append(frame.time)
         scan.duration.append(float(frame.duration * reader.info.time_base))
         scan.cut.append(cut)
-        scan.estimates.append(None if face is None else initialise(rgb, face))
+        found = None if face is None else initialise(rgb, face)
+        scan.estimates.append(found)
+        scan.samples.append(None if found is None else places.sample(rgb, found.alpha, found.beta, found.pose))
         tell(1)
     return scan
 
 
-def _usable(scan: _Scan) -> tuple[npt.NDArray[np.bool_], dict[int, Reason]]:
+def _covers(scan: _Scan, places: Places, shot_of: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[np.uint8]]:
+    """What is in front of the face, by frame."""
+    covers = {}
+    for shot in np.unique(shot_of):
+        frames = [i for i in np.flatnonzero(shot_of == shot) if _unusable(scan.estimates[i]) is None]
+        samples = [s for i in frames if (s := scan.samples[i]) is not None]
+        if samples:
+            found = find(places, np.stack(samples))
+            covers.update({int(i): cover for i, cover in zip(frames, found, strict=True) if cover.any()})
+    return covers
+
+
+def _usable(scan: _Scan, hidden: Array) -> tuple[npt.NDArray[np.bool_], dict[int, Reason]]:
     reason = {i: why for i, e in enumerate(scan.estimates) if (why := _unusable(e)) is not None}
+    reason.update({int(i): Reason.COVERED for i in np.flatnonzero(hidden > MOUTH_COVERED)})
     usable = np.array([i not in reason for i in range(len(scan.estimates))], bool)
     for start, stop in runs(usable, np.array(scan.cut, bool)):
         if stop - start < SHORTEST_RUN:

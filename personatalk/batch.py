@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from . import workers
-from .errors import PersonaTalkError
+from .choice import FacePicture, parse_choice
+from .errors import FaceError, PersonaTalkError
 from .pipeline import DubOptions, Models, dub
 from .report import check_report
 from .timeline import LengthPolicy
@@ -96,6 +97,15 @@ def _length(cell: str, folder: Path) -> str:
     return cell
 
 
+def _face(cell: str, folder: Path) -> str:
+    """What `--face` takes; a picture's path is relative to the list like all others."""
+    try:
+        choice = parse_choice(cell)
+    except FaceError as error:
+        raise ValueError(f"is no face ({error})") from error
+    return str(folder / cell) if isinstance(choice, FacePicture) else cell
+
+
 COLUMNS: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
     "video": ("video", _file),
     "speech": ("speech", _file),
@@ -106,6 +116,11 @@ COLUMNS: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
     "crf": ("options.encode.crf", _number),
     "preset": ("options.encode.preset", _word),
     "face_model": ("options.face_model", _file),
+    "face": ("options.face", _face),
+    "identity": ("options.identity", _file),
+    "persona": ("options.persona", _file),
+    "style": ("options.style", _file),
+    "style_strength": ("options.style_strength", _number),
 }
 """Columns of a list: the field of a `Job` that each sets, and how its cells are read (ValueError: not so)."""
 REQUIRED = ("video", "speech", "output")

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"personatalk: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("personatalk: interrupted; nothing half-written is left", file=sys.stderr)
+        print("personatalk: interrupted; the same command goes on from what is finished", file=sys.stderr)
         return INTERRUPTED
     finally:
         for number, handler in before.items():
@@ -105,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_dub(commands)
     _add_batch(commands)
+    _add_persona(commands)
     _add_verify(commands)
     _add_inspect(commands)
     _add_faces(commands)
@@ -128,6 +129,9 @@ def _add_dub(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     dub.add_argument("video", nargs="?", type=Path, metavar="VIDEO", help="a video of a person speaking")
     dub.add_argument("speech", nargs="?", type=Path, metavar="SPEECH", help="audio file, or a video with sound")
     dub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="video to write")
+    dub.add_argument(
+        "--cue", type=Path, metavar="FILE", help="who says what when, instead of SPEECH; docs/cues.md has the format"
+    )
     dub.add_argument("--sample", action="store_true", help="dub the sample clip of the package")
     dub.add_argument("--report", type=Path, metavar="FILE.json", help="write what was done, as JSON")
     dub.add_argument("--quiet", action="store_true", help="no progress bars, no summary")
@@ -152,7 +156,34 @@ def _add_choices(dub: argparse.ArgumentParser) -> None:
     dub.add_argument("--codec", default="libx264", help="video encoder (default: libx264)")
     dub.add_argument("--crf", type=float, default=14, help="quality, lower is better (default: 14, near-transparent)")
     dub.add_argument("--preset", default="medium", help="speed preset of the encoder (default: medium)")
+    dub.add_argument("--persona", type=Path, metavar="FILE", help="the speaker's, from 'personatalk persona make'")
+    dub.add_argument("--style", type=Path, metavar="FILE", help="speak in the style of this .persona or video")
+    dub.add_argument(
+        "--style-strength", type=float, default=1.0, metavar="S", help="0 (nobody's style) to 1.5 (default: 1)"
+    )
     _add_provenance(dub)
+
+
+def _add_persona(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    persona = commands.add_parser(
+        "persona",
+        help="keep what makes a speaker's mouth that speaker's",
+        description="A persona holds a speaker's style, face, lip references and the analysis of the videos that it was"
+        " made from: dubbing one of those again starts at once.",
+    )
+    steps = persona.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    make = steps.add_parser("make", help="make a persona from videos of one speaker")
+    make.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
+    make.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.persona")
+    make.add_argument("--quiet", action="store_true", help="no progress bars")
+    _add_choice(make)
+    _add_models(make)
+    make.set_defaults(run=_persona_make)
+    show = steps.add_parser("show", help="print what a persona holds")
+    show.add_argument("persona", type=Path, metavar="NAME.persona")
+    show.add_argument("--plot", type=Path, metavar="OUT.png", help="draw its mouths, and how far it opens how often")
+    _add_models(show)
+    show.set_defaults(run=_persona_show)
 
 
 def _add_batch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -260,27 +291,57 @@ def _add_models(command: argparse.ArgumentParser) -> None:
 
 
 def _dub(options: argparse.Namespace) -> int:
-    from .pipeline import Models, dub
+    from .pipeline import Models, dub, dub_cues
     from .report import check_report
     from .sample import sample_files
 
-    if options.sample and options.video is not None:
+    if options.sample and (options.video is not None or options.cue is not None):
         print("personatalk dub: --sample takes the place of VIDEO and SPEECH; give one or the other", file=sys.stderr)
         return 2
     if options.sample:
         options.video, options.speech = sample_files()
-    if options.video is None or options.speech is None:
-        print("personatalk dub: give VIDEO and SPEECH, or --sample", file=sys.stderr)
+    if options.video is None or (options.speech is None) == (options.cue is None):
+        print("personatalk dub: give VIDEO and SPEECH, VIDEO and --cue, or --sample", file=sys.stderr)
         return 2
-    check_report(options.report, [options.video, options.speech, options.output])
+    said = options.speech if options.cue is None else options.cue
+    check_report(options.report, [options.video, said, options.output])
     choices = _choices(options)
     models = Models.load(options.morphable, options.stage1, options.stage2, options.deep3d)
+    work = dub if options.cue is None else dub_cues
     with closing(Bars(options.interrupt, options.quiet)) as bars:
-        report = dub(options.video, options.speech, options.output, options=choices, models=models, progress=bars)
+        report = work(options.video, said, options.output, options=choices, models=models, progress=bars)
     if options.report is not None:
         report.write(options.report)
     if not options.quiet:
         print("\n".join(report.summary()))
+    return 0
+
+
+def _persona_make(options: argparse.Namespace) -> int:
+    from . import persona
+    from .models import Models
+    from .people import FaceSearch
+
+    persona.check_name(options.output, options.videos)
+    search = FaceSearch(options.face, options.face_model, options.identity)
+    models = Models.load(options.morphable, options.stage1, options.stage2, options.deep3d)
+    with closing(Bars(options.interrupt, options.quiet)) as bars:
+        made = persona.make(options.videos, models, search, bars)
+    made.save(options.output)
+    print("\n".join([str(options.output), *persona.describe(made, models)]))
+    return 0
+
+
+def _persona_show(options: argparse.Namespace) -> int:
+    from . import persona
+    from .models import Models
+    from .pictures import write_picture
+
+    models = Models.load(options.morphable, options.stage1, options.stage2, options.deep3d)
+    kept = persona.Persona.load(options.persona, models.morphable)
+    print("\n".join(persona.describe(kept, models)))
+    if options.plot is not None:
+        write_picture(options.plot, persona.draw(kept, models.morphable))
     return 0
 
 
@@ -291,7 +352,17 @@ def _choices(options: argparse.Namespace) -> DubOptions:
 
     encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
     provenance = Provenance(not options.no_provenance, options.certificate, options.private_key)
-    return DubOptions(options.length, encode, options.face_model, options.face, options.identity, provenance)
+    return DubOptions(
+        options.length,
+        encode,
+        options.face_model,
+        options.face,
+        options.identity,
+        provenance,
+        options.persona,
+        options.style,
+        options.style_strength,
+    )
 
 
 def _batch(options: argparse.Namespace) -> int:

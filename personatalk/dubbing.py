@@ -180,6 +180,7 @@ class Dubbing:
         waiting.reference = self.encode(waiting.crop, self._source_vertices(index))
 
     def encode(self, crop: npt.NDArray[np.uint8], vertices: Array) -> Reference:
+        """A reference from a crop, uint8 (S, S, 3), and its geometry there, (V, 3)."""
         drawn = geometry_map(self.models.morphable, vertices, self._size)
         return self.models.stage2.encode_frozen([crop], [drawn])[0]
 
@@ -251,6 +252,7 @@ class Dubbing:
         return self._lips[1]
 
     def fetch(self, chosen: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.uint8], Array]]:
+        """Crops, uint8 (S, S, 3), and geometry in them, (V, 3), of frames of the source, in order."""
         wanted = set(chosen.tolist())
         for frame in self.reader.frames(min(wanted), max(wanted) + 1):
             if frame.index in wanted:

@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from . import rasterizer, regions
 from .analysis import Analysis, Initialise, analyse
+from .dubbing import choose_lip_frames
 from .errors import MediaError
 from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
 from .media import VideoReader
 from .people import FaceSearch
-from .pipeline import choose_lip_frames
+from .pictures import write_picture
 
 TILE = 192
 LIPS_IN_A_ROW = 9
@@ -71,7 +72,7 @@ def inspect(
                 crops[frame.index] = crop
                 if frame.index in chosen:
                     tiles[frame.index] = _row(model, analysis, frame.index, crop)
-    _write(output, _sheet([tiles[int(i)] for i in chosen], [crops[int(i)] for i in lips]))
+    write_picture(output, _sheet([tiles[int(i)] for i in chosen], [crops[int(i)] for i in lips]))
 
 
 def _row(model: MorphableModel, analysis: Analysis, index: int, crop: Picture) -> list[Picture]:
@@ -124,8 +125,3 @@ def _sheet(rows: list[list[Picture]], lips: Iterable[Picture]) -> Picture:
         lines.append(np.hstack(small[first : first + LIPS_IN_A_ROW]))
     padded = [np.pad(line, ((0, 4), (0, width - line.shape[1]), (0, 0))) for line in lines]
     return np.vstack(padded)
-
-
-def _write(output: Path, picture: Picture) -> None:
-    if not cv2.imwrite(str(output), np.ascontiguousarray(picture[..., ::-1])):
-        raise MediaError(f"{output}: the picture cannot be written; check folder and free space")

@@ -25,6 +25,7 @@ from .errors import MediaError, WeightsError
 from .geometry import Array, MorphableModel
 from .media import VideoReader
 from .models import Models
+from .mux import same_file
 from .people import FaceSearch
 from .report import Report
 from .stage1 import speaking_style
@@ -195,7 +196,24 @@ def sha256(path: Path | str) -> str:
     return digest.hexdigest()
 
 
-def make(videos: Sequence[Path | str], models: Models, search: FaceSearch | None = None, progress: Any = None) -> Persona:
+def check_name(path: Path, videos: Sequence[Path]) -> None:
+    """Find out before the work that a persona cannot be written.
+
+    Raises:
+        MediaError: The name does not end in `.persona`, its folder is not there, or it is one of the videos.
+    """
+    if path.suffix != ".persona":
+        raise MediaError(f"{path}: a persona's name ends in .persona")
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise MediaError(f"{path}: the folder does not exist, or the name is a folder's; choose another")
+    for video in videos:
+        if same_file(path, video):
+            raise MediaError(f"{path}: is one of the videos; choose another name")
+
+
+def make(
+    videos: Sequence[Path | str], models: Models, search: FaceSearch | None = None, progress: Any = None
+) -> Persona:
     """Make a persona from videos of one speaker.
 
     Args:
@@ -214,7 +232,8 @@ def make(videos: Sequence[Path | str], models: Models, search: FaceSearch | None
     for video in videos:
         with VideoReader(video) as reader, search.open(reader, progress) as (tracker, follower):
             analysis = analyse(reader, tracker, models.morphable, progress, models.initialise, follower)
-        if any(known.sha256 == (digest := sha256(video)) for known in footage) or not (digest := sha256(video)):
+        digest = sha256(video)
+        if any(known.sha256 == digest for known in footage):
             raise MediaError(f"{video}: is given twice; name every video once")
         with VideoReader(video) as reader:
             lips, seen = _encoded(reader, analysis, models)

@@ -253,7 +253,7 @@ class _Job:
         persona = None
         if self.options.persona is not None:
             persona = Persona.load(self.options.persona, self.models.morphable)
-        known = persona and persona.find(self.video, self.options.face)
+        known = None if persona is None else persona.find(self.video, self.options.face)
         with self.report.stage("analysis"):
             if known is not None:
                 analysis = analysis_of(known, self.reader, self.models.morphable)
@@ -326,9 +326,7 @@ class _Job:
             except (WeightsError, ValueError):
                 pass  # it is made again
         with search.open(self.reader, self.tell) as (tracker, chosen):
-            made = analyse(
-                self.reader, tracker, self.models.morphable, self.tell, self.models.initialise, chosen
-            )
+            made = analyse(self.reader, tracker, self.models.morphable, self.tell, self.models.initialise, chosen)
         with self.folder.writing(f"{name}.safetensors") as path:
             weights.save_arrays(path, made.arrays(), kind="analysis", version=1, config={}, half=False)
         return made

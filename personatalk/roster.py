@@ -14,6 +14,7 @@ from .errors import MediaError
 from .identity import Picture
 from .mux import same_file
 from .people import PICTURES, People, Person
+from .pictures import write_picture
 
 TILE = 144
 HEAD = 40
@@ -90,8 +91,7 @@ def write_sheet(people: People, path: Path | str) -> None:
         MediaError: It cannot be written.
     """
     picture = np.vstack([_row(people, person) for person in people.persons])
-    if not cv2.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1])):
-        raise MediaError(f"{path}: the picture cannot be written; check folder and free space")
+    write_picture(path, picture)
 
 
 def _entry(people: People, person: Person) -> dict[str, Any]:

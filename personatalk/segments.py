@@ -49,15 +49,15 @@ class JobFolder:
     Args:
         output: The file that the job writes.
         key: What the job does, JSON-able. What another job left under the same name is dropped.
-        length: Frames of a segment.
+        length: Frames of a segment; `LENGTH` where None.
 
     Raises:
         MediaError: Another process writes the same output, or the folder cannot be made.
     """
 
-    def __init__(self, output: Path | str, key: dict[str, Any], length: int = LENGTH) -> None:
-        self.output, self.folder, self.length = Path(output), folder_of(output), length
-        self.key = hashlib.sha256(json.dumps([key, length], sort_keys=True).encode()).hexdigest()
+    def __init__(self, output: Path | str, key: dict[str, Any], length: int | None = None) -> None:
+        self.output, self.folder, self.length = Path(output), folder_of(output), length or LENGTH
+        self.key = hashlib.sha256(json.dumps([key, self.length], sort_keys=True).encode()).hexdigest()
         self._lock: int | None = None
 
     def __enter__(self) -> JobFolder:

@@ -55,8 +55,13 @@ class Plan:
 
     def since(self, first: int) -> Plan:
         """The frames from number `first` on."""
-        parts = (a[first:] for a in (self.source_index, self.time, self.duration, self.dubbed))
-        return Plan(*parts, self.speech_limit)
+        return replace(
+            self,
+            source_index=self.source_index[first:],
+            time=self.time[first:],
+            duration=self.duration[first:],
+            dubbed=self.dubbed[first:],
+        )
 
     def ticks(self, time_base: Fraction, start_seconds: float) -> tuple[Int64, Int64]:
         """Times and durations on the source's own clock, int64 (N,) each, in ticks.

@@ -12,8 +12,8 @@ import pytest
 from sample_clips import decoded, frame_times, sample_frames, write_sound, write_video
 
 import personatalk
-from personatalk import DubOptions, Models, Report
-from personatalk.errors import FaceError, MediaError
+from personatalk import DubOptions, Models, Report, segments
+from personatalk.errors import FaceError, MediaError, PersonaTalkError
 from personatalk.faces import open_tracker
 from personatalk.media import probe_speech, read_speech
 from personatalk.mux import EncodeOptions
@@ -212,6 +212,77 @@ def test_the_same_job_gives_the_same_pictures(tmp_path: Path, models: Models, cl
         personatalk.dub(clip, speech, tmp_path / name, models=models)
     for a, b in zip(decoded(tmp_path / "a.mp4"), decoded(tmp_path / "b.mp4"), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+class Cut(KeyboardInterrupt):
+    """The run is cut off."""
+
+
+def test_a_run_that_was_cut_off_goes_on_and_gives_the_same_pictures(
+    tmp_path: Path, models: Models, clip: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "LENGTH", 5)
+    personatalk.dub(clip, speech, tmp_path / "whole.mp4", models=models)
+
+    def cut_at(frame: int) -> None:
+        def progress(stage: str, steps: int, total: int) -> None:
+            seen.extend([stage] * steps)
+            if seen.count("dubbing") == frame:
+                raise Cut
+
+        seen: list[str] = []
+        with pytest.raises(Cut):
+            personatalk.dub(clip, speech, tmp_path / "broken.mp4", models=models, progress=progress)
+        assert not (tmp_path / "broken.mp4").exists()
+
+    cut_at(8)
+    cut_at(14)
+    told: list[str] = []
+    report = personatalk.dub(
+        clip, speech, tmp_path / "broken.mp4", models=models, progress=lambda stage, steps, total: told.append(stage)
+    )
+    assert report.resumed == 10 and report.frames == report.dubbed == SHORT
+    assert "faces" not in told, "the analysis was made again"
+    assert frame_times(tmp_path / "broken.mp4") == frame_times(tmp_path / "whole.mp4")
+    for a, b in zip(decoded(tmp_path / "whole.mp4"), decoded(tmp_path / "broken.mp4"), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken.mp4", "whole.mp4"]
+
+
+def test_a_changed_choice_starts_anew(
+    tmp_path: Path, models: Models, clip: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "LENGTH", 5)
+
+    def stop(stage: str, steps: int, total: int) -> None:
+        done.extend([stage] * steps)
+        if done.count("dubbing") == 12:
+            raise Cut
+
+    done: list[str] = []
+    with pytest.raises(Cut):
+        personatalk.dub(clip, speech, tmp_path / "out.mp4", models=models, progress=stop)
+    report = personatalk.dub(clip, speech, tmp_path / "out.mp4", models=models, options=DubOptions(style_strength=0.5))
+    assert report.resumed == 0
+
+
+def test_style_strength_widens_the_mouths_motion(tmp_path: Path, models: Models, sample: Dubbed) -> None:
+    spread = []
+    for strength in (0.0, 0.75, 1.5):
+        options = DubOptions(style_strength=strength, encode=EncodeOptions(preset="ultrafast"))
+        output = tmp_path / f"{strength}.mp4"
+        personatalk.dub(sample.source, sample.speech, output, models=models, options=options)
+        spread.append(openings(output).std())
+    assert spread[0] < spread[1] < spread[2]
+    for wrong in (-0.1, 1.6, float("nan")):
+        with pytest.raises(PersonaTalkError, match="style strength"):
+            personatalk.dub(
+                sample.source,
+                sample.speech,
+                tmp_path / "x.mp4",
+                models=models,
+                options=DubOptions(style_strength=wrong),
+            )
 
 
 def test_an_output_that_is_the_input_is_refused(models: Models, clip: Path, speech: Path) -> None:

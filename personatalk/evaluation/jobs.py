@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 import wave
 from collections.abc import Sequence
@@ -112,7 +111,7 @@ def self_dubs(
         PersonaTalkError: The folder holds no video, or two of one name. A clip that cannot be dubbed is told, and is
             then missing in what is returned.
     """
-    clips, made_by = list(videos_in(folder).values()), _fingerprint(models)
+    clips, made_by = list(videos_in(folder).values()), models.fingerprint()
     output.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[Job]] = {kind: [] for kind in kinds}
     for place, clip in enumerate(clips):
@@ -142,16 +141,6 @@ def _dub_once(clip: Path, speech: Path, result: Path, stamp: str, models: Models
     beside.unlink(missing_ok=True)
     dub(clip, speech, result, models=models, progress=progress)
     beside.write_text(stamp)
-
-
-def _fingerprint(models: Models) -> str:
-    """Tells networks apart by their numbers."""
-    digest = hashlib.sha256()
-    for network in (models.stage1, models.stage2):
-        digest.update(repr(sorted(network.config.items(), key=str)).encode())
-        for tensor in network.state_dict().values():
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def write_silence(path: Path, clip: Path) -> None:

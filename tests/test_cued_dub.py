@@ -1,0 +1,97 @@
+"""Several speakers, each with words and times of their own, end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_clips import clicks, write_wav
+from sample_clips import decoded, sample_frames, write_sound, write_video
+
+import personatalk
+from personatalk import DubOptions, Models, cli
+from personatalk.cues import Cue
+from personatalk.errors import PersonaTalkError
+from personatalk.media import read_speech
+from personatalk.mixing import mix
+from personatalk.sample import sample_files
+
+COUNT = 36
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return Models.load()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", sample_frames(COUNT))
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    samples = read_speech(sample_files()[1])[: 16000 * COUNT // 25]
+    return write_sound(tmp_path_factory.mktemp("speech") / "speech.wav", samples)
+
+
+def test_only_the_cues_change(tmp_path: Path, clip: Path, speech: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cue = tmp_path / "cues.txt"
+    cue.write_text(
+        f"1\n00:00:00,200 --> 00:00:00,600\nspeech: {speech}\n\n"
+        f"2\n00:00:00,880 --> 00:00:01,200\nspeech: {speech}\nfrom: 00:00:00,400\n"
+    )
+    output = tmp_path / "out.mp4"
+    assert cli.main(["dub", str(clip), "--cue", str(cue), "-o", str(output), "--quiet"]) == 0
+    report = personatalk.dub_cues(clip, cue, tmp_path / "again.mp4")
+    assert report.dubbed == 10 + 8 and report.frames == COUNT
+    assert [(s.first, s.last, s.reason) for s in report.passed_through] == [
+        (0, 4, "original mouth asked for"),
+        (15, 21, "original mouth asked for"),
+        (30, 35, "original mouth asked for"),
+    ]
+    assert report.generated == pytest.approx(np.array([[0.2, 0.6], [0.88, 1.2]]))
+    old, new = decoded(clip), decoded(output)
+    for number in (*range(5), *range(15, 22), *range(30, 36)):
+        assert np.mean((old[number].astype(float) - new[number]) ** 2) < 4
+    assert max(np.abs(old[i].astype(float) - new[i]).max() for i in range(7, 13)) > 40
+    assert cli.main(["dub", str(clip), str(speech), "--cue", str(cue), "-o", str(output)]) == 2
+
+
+def test_the_sound_is_the_sources_but_in_the_cues(tmp_path: Path) -> None:
+    rate = 16000
+    tone = (0.5 * np.sin(2 * np.pi * 300 * np.arange(2 * rate) / rate)).astype(np.float32)
+    source = write_sound(tmp_path / "source.wav", tone)
+    said = write_wav(tmp_path / "said.wav", clicks(1.0, 22050, (0.3,)), 22050)
+    cue = Cue(0.5, 1.0, None, said, offset=0.2)
+    mix(source, [cue], 2.5, tmp_path / "mixed.wav")
+    heard = read_speech(tmp_path / "mixed.wav")
+    assert len(heard) == 2.5 * rate
+    np.testing.assert_allclose(heard[: int(0.48 * rate)], tone[: int(0.48 * rate)], atol=1e-3)
+    np.testing.assert_allclose(heard[int(1.02 * rate) : 2 * rate], tone[int(1.02 * rate) :], atol=1e-3)
+    assert np.abs(heard[2 * rate :]).max() == 0
+    inside = np.abs(heard[int(0.5 * rate) : rate])
+    # The click at 0.3 s of the speech, from 0.2 s on: 0.1 s after the cue's start.
+    assert abs(int(inside.argmax()) / rate - 0.1) < 0.02
+    quiet = np.r_[inside[: int(0.08 * rate)], inside[int(0.2 * rate) :]]
+    assert quiet.max() < 0.05
+
+
+def test_cues_without_sound_in_the_source_and_over_each_other(tmp_path: Path, clip: Path) -> None:
+    loud = write_sound(tmp_path / "loud.wav", 0.6 * np.ones(16000, np.float32))
+    cues = [Cue(0.0, 0.5, "left", loud), Cue(0.25, 0.75, "right", loud)]
+    mix(clip, cues, 1.0, tmp_path / "mixed.wav")
+    heard = read_speech(tmp_path / "mixed.wav", 48000)
+    levels = [heard[int(t * 48000)] for t in (0.1, 0.4, 0.6, 0.9)]
+    np.testing.assert_allclose(levels, [0.6, 1.0, 0.6, 0.0], atol=0.02)
+
+
+def test_choices_that_the_cues_make_are_refused(tmp_path: Path, clip: Path, speech: Path, models: Models) -> None:
+    cues = [Cue(0.0, 0.5, None, speech)]
+    with pytest.raises(PersonaTalkError, match="cues say who speaks"):
+        personatalk.dub_cues(clip, cues, tmp_path / "out.mp4", models=models, options=DubOptions(face="left"))
+    late = [Cue(0.0, 0.5, None, speech, offset=900.0, where="cues.txt:3")]
+    with pytest.raises(PersonaTalkError, match=r"cues\.txt:3.*no sound from 900 s on"):
+        personatalk.dub_cues(clip, late, tmp_path / "out.mp4", models=models)
+    assert not (tmp_path / "out.mp4").exists()
