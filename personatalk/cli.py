@@ -246,7 +246,7 @@ def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     inspect.add_argument("--frames", type=_positive, default=6, help="frames on the sheet (default: 6)")
     _add_choice(inspect)
     inspect.add_argument("--quiet", action="store_true", help="no progress bars")
-    _add_models(inspect)
+    _add_models(inspect, networks=False)
     inspect.set_defaults(run=_inspect)
 
 
@@ -280,12 +280,12 @@ def _add_identity(command: argparse.ArgumentParser) -> None:
     command.add_argument("--identity", type=Path, metavar="FILE.onnx", help="ArcFace network that tells people apart")
 
 
-def _add_models(command: argparse.ArgumentParser) -> None:
+def _add_models(command: argparse.ArgumentParser, networks: bool = True) -> None:
     group = command.add_argument_group("models", "weights of the package where not given")
     group.add_argument("--face-model", type=Path, metavar="FILE.task", help="MediaPipe Tasks face landmarker")
     group.add_argument("--morphable", type=Path, metavar="FILE", help="morphable model, or BFM_model_front.mat")
     group.add_argument("--deep3d", type=Path, metavar="FILE.pth", help="Deep3DFaceRecon's checkpoint, for a .mat")
-    if command.prog.endswith(("dub", "batch")):
+    if networks:
         group.add_argument("--stage1", type=Path, metavar="FILE", help="geometry generator")
         group.add_argument("--stage2", type=Path, metavar="FILE", help="renderer")
 
