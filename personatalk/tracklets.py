@@ -30,7 +30,7 @@ SNAPSHOT = 128
 """Side of the pictures that are kept, in pixels."""
 MARGIN = 1.7
 """Side of what they show, in the longer sides of the face's box."""
-SNAPSHOTS, STRETCH = 12, 50
+SNAPSHOTS, STRETCH = 12, 10
 """Most pictures of a tracklet, and frames of which one is kept at first."""
 
 

@@ -225,7 +225,7 @@ def test_arcface_sees_an_aligned_crop_in_its_own_scale(
         return np.array([[3.0, 4.0]], np.float32)
 
     session = FakeSession([name], ["n", 3, 112, 112], answer)
-    monkeypatch.setattr("personatalk.evaluation.networks.open_onnx", lambda path, inputs: session)
+    monkeypatch.setattr("personatalk.identity.open_onnx", lambda path, inputs: session)
     picture = np.zeros((300, 300, 3), np.uint8)
     marks = np.zeros((478, 2), np.float32)
     marks[list(FIVE_LANDMARKS)] = 2 * FIVE_POINTS + 20
