@@ -80,10 +80,15 @@ def scene(path: Path, one: Frames, two: Frames, places: Callable[[int], tuple[fl
 
 
 def centres(frames: Frames) -> list[np.ndarray]:
-    """Middle of the one face of each frame, (2,)."""
+    """Middle of the one face of each frame, (2,); where it is not seen, the last one."""
+    middles, last = [], np.full(2, SIDE / 2, np.float32)
     with closing(open_tracker()) as tracker:
-        boxes = [face_box(tracker.detect(frame)[0]) for frame in frames]
-    return [(box[:2] + box[2:]) / 2 for box in boxes]
+        for frame in frames:
+            for face in tracker.detect(frame):
+                box = face_box(face)
+                last = (box[:2] + box[2:]) / 2
+            middles.append(last)
+    return middles
 
 
 def beside(path: Path, one: Frames, two: Frames) -> Scene:

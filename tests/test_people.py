@@ -337,13 +337,13 @@ def test_boxes_of_one_face() -> None:
 
 
 def test_only_the_chosen_person_is_dubbed(tmp_path: Path, pair: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
-    made = beside(tmp_path / "in.mp4", *(frames[:12] for frames in pair))
+    made = beside(tmp_path / "in.mp4", *(frames[:8] for frames in pair))
     speech = write_sound(tmp_path / "speech.wav", read_speech(sample_files()[1])[:16000])
     options = DubOptions(encode=EncodeOptions(crf=0, preset="ultrafast"), face="right")
     report = personatalk.dub(made.path, speech, tmp_path / "out.mp4", options=options)
-    assert report.dubbed == 12
+    assert report.dubbed == 8
     half = canvas().shape[1] // 2
-    changed = np.zeros(12, bool)
+    changed = np.zeros(8, bool)
     # At crf 0 x264 loses nothing: what was not touched is the same, to the bit.
     for i, (old, new) in enumerate(zip(decoded(made.path), decoded(tmp_path / "out.mp4"), strict=True)):
         np.testing.assert_array_equal(old[:, :half], new[:, :half])
@@ -388,12 +388,14 @@ def test_faces_refuses_names_before_the_work(
     assert together.path.read_bytes() == before and not list(tmp_path.iterdir())
 
 
-def test_inspect_shows_the_chosen_person(tmp_path: Path, together: Scene) -> None:
-    for side in ("left", "right"):
-        words = ["--face", side, "-o", str(tmp_path / f"{side}.png"), "--frames", "2", "--quiet"]
-        assert main(["inspect", str(together.path), *words]) == 0
-    left, right = (cv2.imread(str(tmp_path / f"{side}.png"))[:150, :192].mean() for side in ("left", "right"))
-    assert left > 1.2 * right, "the second person is the darker one"
+def test_inspect_shows_the_chosen_person(
+    tmp_path: Path, together: Scene, pair: tuple[list[np.ndarray], list[np.ndarray]]
+) -> None:
+    words = ["--face", "right", "-o", str(tmp_path / "sheet.png"), "--frames", "1", "--quiet"]
+    assert main(["inspect", str(together.path), *words]) == 0
+    shown = cv2.imread(str(tmp_path / "sheet.png"))[:150, :192]
+    mean = [frame[SIDE // 4 : -SIDE // 4, SIDE // 4 : -SIDE // 4].mean() for frame in (pair[0][0], pair[1][0])]
+    assert shown.mean() < np.mean(mean), "the second person is the darker one"
 
 
 @pytest.mark.parametrize("face", ["7", "none.png", "nobody"])
