@@ -225,7 +225,13 @@ def _dub(options: argparse.Namespace) -> int:
         return 2
     _check_report(options.report, [options.video, options.speech, options.output])
     encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
-    choices = DubOptions(options.length, encode, options.face_model, options.face, options.identity)
+    choices = DubOptions(
+        length=options.length,
+        encode=encode,
+        face_model=options.face_model,
+        face=options.face,
+        identity=options.identity,
+    )
     models = Models.load(options.morphable, options.stage1, options.stage2, options.deep3d)
     with closing(Bars(options.interrupt, options.quiet)) as bars:
         report = dub(options.video, options.speech, options.output, options=choices, models=models, progress=bars)
