@@ -26,6 +26,9 @@ CROP_FACES = 2.5
 """Side of the crop in the longer sides of the face's box."""
 DRIFT = 0.2
 """The crop stands still, as its moves would shake the landmarks, until the face is off by this share of its size."""
+LEAP = 0.4
+"""A face that moves by more than this share of its size from one frame to the next must be found anew by the detector:
+trackers go on for some frames with landmarks that wander about where a face has been."""
 SAME_FACE = 0.45
 """Two faces nearer to each other than this share of the larger one's size are one face, found twice."""
 TILED_ASPECT = 1.2
@@ -127,7 +130,7 @@ class CrowdTracker:
         """Follow all faces; of two trackers that end up on one face the one that moved further gives up."""
         for slot in self._slots:
             if slot.box is not None:
-                _track(slot, rgb)
+                _track(slot, rgb, LEAP)
         steady = sorted((slot for slot in self._slots if slot.box is not None), key=lambda slot: slot.moved)
         for i, one in enumerate(steady):
             for other in steady[i + 1 :]:
@@ -153,13 +156,13 @@ class CrowdTracker:
         for _ in range(2):  # a tracker that still looks for its last face only finds another when it is asked again
             if slot.box is None:
                 slot.box, slot.face, slot.window = box, None, None
-                _track(slot, rgb)
+                _track(slot, rgb, 1.0)
         if slot.box is not None and any(same_face(slot.box, other) for other in held):
             slot.box = None
 
 
-def _track(slot: _Slot, rgb: Picture) -> None:
-    """Find the face of a slot in the next frame; frees the slot where it is not near its last place."""
+def _track(slot: _Slot, rgb: Picture, reach: float) -> None:
+    """Find the face of a slot in the next frame; frees the slot where it is further off, in sizes, than its reach."""
     assert slot.box is not None
     box, slot.box = slot.box, None
     slot.window = x, y, side = _window(box, slot.window)
@@ -170,7 +173,7 @@ def _track(slot: _Slot, rgb: Picture) -> None:
         slot.face = (face / scale + np.array([left, top, 0])).astype(np.float32)
         found = face_box(slot.face)
         slot.moved = float(np.linalg.norm(found[:2] + found[2:] - box[:2] - box[2:])) / 2
-        if slot.moved < side / CROP_FACES:
+        if slot.moved < reach * side / CROP_FACES:
             slot.box = found
 
 

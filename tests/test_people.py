@@ -220,6 +220,13 @@ def test_tracklets_end_where_two_faces_meet() -> None:
     assert any(doubtful for _, doubtful in found)
 
 
+def test_one_face_left_in_front_of_another_is_soon_followed_again() -> None:
+    alone = [[200.0 - 10 * i] for i in range(10)]
+    found = linked([100, 240], [120, 220], [140, 205], *alone)
+    assert found[-1] == (list(range(found[-1][0][0], 13)), False)
+    assert len(found[-1][0]) >= 6 and len(found) <= 6
+
+
 def test_the_pictures_of_a_tracklet_do_not_grow_with_its_length() -> None:
     linker, rgb = Linker(Colour()), np.zeros((200, 600, 3), np.uint8)
     for number in range(700):
