@@ -124,7 +124,7 @@ def assigned(people: People, truth: np.ndarray, number: int) -> np.ndarray:
 
 
 def mistakes(people: People, truth: np.ndarray) -> int:
-    """Frames in which a number means another person than it does in most frames, or both numbers mean the same one."""
+    """Frames in which a number means another person than it does in most frames, or 10,000 if two numbers mean one."""
     counted, owners = 0, []
     for person in people.persons:
         who = assigned(people, truth, person.number)
