@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .faces import FaceTracker, FloatArray, open_tracker, quiet_native_stderr
+from .faces import CutDetector, FaceTracker, FloatArray, open_tracker, quiet_native_stderr
 
 MOST_FACES = 5
 """Faces followed at once where nothing else is said."""
@@ -26,6 +26,9 @@ CROP_FACES = 2.5
 """Side of the crop in the longer sides of the face's box."""
 DRIFT = 0.2
 """The crop stands still, as its moves would shake the landmarks, until the face is off by this share of its size."""
+LEAP = 0.4
+"""A face that moves by more than this share of its size from one frame to the next must be found anew by the detector:
+trackers go on for some frames with landmarks that wander about where a face has been."""
 SAME_FACE = 0.45
 """Two faces nearer to each other than this share of the larger one's size are one face, found twice."""
 TILED_ASPECT = 1.2
@@ -73,19 +76,21 @@ class _Slot:
         box: Where the face was last; None where the slot is free.
         face: Its landmarks there, None before it was first seen.
         window: Centre and side of the crop, (3,); None before the first.
+        moved: How far the face's middle was from the last frame's, in pixels.
     """
 
     tracker: FaceTracker
     box: Box | None = None
     face: FloatArray | None = None
     window: FloatArray | None = None
+    moved: float = 0.0
 
 
 class CrowdTracker:
     """A `FaceTracker` of several faces.
 
     Every frame one part of the picture (the whole, or one of its tiles, in turn) is looked over for new faces, all of
-    it in the first frame and where a face was lost. A new face is therefore found within a few frames.
+    it in the first frame of a shot and where a face was lost. A face that enters is found within a few frames.
 
     Args:
         open_one: Opens a tracker of one face.
@@ -96,19 +101,20 @@ class CrowdTracker:
         self._open_one, self._max_faces = open_one, max_faces
         self._detector = FullRangeDetector()
         self._slots = [_Slot(open_one())]
+        self._cuts = CutDetector()
         self._turn = 0
-        self._lost = True
 
     def detect(self, rgb: Picture) -> list[FloatArray]:
         """See `FaceTracker.detect`; the order of the faces has no meaning."""
-        before = sum(slot.box is not None for slot in self._slots)
+        before = self._held()
+        if self._cuts.is_cut(rgb):
+            for slot in self._slots:
+                slot.box = None
         self._follow(rgb)
-        lost = sum(slot.box is not None for slot in self._slots) < before
-        parts = tiles(rgb.shape[1], rgb.shape[0])
+        held, parts = self._held(), tiles(rgb.shape[1], rgb.shape[0])
         self._turn = (self._turn + 1) % len(parts)
-        for box in self._found(rgb, parts if self._lost or lost else parts[self._turn : self._turn + 1]):
+        for box in self._found(rgb, parts if held < before or not held else parts[self._turn : self._turn + 1]):
             self._start(rgb, box)
-        self._lost = not any(slot.box is not None for slot in self._slots)
         return [slot.face for slot in self._slots if slot.box is not None and slot.face is not None]
 
     def close(self) -> None:
@@ -117,19 +123,22 @@ class CrowdTracker:
         for slot in self._slots:
             slot.tracker.close()
 
+    def _held(self) -> int:
+        return sum(slot.box is not None for slot in self._slots)
+
     def _follow(self, rgb: Picture) -> None:
         """Follow all faces; of two trackers that end up on one face the one that moved further gives up."""
         for slot in self._slots:
             if slot.box is not None:
-                _track(slot, rgb)
-        held = [slot for slot in self._slots if slot.box is not None]
-        for i, one in enumerate(held):
-            for other in held[i + 1 :]:
+                _track(slot, rgb, LEAP)
+        steady = sorted((slot for slot in self._slots if slot.box is not None), key=lambda slot: slot.moved)
+        for i, one in enumerate(steady):
+            for other in steady[i + 1 :]:
                 if one.box is not None and other.box is not None and same_face(one.box, other.box):
                     other.box = None
 
     def _found(self, rgb: Picture, parts: list[tuple[int, int, int, int]]) -> list[Box]:
-        """Faces that no slot holds, the largest first."""
+        """Boxes of the faces in some parts of the picture, the largest first; some twice."""
         boxes = []
         for left, top, right, bottom in parts:
             shift = np.array([left, top, left, top], np.float32)
@@ -144,14 +153,16 @@ class CrowdTracker:
         if slot is None:
             slot = _Slot(self._open_one())
             self._slots.append(slot)
-        slot.box, slot.face, slot.window = box, None, None
-        _track(slot, rgb)
+        for _ in range(2):  # a tracker that still looks for its last face only finds another when it is asked again
+            if slot.box is None:
+                slot.box, slot.face, slot.window = box, None, None
+                _track(slot, rgb, 1.0)
         if slot.box is not None and any(same_face(slot.box, other) for other in held):
             slot.box = None
 
 
-def _track(slot: _Slot, rgb: Picture) -> None:
-    """Find the face of a slot in the next frame; frees the slot where it is not near its last place."""
+def _track(slot: _Slot, rgb: Picture, reach: float) -> None:
+    """Find the face of a slot in the next frame; frees the slot where it is further off, in sizes, than its reach."""
     assert slot.box is not None
     box, slot.box = slot.box, None
     slot.window = x, y, side = _window(box, slot.window)
@@ -161,7 +172,8 @@ def _track(slot: _Slot, rgb: Picture) -> None:
     for face in slot.tracker.detect(crop):
         slot.face = (face / scale + np.array([left, top, 0])).astype(np.float32)
         found = face_box(slot.face)
-        if np.linalg.norm(found[:2] + found[2:] - box[:2] - box[2:]) / 2 < side / CROP_FACES:
+        slot.moved = float(np.linalg.norm(found[:2] + found[2:] - box[:2] - box[2:])) / 2
+        if slot.moved < reach * side / CROP_FACES:
             slot.box = found
 
 

@@ -27,7 +27,7 @@ from .tracklets import Linker, Snapshot, Tracklet, centre, distance, size
 PICTURES = 6
 """Most pictures of a person."""
 FEWEST_FRAMES = 5
-"""Frames in which a person is seen at least; fewer are a false alarm."""
+"""Frames in which a person is seen at least, in a video that has as many; fewer are a false alarm."""
 CONTINUED = 0.8
 """Share to which the distance of two descriptions counts where the one face's motion leads to the other."""
 GAP = 50
@@ -119,7 +119,9 @@ def find_people(
     groups = _joined(linker.tracklets, linker.together, recogniser.threshold)
     people = _people(reader.info, linker.tracklets, groups, np.array(times), np.array(shots, np.int64), recogniser)
     if not people.persons:
-        raise FaceError(f"{reader.info.path}: no face in any frame; give a video that shows people")
+        raise FaceError(
+            f"{reader.info.path}: no face in any frame, or only for a moment; give a video that shows people"
+        )
     return people
 
 
@@ -290,7 +292,7 @@ def _people(
         for n in group:
             boxes[tracklets[n].frames] = tracklets[n].boxes
         seen = np.flatnonzero(~np.isnan(boxes[:, 0]))
-        if len(seen) >= FEWEST_FRAMES:
+        if len(seen) >= min(FEWEST_FRAMES, len(time)):
             area = float(np.prod(boxes[seen, 2:] - boxes[seen, :2], axis=1).sum())
             rows.append((-area, int(seen[0]), group, boxes))
     rows.sort(key=lambda row: row[:2])

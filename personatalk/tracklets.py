@@ -30,7 +30,7 @@ SNAPSHOT = 128
 """Side of the pictures that are kept, in pixels."""
 MARGIN = 1.7
 """Side of what they show, in the longer sides of the face's box."""
-SNAPSHOTS, STRETCH = 12, 50
+SNAPSHOTS, STRETCH = 12, 10
 """Most pictures of a tracklet, and frames of which one is kept at first."""
 
 
@@ -162,9 +162,9 @@ class Linker:
             self.tracklets[number].describe(rgb, face, self.recogniser)
             numbers.append(number)
         self.together.update((a, b) for a in numbers for b in numbers if a < b)
-        # One that somebody doubted is not taken up again: it may be the other's place now.
-        doubted = {live[i] for i in np.flatnonzero(near[:, doubtful].any(axis=1))} if live else set()
-        self._live = numbers + [n for n in live if n not in numbers and n not in doubted]
+        # One whose place another tracklet has taken is not taken up again.
+        waiting = [n for i, n in enumerate(live) if n not in numbers and not near[i].any()]
+        self._live = numbers + waiting
 
     def _near(self, frame: int, live: list[int], boxes: list[Box]) -> Array:
         """How well each face fits each live tracklet, (L, F): 1 on the foretold place, 0 out of reach."""
