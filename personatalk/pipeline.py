@@ -25,7 +25,7 @@ from .errors import MediaError, WeightsError
 from .faces import open_tracker
 from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
 from .media import Frame, VideoReader, read_speech
-from .mux import EncodeOptions, VideoWriter, check_output
+from .mux import EncodeOptions, VideoWriter, check_output, check_source
 from .occlusion import Places, visible
 from .references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
 from .report import Report
@@ -150,6 +150,7 @@ def dub(
     check_output(output, [video, speech])
     report = Report(str(video), str(speech), str(output), __version__, PROVENANCE, options.length)
     with VideoReader(video) as reader:
+        check_source(reader.info, output, options.encode.codec)
         with report.stage("speech"):
             samples = read_speech(speech, SAMPLE_RATE)
         with report.stage("models"):

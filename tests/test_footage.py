@@ -1,0 +1,156 @@
+"""Hard frames of real footage through the whole job: `docs/footage.md` names these tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sample_clips import decoded, frame_times, sample_frames, write_sound, write_video
+from synthetic import Picture
+
+import personatalk
+from personatalk import DubOptions, Models, Report, pipeline
+from personatalk.analysis import FADE_SECONDS
+from personatalk.errors import MediaError
+from personatalk.media import probe_video, read_speech
+from personatalk.mux import EncodeOptions
+from personatalk.sample import sample_files
+
+FRAMES = 10
+FAST = DubOptions(encode=EncodeOptions(crf=6, preset="ultrafast"))
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return Models.load()
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Picture]:
+    return [cv2.resize(f, (256, 256), interpolation=cv2.INTER_AREA) for f in sample_frames(FRAMES)]
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sound(tmp_path_factory.mktemp("speech") / "speech.wav", read_speech(sample_files()[1])[:32000])
+
+
+def dubbed(source: Path, speech: Path, models: Models) -> tuple[Report, Path]:
+    output = source.with_name("out.mp4")
+    return personatalk.dub(source, speech, output, models=models, options=FAST), output
+
+
+def changes(source: Path, output: Path) -> list[float]:
+    """Largest change of each frame, in grey levels, over blocks that are wider than the encoder's noise."""
+    pairs = zip(decoded(source), decoded(output), strict=True)
+    return [float(np.abs(cv2.blur(a.astype(np.float32) - b, (5, 5))).max()) for a, b in pairs]
+
+
+def test_sixty_frames_a_second(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", [f for f in frames for _ in range(2)], fps=60)
+    report, output = dubbed(source, speech, models)
+    assert report.dubbed == report.frames == 2 * FRAMES
+    assert frame_times(output) == pytest.approx([i / 60 for i in range(2 * FRAMES)], abs=1e-4)
+    assert min(changes(source, output)) > 10
+
+
+def test_four_thousand_pixels(tmp_path: Path, models: Models, speech: Path) -> None:
+    wide = [
+        cv2.resize(cv2.copyMakeBorder(f, 0, 0, 199, 199, cv2.BORDER_REPLICATE), (3840, 2160)) for f in sample_frames(4)
+    ]
+    source = write_video(tmp_path / "in.mp4", wide)
+    report, output = dubbed(source, speech, models)
+    assert report.dubbed == report.frames == 4
+    assert probe_video(output).upright_size == (3840, 2160)
+    assert min(changes(source, output)) > 10
+
+
+def test_ten_bits(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", frames, pix_fmt="yuv420p10le")
+    report, output = dubbed(source, speech, models)
+    assert report.dubbed == FRAMES and report.warnings == []
+    assert probe_video(output).pix_fmt == "yuv420p10le"
+    assert min(changes(source, output)) > 10
+
+
+def test_portrait_of_odd_size(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", [f[:255, 40:215] for f in frames], pix_fmt="yuv444p")
+    report, output = dubbed(source, speech, models)
+    assert report.dubbed == FRAMES and report.warnings == []
+    assert probe_video(output).upright_size == (175, 255)
+    assert min(changes(source, output)) > 10
+
+
+def test_motion_blur(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", [cv2.blur(f, (1 + 2 * (i % 5), 3)) for i, f in enumerate(frames)])
+    report, output = dubbed(source, speech, models)
+    assert report.dubbed == FRAMES
+    assert min(changes(source, output)) > 5
+
+
+def test_a_face_at_the_edge(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", [np.ascontiguousarray(f[:, 100:]) for f in frames])
+    report, output = dubbed(source, speech, models)
+    assert report.dubbed == FRAMES
+    assert min(changes(source, output)) > 5
+
+
+def test_a_face_that_leaves_the_picture(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:
+    moved = [cv2.warpAffine(frames[0], np.float32([[1, 0, 0], [0, 1, 14 * i]]), (256, 256)) for i in range(20)]
+    source = write_video(tmp_path / "in.mp4", moved)
+    report, output = dubbed(source, speech, models)
+    assert report.frames == 20 and report.dubbed >= 3
+    assert report.passed_through and report.passed_through[-1].last == 19
+    same = [i for span in report.passed_through for i in range(span.first, span.last + 1)]
+    assert max(np.array(changes(source, output))[same]) < 5
+
+
+def test_a_mouth_outside_the_picture_is_reported(
+    tmp_path: Path, models: Models, frames: list[Picture], speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "to_picture", lambda *arguments: None)
+    source = write_video(tmp_path / "in.mp4", frames[:4])
+    report, output = dubbed(source, speech, models)
+    assert report.dubbed == 0
+    assert [(s.first, s.last, s.reason) for s in report.passed_through] == [(0, 3, "face outside the picture")]
+    assert max(changes(source, output)) < 5
+
+
+def test_a_camera_flash_does_not_cut_the_shot(
+    tmp_path: Path, models: Models, frames: list[Picture], speech: Path
+) -> None:
+    lit = list(frames)
+    lit[5] = np.clip(lit[5] * 1.6 + 70.0, 0, 255).astype(np.uint8)
+    report, _ = dubbed(write_video(tmp_path / "in.mp4", lit), speech, models)
+    assert len(report.shots) == 1
+    assert report.dubbed >= FRAMES - 1
+
+
+def test_nothing_pops_where_frames_begin_to_pass_through(
+    tmp_path: Path, models: Models, frames: list[Picture], speech: Path
+) -> None:
+    # Still pictures of one frame: what changes from frame to frame is the dub's alone.
+    empty = np.full_like(frames[0], 128)
+    source = write_video(
+        tmp_path / "in.mp4", [frames[0]] * 12 + [(frames[0] // 4 + empty // 4 * 3)] * 3 + [frames[0]] * 12
+    )
+    report, output = dubbed(source, speech, models)
+    assert {span.reason for span in report.passed_through} == {"no face"}
+    change = changes(source, output)
+    first, last = report.passed_through[0].first, report.passed_through[-1].last
+    ramp = round(25 * FADE_SECONDS)
+    for near in (change[first - 1], change[last + 1]):
+        assert near < 0.45 * max(change[:first])
+    assert change[first - 1] < change[first - 3] and change[last + 1] < change[last + 3]
+    assert change[first - ramp - 1] > 10
+
+
+def test_interlaced_video_is_refused_before_any_work(tmp_path: Path, models: Models, speech: Path) -> None:
+    from media_clips import Clip, make
+
+    source = make(Clip(tmp_path / "in.mp4", count=3, options={"x264-params": "tff=1"}))
+    with pytest.raises(MediaError, match="is interlaced"):
+        dubbed(source, speech, models)
+    assert [name.name for name in tmp_path.iterdir()] == ["in.mp4"]
