@@ -112,6 +112,23 @@ def test_things_are_found_where_they_are(
     assert flagged < 0.03
 
 
+def test_a_lock_of_hair_stays_in_front(model: MorphableModel, places: Places, bare: Seen) -> None:
+    layers = []
+    for i, e in enumerate(bare.estimates):
+        unit, mouth = float(np.exp(e.pose[3])), project(model.mean[model.mouth_corners], e.pose).mean(axis=0)
+        x = mouth[0] + unit * np.interp(i / FRAMES, [0.3, 0.45, 0.55, 0.7], [1.5, 0.25, 0.25, 1.5])
+        strip = np.zeros((SIDE, SIDE), np.uint8)
+        ends = [(round(x + 0.2 * unit), 0), (round(x), SIDE)]
+        cv2.line(strip, ends[0], ends[1], 255, round(0.2 * unit), cv2.LINE_AA)
+        fibres = 12 * np.sin(np.arange(SIDE) * 1.7)[None, :, None]
+        layers.append(
+            ((np.array([46.0, 30, 22]) + np.zeros((SIDE, 1, 1)) + fibres).astype(np.float32), strip / np.float32(255))
+        )
+    kept, flagged = kept_and_lost(model, places, seen(model, places, bare.frames, layers))
+    assert kept > 0.8
+    assert flagged < 0.04
+
+
 def test_a_bare_face_is_not_flagged(bare: Seen) -> None:
     assert not bare.covers.any()
 
