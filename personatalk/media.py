@@ -41,6 +41,8 @@ MISSING_SHARE = 0.05
 BAD_PACKETS_IN_A_ROW = 25
 BAD_PACKETS_SHARE = 0.1
 DEFAULT_FPS = Fraction(25)
+# FFmpeg's names of side data that describes the HDR of single frames.
+DYNAMIC_HDR = ("DYNAMIC_HDR", "DOVI")
 
 # FFmpeg repeats each defect of a damaged file on the terminal; what matters is said by a MediaError.
 logging.getLogger("libav").setLevel(logging.CRITICAL)
@@ -70,6 +72,12 @@ class VideoInfo:
         color_primaries: FFmpeg's number of the primaries, 2 if not given.
         color_trc: FFmpeg's number of the transfer curve, 2 if not given.
         stream_index: Which stream of the file it is.
+        interlaced: Whether a frame holds two moments, line by line.
+        alpha: Whether the picture is transparent in places, be it in a layer that is not decoded.
+        mastering_display: Colours and light of the display that an HDR video was made on, as the x264 and x265
+            encoders write it; "" if not given.
+        light_level: Brightest pixel and brightest mean of a frame in cd/m2 (MaxCLL, MaxFALL), None if not given.
+        dynamic_hdr: Whether frames carry HDR metadata of their own (HDR10+, Dolby Vision, HDR Vivid).
     """
 
     path: Path
@@ -91,6 +99,11 @@ class VideoInfo:
     color_primaries: int
     color_trc: int
     stream_index: int
+    interlaced: bool = False
+    alpha: bool = False
+    mastering_display: str = ""
+    light_level: tuple[int, int] | None = None
+    dynamic_hdr: bool = False
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -282,7 +295,44 @@ def probe_video(path: Path | str) -> VideoInfo:
             color_primaries=int(first.color_primaries),
             color_trc=int(first.color_trc),
             stream_index=stream.index,
+            interlaced=bool(first.interlaced_frame),
+            alpha=has_alpha(first.format) or stream.metadata.get("alpha_mode", "0") == "1",
+            **_hdr(first),
         )
+
+
+def has_alpha(layout: Any) -> bool:
+    """Whether a pixel format has transparency."""
+    return any(part.is_alpha for part in layout.components)
+
+
+def _hdr(image: Any) -> dict[str, Any]:
+    """What a decoded frame says about HDR beside its colour tags, as fields of `VideoInfo`."""
+    data = {side.type.name: bytes(side) for side in image.side_data}
+    found: dict[str, Any] = {"dynamic_hdr": any(name.startswith(DYNAMIC_HDR) for name in data)}
+    if "MASTERING_DISPLAY_METADATA" in data:
+        found["mastering_display"] = _mastering_display(data["MASTERING_DISPLAY_METADATA"])
+    if len(data.get("CONTENT_LIGHT_LEVEL", b"")) >= 8:
+        brightest, mean = np.frombuffer(data["CONTENT_LIGHT_LEVEL"], np.uint32)[:2]
+        found["light_level"] = int(brightest), int(mean)
+    return found
+
+
+def _mastering_display(data: bytes) -> str:
+    """FFmpeg's AVMasteringDisplayMetadata in the encoders' words, or "" where it is not complete.
+
+    The struct holds ten fractions (red, green, blue and white as x and y; least and most light) and two flags. The
+    encoders count chromaticity in 1/50,000 and light in 1/10,000 cd/m2.
+    """
+    numbers = np.frombuffer(data, np.int32)
+    if len(numbers) < 22 or not numbers[20:22].all() or not numbers[1:20:2].all():
+        return ""
+    values = numbers[:20:2] / numbers[1:20:2]
+    red, green, blue, white = (values[:8] * 50000).round().astype(int).reshape(4, 2).tolist()
+    darkest, lightest = (values[8:] * 10000).round().astype(int).tolist()
+    names = ("G", "B", "R", "WP")
+    points = "".join(f"{name}({x},{y})" for name, (x, y) in zip(names, (green, blue, red, white), strict=True))
+    return f"{points}L({lightest},{darkest})"
 
 
 def probe_speech(path: Path | str) -> SpeechInfo:

@@ -32,6 +32,7 @@ from personatalk.media import (
     audio_stream,
     container_start,
     decode_speech,
+    has_alpha,
     open_input,
     probe_speech,
 )
@@ -178,6 +179,36 @@ def write_error(output: Path, error: BaseException) -> MediaError:
         )
     reason = getattr(error, "strerror", None) or str(error)
     return MediaError(f"cannot write {output}: {reason}; name another output, container or codec")
+
+
+def check_source(source: VideoInfo, output: Path | str, codec: str) -> None:
+    """Make sure, before any work, that a video's pictures are of a kind that can be dubbed and written whole.
+
+    Args:
+        source: The video.
+        output: The file to write.
+        codec: The wanted encoder, as in `EncodeOptions`.
+
+    Raises:
+        MediaError: The video is interlaced, or it is transparent and the output cannot be.
+    """
+    if source.interlaced:
+        raise MediaError(
+            f"{source.path} is interlaced: each frame holds two moments; deinterlace it first (ffmpeg -vf bwdif), or"
+            " clear the mark if it is wrong (-vf setfield=prog)"
+        )
+    if not source.alpha:
+        return
+    if not has_alpha(av.VideoFormat(source.pix_fmt)):
+        raise MediaError(f"{source.path} has transparency in a layer that is not read; convert it to ProRes 4444 first")
+    with av.open(str(output), "w") as container:
+        chosen = choose_video_codec(codec, container.supported_codecs)
+    kept, _ = choose_pix_fmt(chosen, source.pix_fmt, source.width, source.height)
+    if not has_alpha(av.VideoFormat(kept)):
+        raise MediaError(
+            f"{source.path} has transparency, which {chosen} cannot hold; use --codec prores_ks with .mov or --codec"
+            " ffv1 with .mkv, or put it on a background first"
+        )
 
 
 # ---------------------------------------------------------------------------------------------- choosing
@@ -845,16 +876,32 @@ class VideoWriter:
 
     def _codec_options(self, codec: str) -> dict[str, str]:
         """Encoder options for the wanted quality."""
-        options = {}
+        options, hdr = {}, self._hdr_options(codec)
         if codec.startswith(("libx264", "libx265")):
             options = {"crf": str(self.options.crf), "preset": self.options.preset}
+        if codec == "libx264" and hdr:
+            options["x264-params"] = ":".join(hdr)
         if codec == "libx265":
-            options["x265-params"] = "log-level=error"
+            options["x265-params"] = ":".join(["log-level=error", *hdr])
         if codec == "libvpx-vp9":
             options = {"crf": str(round(self.options.crf)), "b": "0", "row-mt": "1", "cpu-used": "4"}
         if self._container.format.name == "avi":
             options["bf"] = "0"  # AVI has no presentation times, so frames must be stored as shown
         return options
+
+    def _hdr_options(self, codec: str) -> list[str]:
+        """Static HDR metadata as parameters of the encoder; what is lost becomes a warning."""
+        source = self.source
+        if source.dynamic_hdr:
+            self.warnings.append("HDR metadata of single frames (HDR10+, Dolby Vision) is lost")
+        if not (source.mastering_display or source.light_level):
+            return []
+        names = {"libx264": ("mastering-display", "cll"), "libx265": ("master-display", "max-cll")}.get(codec)
+        if names is None:
+            self.warnings.append(f"{codec} does not take the HDR mastering display and light level: they are lost")
+            return []
+        display = [f"{names[0]}={source.mastering_display}"] if source.mastering_display else []
+        return display + ([f"{names[1]}={source.light_level[0]},{source.light_level[1]}"] if source.light_level else [])
 
     def _prepared(self, frame: Frame) -> Any:
         """The frame's picture as the encoder takes it."""

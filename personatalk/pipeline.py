@@ -27,7 +27,7 @@ from .geometry import Array
 from .media import VideoReader, probe_speech, read_speech
 from .mixing import mix
 from .models import Models, load_face_model
-from .mux import EncodeOptions, VideoWriter, check_output
+from .mux import EncodeOptions, VideoWriter, check_output, check_source
 from .people import FaceSearch, choose
 from .persona import Persona, analysis_of
 from .report import Report
@@ -194,6 +194,7 @@ class _Job:
         self.options.check()
         seal = Seal(self.options.provenance, self.output, self.video, self.speeches, report)
         with VideoReader(self.video) as self.reader:
+            check_source(self.reader.info, self.output, self.options.encode.codec)
             for speech in self.speeches:
                 probe_speech(speech)
             with report.stage("models"):

@@ -22,20 +22,25 @@ def sample_frames(count: int) -> list[np.ndarray]:
 
 
 def write_video(
-    path: Path, frames: Sequence[np.ndarray], times: Sequence[float] | None = None, clockwise: int = 0
+    path: Path,
+    frames: Sequence[np.ndarray],
+    times: Sequence[float] | None = None,
+    clockwise: int = 0,
+    pix_fmt: str = "yuv420p",
+    fps: int = 25,
 ) -> Path:
-    """Write frames as H.264, at 25 a second or at given times in seconds."""
+    """Write frames as H.264, at a constant rate or at given times in seconds."""
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=25, options={"crf": "10", "preset": "ultrafast"})
+        stream = out.add_stream("libx264", rate=fps, options={"crf": "10", "preset": "ultrafast"})
         stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pix_fmt
         stream.time_base = stream.codec_context.time_base = Fraction(1, 90000)
         if clockwise:
             stream.set_display_rotation(-clockwise)
         for number, rgb in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
             frame.time_base = Fraction(1, 90000)
-            frame.pts = round((number / 25 if times is None else times[number]) * 90000)
+            frame.pts = round((number / fps if times is None else times[number]) * 90000)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     return path

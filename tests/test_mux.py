@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from personatalk.mux import (
     EncodeOptions,
     VideoWriter,
     check_output,
+    check_source,
     choose_layout,
     choose_pix_fmt,
     choose_rate,
@@ -177,10 +179,13 @@ def test_pixel_format_choice():
     assert choose_pix_fmt("libx264", "gray", 63, 47) == ("gray", "")
 
 
-def test_odd_size_survives(tmp_path, speech):
-    source = make(Clip(tmp_path / "a.mkv", count=3, size=(63, 47), codec="libvpx-vp9", options={"cpu-used": "8"}))
+@pytest.mark.parametrize(("pix_fmt", "codec"), [("yuv420p", "libvpx-vp9"), ("yuv444p", "libx264")])
+def test_odd_size_survives(tmp_path, speech, pix_fmt, codec):
+    source = make(Clip(tmp_path / "a.mkv", count=3, size=(321, 241), codec=codec, pix_fmt=pix_fmt))
     dub(source, tmp_path / "out.mp4", speech)
-    assert probe_video(tmp_path / "out.mp4").upright_size == (63, 47)
+    assert probe_video(tmp_path / "out.mp4").upright_size == (321, 241)
+    with VideoReader(source) as a, VideoReader(tmp_path / "out.mp4") as b:
+        assert np.abs(next(a.frames()).rgb().astype(int) - next(b.frames()).rgb()).mean() < 2
 
 
 def test_rgb_source(tmp_path, speech):
@@ -201,6 +206,73 @@ def test_pasted_frames_are_written(tmp_path, speech):
     with VideoReader(tmp_path / "o.mp4") as reader:
         rgb = next(reader.frames()).rgb()[48:62, 28:42].astype(int)
     assert np.abs(rgb - (0, 255, 0)).max() < 25
+
+
+HDR10 = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+
+
+@pytest.fixture
+def hdr_clip(tmp_path):
+    params = {"x264-params": f"mastering-display={HDR10}:cll=1000,400"}
+    return make(Clip(tmp_path / "hdr.mp4", count=3, colours=(9, 1, 9, 16), pix_fmt="yuv420p10le", options=params))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("target", [".mp4", ".mkv"])
+def test_hdr_metadata_is_kept(tmp_path, speech, hdr_clip, codec, target):
+    assert (probe_video(hdr_clip).mastering_display, probe_video(hdr_clip).light_level) == (HDR10, (1000, 400))
+    out = tmp_path / f"out{target}"
+    writer = dub(hdr_clip, out, speech, EncodeOptions(codec=codec, preset="ultrafast"))
+    info = probe_video(out)
+    assert (info.mastering_display, info.light_level) == (HDR10, (1000, 400))
+    assert (info.pix_fmt, info.color_trc) == ("yuv420p10le", 16)
+    assert writer.warnings == []
+
+
+def test_hdr_metadata_that_is_lost_is_reported(tmp_path, speech, hdr_clip):
+    warnings = dub(hdr_clip, tmp_path / "out.webm", speech, EncodeOptions(codec="libvpx-vp9")).warnings
+    assert any("HDR mastering display" in warning for warning in warnings)
+    with VideoReader(hdr_clip) as reader:
+        moving = replace(reader.info, dynamic_hdr=True)
+        with VideoWriter(tmp_path / "out.mp4", moving, speech, FAST) as writer:
+            for frame in reader.frames():
+                writer.write(frame)
+    assert any("HDR10+" in warning for warning in writer.warnings)
+
+
+def test_twelve_bits_become_ten_with_a_warning(tmp_path, speech):
+    source = make(Clip(tmp_path / "a.mkv", count=2, codec="ffv1", pix_fmt="yuv420p12le"))
+    (warning,) = dub(source, tmp_path / "out.mp4", speech).warnings
+    assert "yuv420p12le" in warning and "depth" in warning
+    assert probe_video(tmp_path / "out.mp4").pix_fmt == "yuv420p10le"
+    assert dub(source, tmp_path / "out.mkv", speech, EncodeOptions(codec="ffv1")).warnings == []
+    assert probe_video(tmp_path / "out.mkv").pix_fmt == "yuv420p12le"
+
+
+def test_interlaced_video_is_refused(tmp_path):
+    source = make(Clip(tmp_path / "a.mp4", count=3, options={"x264-params": "tff=1"}))
+    with pytest.raises(MediaError, match=r"a\.mp4 is interlaced.*deinterlace it"):
+        check_source(probe_video(source), tmp_path / "out.mp4", "libx264")
+    check_source(probe_video(make(Clip(tmp_path / "b.mp4", count=3))), tmp_path / "out.mp4", "libx264")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize(("codec", "target"), [("prores_ks", ".mov"), ("ffv1", ".mkv")])
+def test_transparency_is_kept_where_the_codec_has_it(tmp_path, speech, codec, target):
+    source = make(Clip(tmp_path / "a.mkv", count=2, codec="ffv1", pix_fmt="yuva444p10le"))
+    check_source(probe_video(source), tmp_path / f"out{target}", codec)
+    dub(source, tmp_path / f"out{target}", speech, EncodeOptions(codec=codec))
+    assert probe_video(tmp_path / f"out{target}").pix_fmt.startswith("yuva444p1")
+
+
+def test_transparency_is_refused_where_it_would_be_lost(tmp_path):
+    source = probe_video(make(Clip(tmp_path / "a.mkv", count=2, codec="ffv1", pix_fmt="yuva420p")))
+    with pytest.raises(MediaError, match="transparency, which libx264 cannot hold; use --codec prores_ks"):
+        check_source(source, tmp_path / "out.mp4", "libx264")
+    layered = replace(source, pix_fmt="yuv420p")  # VP9's transparency is a second video that is not decoded
+    with pytest.raises(MediaError, match="layer that is not read"):
+        check_source(layered, tmp_path / "out.mp4", "libx264")
+    assert [name.name for name in tmp_path.iterdir()] == ["a.mkv"]
 
 
 # ------------------------------------------------------------------------------------------ other streams
