@@ -153,8 +153,8 @@ def load_front(path: Path, out: Path) -> None:
         with VideoWriter(
             out / "o.mp4", reader.info, path, options, speech_seconds_limit=timeline.speech_limit
         ) as writer:
-            for place, frame in enumerate(frames_in_order(reader, timeline.order)):
-                writer.write(retimed(frame, timeline, place, reader.info))
+            for frame, _ in retimed(frames_in_order(reader, timeline.source_index), timeline, reader.info):
+                writer.write(frame)
 
 
 def load_sheet(path: Path, out: Path) -> None:
