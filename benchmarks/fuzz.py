@@ -459,14 +459,13 @@ def serve(pipe: Any, root: Path, memory: int) -> None:
     os.chdir(root / "cwd")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     faulthandler.enable(log)
-    by_name = {target.name: target for target in TARGETS}
     while True:
         try:
-            name, path, out, seconds = pipe.recv()
+            target, path, out, seconds = pipe.recv()
         except EOFError:
             return
         faulthandler.dump_traceback_later(seconds, file=log)
-        verdict = judge(by_name[name], path, out, root)
+        verdict = judge(target, path, out, root)
         faulthandler.cancel_dump_traceback_later()
         pipe.send(verdict)
 
@@ -487,7 +486,7 @@ class Reader:
             self.process = context.Process(target=serve, args=(theirs, self.root, self.memory), daemon=True)
             self.process.start()
             theirs.close()
-        self.pipe.send((target.name, path, out, seconds))
+        self.pipe.send((target, path, out, seconds))
         if not self.pipe.poll(seconds + 1):  # by then the stack is written
             stacks = (self.root / "out" / "stacks.txt").read_text()
             self.end()
