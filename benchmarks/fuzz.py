@@ -153,8 +153,8 @@ def load_front(path: Path, out: Path) -> None:
         with VideoWriter(
             out / "o.mp4", reader.info, path, options, speech_seconds_limit=timeline.speech_limit
         ) as writer:
-            for place, frame in enumerate(frames_in_order(reader, timeline.order)):
-                writer.write(retimed(frame, timeline, place, reader.info))
+            for frame, _ in retimed(frames_in_order(reader, timeline.source_index), timeline, reader.info):
+                writer.write(frame)
 
 
 def load_sheet(path: Path, out: Path) -> None:
@@ -459,14 +459,13 @@ def serve(pipe: Any, root: Path, memory: int) -> None:
     os.chdir(root / "cwd")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     faulthandler.enable(log)
-    by_name = {target.name: target for target in TARGETS}
     while True:
         try:
-            name, path, out, seconds = pipe.recv()
+            target, path, out, seconds = pipe.recv()
         except EOFError:
             return
         faulthandler.dump_traceback_later(seconds, file=log)
-        verdict = judge(by_name[name], path, out, root)
+        verdict = judge(target, path, out, root)
         faulthandler.cancel_dump_traceback_later()
         pipe.send(verdict)
 
@@ -487,7 +486,7 @@ class Reader:
             self.process = context.Process(target=serve, args=(theirs, self.root, self.memory), daemon=True)
             self.process.start()
             theirs.close()
-        self.pipe.send((target.name, path, out, seconds))
+        self.pipe.send((target, path, out, seconds))
         if not self.pipe.poll(seconds + 1):  # by then the stack is written
             stacks = (self.root / "out" / "stacks.txt").read_text()
             self.end()

@@ -286,6 +286,6 @@ def header(data: bytes, random: Random) -> bytes:
             new = json.dumps(table).encode()
         else:
             new = (tree if random.random() < 0.8 else random.choice(TEXT))(data[8 : 8 + size], random)
-    except (struct.error, ValueError, RecursionError, KeyError, AttributeError, TypeError):
+    except (struct.error, ValueError, RecursionError, LookupError, AttributeError, TypeError):
         return data
     return struct.pack("<Q", len(new)) + new + data[8 + size :]

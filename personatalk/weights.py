@@ -19,6 +19,12 @@ from safetensors.numpy import save_file
 
 from .errors import WeightsError
 
+_UNBUILDABLE: tuple[type[Exception], ...] = (
+    *(TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, AssertionError, MemoryError),
+    StrictDataclassError,
+)
+"""What networks raise on a configuration that is not theirs."""
+
 Module = TypeVar("Module", bound=torch.nn.Module)
 
 
@@ -96,7 +102,7 @@ def build(network: Callable[..., Module], config: dict[str, Any], path: Path | s
     """
     try:
         return network(**config)
-    except (TypeError, ValueError, RuntimeError, StrictDataclassError) as error:
+    except _UNBUILDABLE as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{path}: its configuration is not one of this network ({reason})") from error
 
@@ -111,12 +117,16 @@ def fill_module(module: Module, arrays: dict[str, npt.NDArray[Any]], path: Path 
         name: torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "f" else array)
         for name, array in arrays.items()
     }
+    return _filled(module, state, path).eval()
+
+
+def _filled(module: Module, state: dict[str, torch.Tensor], path: Path | str, assign: bool = False) -> Module:
     try:
-        module.load_state_dict(state, strict=True)
+        module.load_state_dict(state, strict=True, assign=assign)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{path}: tensors do not fit its own configuration: {reason}") from error
-    return module.eval()
+    return module
 
 
 def load_module(network: Callable[..., Module], path: Path | str, *, kind: str, version: int) -> Module:
@@ -132,7 +142,21 @@ def load_module(network: Callable[..., Module], path: Path | str, *, kind: str, 
         WeightsError: The file is missing, damaged or of another kind or version.
     """
     arrays, config = load_arrays(path, kind=kind, version=version)
+    _check_layers(config, len(arrays), path)
+    # First without memory: sizes that the tensors do not have could ask for any amount of it.
+    with torch.device("meta"):
+        outline = build(network, config, path)
+    _filled(outline, {n: torch.empty(a.shape, device="meta") for n, a in arrays.items()}, path, assign=True)
     return fill_module(build(network, config, path), arrays, path)
+
+
+def _check_layers(config: dict[str, Any], most: int, path: Path | str) -> None:
+    """Refuse more layers than a file has tensors: building them takes for ever."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            _check_layers(value, most, path)
+        elif name.endswith("layers") and isinstance(value, (int, float)) and value > most:
+            raise WeightsError(f"{path}: its configuration has {name} {value}, but the file has {most} tensors")
 
 
 def _check_header(path: Path, metadata: dict[str, str], kind: str, version: int) -> None:

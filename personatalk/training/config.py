@@ -41,6 +41,8 @@ class TrainConfig:
 
 
 Config = TypeVar("Config", bound=TrainConfig)
+MOST_BRACKETS = 1000
+"""Fields hold at most flat lists; on deep nesting the YAML parser takes seconds for each kilobyte."""
 FOLDER = Path(__file__).parent / "configs"
 
 
@@ -79,6 +81,8 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _parsed(text: str, where: str) -> Any:
+    if text.count("[") + text.count("{") > MOST_BRACKETS:
+        raise PersonaTalkError(f"{where}: not YAML of a configuration (more than {MOST_BRACKETS} brackets)")
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
