@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from sample_clips import decoded, frame_times, sample_frames, write_sound, write
 
 import personatalk
 from personatalk import DubOptions, Models, Report
-from personatalk.errors import FaceError, MediaError
+from personatalk.credentials import Provenance, read
+from personatalk.errors import CredentialsError, FaceError, MediaError
 from personatalk.faces import open_tracker
 from personatalk.media import probe_speech, read_speech
 from personatalk.mux import EncodeOptions
 from personatalk.sample import sample_files
+from personatalk.verification import verify
 
 SHORT = 24
 """Frames of the clips that most tests dub."""
@@ -117,6 +120,57 @@ def test_the_output_says_that_it_was_generated(sample: Dubbed) -> None:
         tags = {key.lower(): value for key, value in container.metadata.items()}
     assert "PersonaTalk" in tags["comment"]
     assert tags["digital_source_type"].endswith("compositeWithTrainedAlgorithmicMedia")
+
+
+def test_the_manifest_and_the_mark_say_it_too(sample: Dubbed) -> None:
+    found = verify(sample.output)
+    assert found.credentials.state == "valid" and found.credentials.generated
+    assert found.credentials.ranges == [pytest.approx(r, abs=2e-3) for r in sample.report.generated]
+    assert [(i.role, i.sha256) for i in found.credentials.inputs] == [
+        (role, hashlib.sha256(path.read_bytes()).hexdigest())
+        for role, path in (("video", sample.source), ("speech", sample.speech))
+    ]
+    assert found.mark.found and found.mark.score > 2 * found.mark.threshold
+    assert set(found.tags) == {"comment", "digital_source_type", "personatalk_version"}
+    assert sample.report.provenance["manifest"] == {"signer": "PersonaTalk local certificate", "local": True}
+
+
+def test_without_provenance_there_is_none_and_the_report_says_so(
+    tmp_path: Path, models: Models, clip: Path, speech: Path
+) -> None:
+    pictures = {}
+    for on in (True, False):
+        options, output = DubOptions(provenance=Provenance(on)), tmp_path / f"{on}.mp4"
+        report = personatalk.dub(clip, speech, output, models=models, options=options)
+        assert report.provenance["on"] is on
+        assert any("--no-provenance" in warning for warning in report.warnings) is not on
+        assert report.generated == [[0.0, pytest.approx(SHORT / 25)]]
+        pictures[on] = decoded(output)
+    found = verify(tmp_path / "False.mp4")
+    assert (found.anything, found.credentials.state, found.mark.found, found.tags) == (False, "none", False, {})
+    # The mark is what the two differ in, and nothing above the generated region differs.
+    changes = np.array([b.astype(float) - a for a, b in zip(pictures[True], pictures[False], strict=True)])
+    assert 0.3 < changes[:, 256:].std() < 2 and changes[:, :128].std() < 0.05 * changes[:, 256:].std() + 0.1
+
+
+def test_only_the_dubbed_ranges_are_said_to_be_generated(
+    tmp_path: Path, models: Models, clip: Path, speech: Path
+) -> None:
+    samples = read_speech(speech)[:6400]
+    options = DubOptions(length="video-original")
+    output = tmp_path / "out.mp4"
+    report = personatalk.dub(clip, write_sound(tmp_path / "s.wav", samples), output, models=models, options=options)
+    assert report.dubbed == 10
+    assert read(output).ranges == report.generated == [[0.0, pytest.approx(0.4)]]
+
+
+def test_a_wrong_certificate_ends_the_run_before_it_starts(
+    tmp_path: Path, models: Models, clip: Path, speech: Path
+) -> None:
+    options = DubOptions(provenance=Provenance(certificate=clip, key=clip))
+    with pytest.raises(CredentialsError, match=r"clip\.mp4: no certificate"):
+        personatalk.dub(clip, speech, tmp_path / "out.mp4", models=models, options=options)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_report_holds_what_was_done(sample: Dubbed, tmp_path: Path) -> None:
