@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -57,6 +58,8 @@ SETTINGS: dict[str, Any] = {
 }
 CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 BLOCK = 1 << 20
+BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+"""The name of the box of the MP4 family that holds a manifest."""
 
 
 # ------------------------------------------------------------------------------------------------ signing
@@ -106,7 +109,7 @@ class Signer:
 
     @classmethod
     def local_one(cls, folder: Path | None = None) -> Signer:
-        """The certificate that PersonaTalk makes for itself at first use, for everything signed on this machine.
+        """The certificate that PersonaTalk makes for itself at first use, for everything that this user signs.
 
         Where the folder cannot be written, one is made for this run alone, with a warning.
 
@@ -117,6 +120,7 @@ class Signer:
             CredentialsError: The files are damaged or out of date.
         """
         folder = folder or config_folder() / "signing"
+        warnings: tuple[str, ...] = ()
         if not folder.is_dir():
             try:
                 _make_local(folder)
@@ -125,8 +129,9 @@ class Signer:
                 with tempfile.TemporaryDirectory() as name:
                     _write_local(Path(name))
                     return _signer(Path(name) / "certificate.pem", Path(name) / "key.pem", True, (warning,))
+            warnings = (f"a certificate was made in {folder}; nobody vouches for it, so it is not trusted elsewhere",)
         try:
-            return _signer(folder / "certificate.pem", folder / "key.pem", local=True)
+            return _signer(folder / "certificate.pem", folder / "key.pem", True, warnings)
         except CredentialsError as error:
             raise CredentialsError(f"{error}; or delete {folder}, and a new one is made") from error
 
@@ -358,6 +363,9 @@ def sign(path: Path, title: str, source: Path, inputs: list[Input], ranges: list
         OSError: The signed copy cannot be written.
     """
     kind = FORMATS[path.suffix.lower()]
+    if shutil.disk_usage(path.parent).free < path.stat().st_size:
+        # The library would only say that a write failed.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent))
     signed = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         with c2pa.Context.from_dict(SETTINGS) as context, c2pa.Builder(_manifest(title, inputs, ranges), context) as b:
@@ -461,14 +469,24 @@ def read(path: Path | str, anchors: Path | str | None = None) -> Credentials:
     with c2pa.Context.from_dict(settings) as context, Path(path).open("rb") as file:
         try:
             reader = c2pa.Reader.try_create(None, file, context=context)
-        except c2pa.C2paError.NotSupported:
-            return Credentials()
         except c2pa.C2paError as error:
-            return Credentials("invalid", [str(error)])
+            # Odd files that the library cannot read are no forgeries: only a manifest can be invalid.
+            return Credentials("invalid", [str(error)]) if _has_box(Path(path)) else Credentials()
         if reader is None:
             return Credentials()
         with reader:
             return _credentials(json.loads(reader.json()))
+
+
+def _has_box(path: Path) -> bool:
+    """Whether a file of the MP4 family has, or once had, a manifest."""
+    last = b""
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            if BOX in last + block:
+                return True
+            last = block[-len(BOX) :]
+    return False
 
 
 def _anchors(path: Path) -> str:

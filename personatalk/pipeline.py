@@ -153,10 +153,10 @@ def dub(
     tell = progress or (lambda stage, steps, total: None)
     check_output(output, [video, speech])
     report = Report(str(video), str(speech), str(output), __version__, {"on": False}, options.length)
-    seal = Seal(options.provenance, Path(output), Path(video), Path(speech), report)
     with VideoReader(video) as reader:
         with report.stage("speech"):
             samples = read_speech(speech, SAMPLE_RATE)
+        seal = Seal(options.provenance, Path(output), Path(video), Path(speech), report)
         with report.stage("models"):
             models = models or Models.load()
             rasterizer.compile_now()
@@ -241,7 +241,9 @@ class Seal:
             return
         report.provenance = {"on": True, "tags": PROVENANCE, "mark": True, "manifest": None}
         if not credentials.can_hold(output):
-            report.warnings.append(f"{output.suffix} holds no C2PA manifest; the tags and the mark say it alone")
+            report.warnings.append(
+                f"no C2PA manifest goes into {output.suffix}; the tags and the mark say alone what was done"
+            )
             return
         with report.stage("sign"):
             self._signer = Signer.load(choice.certificate, choice.key)

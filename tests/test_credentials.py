@@ -133,6 +133,16 @@ def test_a_changed_claim_is_noticed(signed: Path) -> None:
     assert read(signed).state == "invalid"
 
 
+def test_a_destroyed_manifest_is_invalid_and_an_odd_file_has_none(signed: Path, clip: Path, tmp_path: Path) -> None:
+    content = signed.read_bytes()
+    place = content.index(b"jumb")
+    signed.write_bytes(content[: place + 4] + bytes(64) + content[place + 68 :])
+    assert read(signed).state == "invalid"
+    odd = tmp_path / "odd.mp4"
+    odd.write_bytes(clip.read_bytes()[:-500])
+    assert read(odd).state == "none"
+
+
 def test_a_file_without_a_manifest(clip: Path, tmp_path: Path) -> None:
     assert read(clip).state == "none"
     assert read(make(Clip(tmp_path / "clip.mkv"))).state == "none"
@@ -143,6 +153,22 @@ def test_the_manifest_of_the_source_is_kept(signed: Path, tmp_path: Path) -> Non
     again = signed_copy(signed, tmp_path / "again.mp4", Signer.load())
     assert read(again).state == "valid"
     assert again.read_bytes().count(credentials.DUB.encode()) > signed.read_bytes().count(credentials.DUB.encode())
+
+
+def test_a_source_that_was_tampered_with_does_not_spoil_the_result(signed: Path, tmp_path: Path) -> None:
+    content = bytearray(signed.read_bytes())
+    content[-100] ^= 1
+    signed.write_bytes(content)
+    assert read(signed).state == "invalid"
+    assert read(signed_copy(signed, tmp_path / "again.mp4", Signer.load())).state == "valid"
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(shutil.copy(clip, tmp_path / "out.mp4"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))
+    with pytest.raises(OSError, match="No space"):
+        sign(path, "out.mp4", clip, [], RANGES, Signer.load())
+    assert path.read_bytes() == clip.read_bytes() and [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
 
 
 def test_a_finish_that_fails_leaves_the_old_file_alone(tmp_path: Path, clip: Path) -> None:
@@ -178,7 +204,8 @@ def test_a_file_that_cannot_be_signed_is_an_error_and_stays(tmp_path: Path, clip
 def test_the_local_certificate_is_made_once_for_the_user_alone(tmp_path: Path) -> None:
     folder = tmp_path / "configuration" / "signing"
     first, second = Signer.local_one(folder), Signer.local_one(folder)
-    assert first == second and first.local and not first.warnings
+    assert (first.chain, first.key, first.local) == (second.chain, second.key, True)
+    assert "nobody vouches for it" in first.warnings[0] and not second.warnings
     assert (folder / "key.pem").stat().st_mode & 0o777 == 0o600
     assert b"PRIVATE" not in first.chain and first.chain.count(b"BEGIN") == 2
 

@@ -136,32 +136,20 @@ def test_the_manifest_and_the_mark_say_it_too(sample: Dubbed) -> None:
 
 
 def test_without_provenance_there_is_none_and_the_report_says_so(
-    tmp_path: Path, models: Models, clip: Path, speech: Path
+    tmp_path: Path, models: Models, frames: list[np.ndarray], speech: Path
 ) -> None:
-    pictures = {}
+    clip, pictures = write_video(tmp_path / "clip.mp4", frames[:8]), {}
     for on in (True, False):
         options, output = DubOptions(provenance=Provenance(on)), tmp_path / f"{on}.mp4"
         report = personatalk.dub(clip, speech, output, models=models, options=options)
         assert report.provenance["on"] is on
         assert any("--no-provenance" in warning for warning in report.warnings) is not on
-        assert report.generated == [[0.0, pytest.approx(SHORT / 25)]]
         pictures[on] = decoded(output)
     found = verify(tmp_path / "False.mp4")
     assert (found.anything, found.credentials.state, found.mark.found, found.tags) == (False, "none", False, {})
     # The mark is what the two differ in, and nothing above the generated region differs.
     changes = np.array([b.astype(float) - a for a, b in zip(pictures[True], pictures[False], strict=True)])
     assert 0.3 < changes[:, 256:].std() < 2 and changes[:, :128].std() < 0.05 * changes[:, 256:].std() + 0.1
-
-
-def test_only_the_dubbed_ranges_are_said_to_be_generated(
-    tmp_path: Path, models: Models, clip: Path, speech: Path
-) -> None:
-    samples = read_speech(speech)[:6400]
-    options = DubOptions(length="video-original")
-    output = tmp_path / "out.mp4"
-    report = personatalk.dub(clip, write_sound(tmp_path / "s.wav", samples), output, models=models, options=options)
-    assert report.dubbed == 10
-    assert read(output).ranges == report.generated == [[0.0, pytest.approx(0.4)]]
 
 
 def test_a_wrong_certificate_ends_the_run_before_it_starts(
@@ -193,6 +181,7 @@ def test_frames_without_a_face_pass_through_and_are_listed(
     source = write_video(tmp_path / "in.mp4", mixed)
     report = personatalk.dub(source, speech, tmp_path / "out.mp4", models=models)
     assert report.frames == 25 and report.dubbed == 20
+    assert report.generated == [pytest.approx([0.0, 0.4]), pytest.approx([0.6, 1.0])]
     (span,) = report.passed_through
     assert (span.first, span.last, span.reason) == (10, 14, "no face")
     assert (span.start_seconds, span.end_seconds) == pytest.approx((0.4, 0.56))
@@ -244,6 +233,8 @@ def test_length_policies(
     options = DubOptions(length=policy, encode=EncodeOptions(preset="ultrafast"))  # type: ignore[arg-type]
     report = personatalk.dub(clip, said, tmp_path / "out.mp4", models=models, options=options)
     assert (report.frames, report.dubbed) == (count, dubbed)
+    assert report.generated == [[0.0, pytest.approx(dubbed / 25)]]
+    assert read(tmp_path / "out.mp4").ranges == [[0.0, pytest.approx(dubbed / 25, abs=1e-3)]]
     assert len(frame_times(tmp_path / "out.mp4")) == count
     assert probe_speech(tmp_path / "out.mp4").seconds <= count / 25 + 0.05
 
