@@ -368,13 +368,13 @@ def sign(path: Path, title: str, source: Path, inputs: list[Input], ranges: list
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent))
     signed = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
-        with c2pa.Context.from_dict(SETTINGS) as context, c2pa.Builder(_manifest(title, inputs, ranges), context) as b:
-            b.set_intent(c2pa.C2paBuilderIntent.EDIT)
-            _add_parent(b, source)
-            with path.open("rb") as unsigned, signed.open("x+b") as target:
-                b.sign(_native(signer), kind, unsigned, target)
-                target.flush()
-                os.fsync(target.fileno())
+        with (
+            c2pa.Context.from_dict(SETTINGS) as context,
+            _builder(_manifest(title, inputs, ranges), source, context) as builder,
+            path.open("rb") as unsigned,
+            signed.open("x+b") as target,
+        ):
+            builder.sign(_native(signer), kind, unsigned, target)
         shutil.copymode(path, signed)
         signed.replace(path)
     except c2pa.C2paError as error:
@@ -414,12 +414,21 @@ def _manifest(title: str, inputs: list[Input], ranges: list[list[float]]) -> dic
     }
 
 
-def _add_parent(builder: c2pa.Builder, source: Path) -> None:
-    """Name the source as parent; a damaged manifest of its own must not keep ours from being written."""
+def _builder(manifest: dict[str, Any], source: Path, context: c2pa.Context) -> c2pa.Builder:
+    """Start a manifest with the source as parent."""
     parent = {"title": source.name, "relationship": "parentOf"}
     kind = FORMATS.get(source.suffix.lower(), f"video/{source.suffix.lower().lstrip('.') or 'unknown'}")
-    with source.open("rb") as file:
-        builder.add_ingredient(parent, kind, file)
+    builder = c2pa.Builder(manifest, context)
+    try:
+        builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
+        with source.open("rb") as file:
+            builder.add_ingredient(parent, kind, file)
+    except c2pa.C2paError:
+        # A source whose own manifest is damaged can only be named; ours must not fail for it.
+        builder.close()
+        builder = c2pa.Builder({**manifest, "ingredients": [{**parent, "format": kind}]}, context)
+        builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
+    return builder
 
 
 # ------------------------------------------------------------------------------------------------ checking

@@ -163,6 +163,16 @@ def test_a_source_that_was_tampered_with_does_not_spoil_the_result(signed: Path,
     assert read(signed_copy(signed, tmp_path / "again.mp4", Signer.load())).state == "valid"
 
 
+def test_a_source_with_a_destroyed_manifest_is_still_named(signed: Path, clip: Path, tmp_path: Path) -> None:
+    content = signed.read_bytes()
+    place = content.index(b"jumb")
+    signed.write_bytes(content[: place + 4] + bytes(64) + content[place + 68 :])
+    output = Path(shutil.copy(clip, tmp_path / "out.mp4"))
+    sign(output, "title.mp4", signed, [], RANGES, Signer.load())
+    assert (read(output).state, read(output).ranges) == ("valid", RANGES)
+    assert b"signed.mp4" in output.read_bytes()
+
+
 def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(shutil.copy(clip, tmp_path / "out.mp4"))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))
