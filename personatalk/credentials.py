@@ -445,8 +445,8 @@ class Credentials:
         issuer: Organisation that its issuer names.
         trusted: Whether the certificate leads to one of the trust anchors.
         generator: The program that made the claim, with its version.
-        generated: Whether it says that the video is partly or wholly generated.
-        ranges: Start and end in seconds of what PersonaTalk generated.
+        generated: Whether it, or that of an ingredient, says that the video is partly or wholly generated.
+        ranges: Start and end in seconds of what PersonaTalk generated, the last time it did.
         inputs: What went in.
     """
 
@@ -508,11 +508,14 @@ def _anchors(path: Path) -> str:
 
 
 def _credentials(store: dict[str, Any]) -> Credentials:
-    manifest = store.get("manifests", {}).get(store.get("active_manifest"), {})
+    manifests = store.get("manifests", {})
+    manifest = manifests.get(store.get("active_manifest"), {})
     signature = manifest.get("signature_info", {})
-    data = {a.get("label", "").split("__")[0]: a.get("data", {}) for a in manifest.get("assertions", [])}
-    actions = data.get("c2pa.actions.v2", data.get("c2pa.actions", {})).get("actions", [])
-    own = data.get(DUB, {})
+    # What other programs signed on top of ours keeps ours among the ingredients.
+    history = [manifest, *(m for m in manifests.values() if m is not manifest)]
+    said = [(str(a.get("label")), a.get("data", {})) for m in history for a in m.get("assertions", [])]
+    actions = [action for label, data in said if label.startswith("c2pa.actions") for action in data.get("actions", [])]
+    own: dict[str, Any] = next((data for label, data in said if label == DUB), {})
     makers = manifest.get("claim_generator_info") or [{}]
     # An unknown signer is no fault of the file; `trusted` tells it.
     faults = [s for s in store.get("validation_status", []) if s.get("code") != "signingCredential.untrusted"]

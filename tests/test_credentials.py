@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import c2pa
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,6 +24,8 @@ from personatalk.credentials import Input, Signer, read, sign
 from personatalk.errors import CredentialsError
 from personatalk.media import VideoReader
 from personatalk.mux import VideoWriter
+from personatalk.verification import Verification
+from personatalk.watermark import Mark
 
 RANGES = [[0.0, 0.48], [0.8, 1.0]]
 
@@ -153,6 +156,33 @@ def test_the_manifest_of_the_source_is_kept(signed: Path, tmp_path: Path) -> Non
     again = signed_copy(signed, tmp_path / "again.mp4", Signer.load())
     assert read(again).state == "valid"
     assert again.read_bytes().count(credentials.DUB.encode()) > signed.read_bytes().count(credentials.DUB.encode())
+
+
+def other_program(source: Path, target: Path, camera: bool) -> Path:
+    """Sign as a camera does, or as a cutting program that takes the source as parent."""
+    with c2pa.Context.from_dict(credentials.SETTINGS) as context, c2pa.Builder({}, context) as builder:
+        if camera:
+            builder.set_intent(c2pa.C2paBuilderIntent.CREATE, c2pa.C2paDigitalSourceType.DIGITAL_CAPTURE)
+        else:
+            builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
+            with source.open("rb") as parent:
+                builder.add_ingredient({"title": "parent", "relationship": "parentOf"}, "video/mp4", parent)
+        with source.open("rb") as unsigned, target.open("x+b") as out:
+            builder.sign(credentials._native(Signer.load()), "video/mp4", unsigned, out)
+    return target
+
+
+def test_what_another_program_signs_on_top_hides_nothing(signed: Path, tmp_path: Path) -> None:
+    found = read(other_program(signed, tmp_path / "cut.mp4", camera=False))
+    assert (found.state, found.generated, found.ranges) == ("valid", True, RANGES)
+    assert not found.generator.startswith("PersonaTalk")
+
+
+def test_a_camera_does_not_say_that_anything_was_generated(clip: Path, tmp_path: Path) -> None:
+    found = read(other_program(clip, tmp_path / "camera.mp4", camera=True))
+    assert (found.state, found.generated, found.ranges) == ("valid", False, [])
+    seen = Verification("camera.mp4", found, Mark())
+    assert not seen.anything and any("nothing of generated parts" in line for line in seen.summary())
 
 
 def test_a_source_that_was_tampered_with_does_not_spoil_the_result(signed: Path, tmp_path: Path) -> None:
