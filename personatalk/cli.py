@@ -1,4 +1,4 @@
-"""The command line: `personatalk dub`, `verify`, `inspect`, `evaluate`, `style-map`, `study`, `data`, `train` ..."""
+"""The command line: `personatalk dub`, `verify`, `inspect`, and the commands of evaluation and training."""
 
 from __future__ import annotations
 
