@@ -74,7 +74,9 @@ def stretch(source: Path, target: Path, start: float) -> None:
         stream.width, stream.height = info.width // 2 * 2, info.height // 2 * 2
         stream.pix_fmt = "yuv420p"
         for frame in reader.frames():
-            if not start <= frame.time < start + WINDOW:
+            if frame.time >= start + WINDOW:
+                break
+            if frame.time < start:
                 continue
             image = frame.image.reformat(width=stream.width, height=stream.height, format="yuv420p")
             image.pts, image.time_base = frame.index, 1 / Fraction(info.average_fps)

@@ -15,10 +15,11 @@ except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
 if TYPE_CHECKING:
+    from .credentials import Provenance
     from .pipeline import DubOptions, Models, dub, dub_cues
     from .report import Report
 
-__all__ = ["DubOptions", "Models", "Report", "__version__", "dub", "dub_cues"]
+__all__ = ["DubOptions", "Models", "Provenance", "Report", "__version__", "dub", "dub_cues"]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,6 +28,10 @@ def __getattr__(name: str) -> Any:
         from . import pipeline
 
         return getattr(pipeline, name)
+    if name == "Provenance":
+        from .credentials import Provenance
+
+        return Provenance
     if name == "Report":
         from .report import Report
 

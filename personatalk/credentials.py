@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -57,6 +58,8 @@ SETTINGS: dict[str, Any] = {
 }
 CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 BLOCK = 1 << 20
+BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+"""The name of the box of the MP4 family that holds a manifest."""
 
 
 # ------------------------------------------------------------------------------------------------ signing
@@ -106,7 +109,7 @@ class Signer:
 
     @classmethod
     def local_one(cls, folder: Path | None = None) -> Signer:
-        """The certificate that PersonaTalk makes for itself at first use, for everything signed on this machine.
+        """The certificate that PersonaTalk makes for itself at first use, for everything that this user signs.
 
         Where the folder cannot be written, one is made for this run alone, with a warning.
 
@@ -117,6 +120,7 @@ class Signer:
             CredentialsError: The files are damaged or out of date.
         """
         folder = folder or config_folder() / "signing"
+        warnings: tuple[str, ...] = ()
         if not folder.is_dir():
             try:
                 _make_local(folder)
@@ -125,8 +129,9 @@ class Signer:
                 with tempfile.TemporaryDirectory() as name:
                     _write_local(Path(name))
                     return _signer(Path(name) / "certificate.pem", Path(name) / "key.pem", True, (warning,))
+            warnings = (f"a certificate was made in {folder}; nobody vouches for it, so it is not trusted elsewhere",)
         try:
-            return _signer(folder / "certificate.pem", folder / "key.pem", local=True)
+            return _signer(folder / "certificate.pem", folder / "key.pem", True, warnings)
         except CredentialsError as error:
             raise CredentialsError(f"{error}; or delete {folder}, and a new one is made") from error
 
@@ -358,15 +363,18 @@ def sign(path: Path, title: str, source: Path, inputs: list[Input], ranges: list
         OSError: The signed copy cannot be written.
     """
     kind = FORMATS[path.suffix.lower()]
+    if shutil.disk_usage(path.parent).free < path.stat().st_size:
+        # The library would only say that a write failed.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent))
     signed = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
-        with c2pa.Context.from_dict(SETTINGS) as context, c2pa.Builder(_manifest(title, inputs, ranges), context) as b:
-            b.set_intent(c2pa.C2paBuilderIntent.EDIT)
-            _add_parent(b, source)
-            with path.open("rb") as unsigned, signed.open("x+b") as target:
-                b.sign(_native(signer), kind, unsigned, target)
-                target.flush()
-                os.fsync(target.fileno())
+        with (
+            c2pa.Context.from_dict(SETTINGS) as context,
+            _builder(_manifest(title, inputs, ranges), source, context) as builder,
+            path.open("rb") as unsigned,
+            signed.open("x+b") as target,
+        ):
+            builder.sign(_native(signer), kind, unsigned, target)
         shutil.copymode(path, signed)
         signed.replace(path)
     except c2pa.C2paError as error:
@@ -406,12 +414,21 @@ def _manifest(title: str, inputs: list[Input], ranges: list[list[float]]) -> dic
     }
 
 
-def _add_parent(builder: c2pa.Builder, source: Path) -> None:
-    """Name the source as parent; a damaged manifest of its own must not keep ours from being written."""
+def _builder(manifest: dict[str, Any], source: Path, context: c2pa.Context) -> c2pa.Builder:
+    """Start a manifest with the source as parent."""
     parent = {"title": source.name, "relationship": "parentOf"}
     kind = FORMATS.get(source.suffix.lower(), f"video/{source.suffix.lower().lstrip('.') or 'unknown'}")
-    with source.open("rb") as file:
-        builder.add_ingredient(parent, kind, file)
+    builder = c2pa.Builder(manifest, context)
+    try:
+        builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
+        with source.open("rb") as file:
+            builder.add_ingredient(parent, kind, file)
+    except c2pa.C2paError:
+        # A source whose own manifest is damaged can only be named; ours must not fail for it.
+        builder.close()
+        builder = c2pa.Builder({**manifest, "ingredients": [{**parent, "format": kind}]}, context)
+        builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
+    return builder
 
 
 # ------------------------------------------------------------------------------------------------ checking
@@ -428,8 +445,8 @@ class Credentials:
         issuer: Organisation that its issuer names.
         trusted: Whether the certificate leads to one of the trust anchors.
         generator: The program that made the claim, with its version.
-        generated: Whether it says that the video is partly or wholly generated.
-        ranges: Start and end in seconds of what PersonaTalk generated.
+        generated: Whether it, or that of an ingredient, says that the video is partly or wholly generated.
+        ranges: Start and end in seconds of what PersonaTalk generated, the last time it did.
         inputs: What went in.
     """
 
@@ -461,14 +478,24 @@ def read(path: Path | str, anchors: Path | str | None = None) -> Credentials:
     with c2pa.Context.from_dict(settings) as context, Path(path).open("rb") as file:
         try:
             reader = c2pa.Reader.try_create(None, file, context=context)
-        except c2pa.C2paError.NotSupported:
-            return Credentials()
         except c2pa.C2paError as error:
-            return Credentials("invalid", [str(error)])
+            # Odd files that the library cannot read are no forgeries: only a manifest can be invalid.
+            return Credentials("invalid", [str(error)]) if _has_box(Path(path)) else Credentials()
         if reader is None:
             return Credentials()
         with reader:
             return _credentials(json.loads(reader.json()))
+
+
+def _has_box(path: Path) -> bool:
+    """Whether a file of the MP4 family has, or once had, a manifest."""
+    last = b""
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            if BOX in last + block:
+                return True
+            last = block[-len(BOX) :]
+    return False
 
 
 def _anchors(path: Path) -> str:
@@ -481,11 +508,14 @@ def _anchors(path: Path) -> str:
 
 
 def _credentials(store: dict[str, Any]) -> Credentials:
-    manifest = store.get("manifests", {}).get(store.get("active_manifest"), {})
+    manifests = store.get("manifests", {})
+    manifest = manifests.get(store.get("active_manifest"), {})
     signature = manifest.get("signature_info", {})
-    data = {a.get("label", "").split("__")[0]: a.get("data", {}) for a in manifest.get("assertions", [])}
-    actions = data.get("c2pa.actions.v2", data.get("c2pa.actions", {})).get("actions", [])
-    own = data.get(DUB, {})
+    # What other programs signed on top of ours keeps ours among the ingredients.
+    history = [manifest, *(m for m in manifests.values() if m is not manifest)]
+    said = [(str(a.get("label")), a.get("data", {})) for m in history for a in m.get("assertions", [])]
+    actions = [action for label, data in said if label.startswith("c2pa.actions") for action in data.get("actions", [])]
+    own: dict[str, Any] = next((data for label, data in said if label == DUB), {})
     makers = manifest.get("claim_generator_info") or [{}]
     # An unknown signer is no fault of the file; `trusted` tells it.
     faults = [s for s in store.get("validation_status", []) if s.get("code") != "signingCredential.untrusted"]

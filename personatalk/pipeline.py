@@ -192,11 +192,11 @@ class _Job:
         start, report = time.perf_counter(), self.report
         check_output(self.output, [self.video, *self.speeches])
         self.options.check()
-        seal = Seal(self.options.provenance, self.output, self.video, self.speeches, report)
         with VideoReader(self.video) as self.reader:
             check_source(self.reader.info, self.output, self.options.encode.codec)
             for speech in self.speeches:
                 probe_speech(speech)
+            seal = Seal(self.options.provenance, self.output, self.video, self.speeches, report)
             with report.stage("models"):
                 self.models = self._models or Models.load()
                 rasterizer.compile_now()

@@ -39,7 +39,9 @@ class Seal:
             return
         report.provenance = {"on": True, "tags": PROVENANCE, "mark": True, "manifest": None}
         if not credentials.can_hold(output):
-            report.warnings.append(f"{output.suffix} holds no C2PA manifest; the tags and the mark say it alone")
+            report.warnings.append(
+                f"no C2PA manifest goes into {output.suffix}; the tags and the mark say alone what was done"
+            )
             return
         with report.stage("sign"):
             self._signer = Signer.load(choice.certificate, choice.key)

@@ -44,8 +44,9 @@ class Verification:
 
     @property
     def anything(self) -> bool:
-        """Whether anything says that the video was generated."""
-        return self.credentials.state != "none" or self.mark.found or bool(self.tags)
+        """Whether anything says that the video was generated; a manifest that was tampered with counts."""
+        made = self.credentials
+        return made.state == "invalid" or made.generated or self.mark.found or bool(self.tags)
 
     def json(self) -> str:
         """Everything, as JSON."""
@@ -67,6 +68,8 @@ class Verification:
             return ["manifest: INVALID, file or manifest were changed", *(f"  {problem}" for problem in made.problems)]
         trust = "trusted" if made.trusted else "not trusted: nobody vouches for this name"
         lines = [f"manifest: valid, signed by {made.signer!r} of {made.issuer!r} ({trust}), made by {made.generator}"]
+        if not made.generated:
+            lines.append("  it says nothing of generated parts")
         if made.ranges:
             lines.append(f"  generated: {_spoken(made.ranges)}")
         return lines + [f"  {used.role}: {used.name}, sha256 {used.sha256}" for used in made.inputs]
@@ -75,9 +78,8 @@ class Verification:
         if not np.isfinite(self.mark.threshold):
             return "mark: not found, as there is no face to look at"
         figures = f"score {self.mark.score:.1f}, threshold {self.mark.threshold:.1f}"
-        return (
-            f"mark: found in {_spoken(self.mark.ranges)} ({figures})" if self.mark.found else f"mark: none ({figures})"
-        )
+        where = f"found in {_spoken(self.mark.ranges)}" if self.mark.found else "none"
+        return f"mark: {where} ({figures})"
 
 
 def _spoken(ranges: list[list[float]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -161,7 +162,49 @@ def test_dub_writes_video_and_report(
     output, report = tmp_path / "out.mkv", tmp_path / "report.json"
     assert main(["dub", str(clip), str(speech), "-o", str(output), "--report", str(report)]) == 0
     assert output.stat().st_size > 1000 and report.stat().st_size > 300
-    assert "6 frames, 6 dubbed" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "6 frames, 6 dubbed" in said
+    assert "no C2PA manifest goes into .mkv" in said
+    assert json.loads(report.read_text())["provenance"]["manifest"] is None
+    # The tags alone are something, too.
+    assert main(["verify", str(output), "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "manifest: none" in said and "personatalk_version=" in said
+
+
+def test_verify_tells_a_dub_from_an_original(
+    tmp_path: Path, clip: Path, speech: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, unmarked = tmp_path / "out.mp4", tmp_path / "unmarked.mp4"
+    assert main(["dub", str(clip), str(speech), "-o", str(output), "--quiet"]) == 0
+    assert main(["dub", str(clip), str(speech), "-o", str(unmarked), "--no-provenance", "--quiet"]) == 0
+    found = {}
+    for path, code in ((output, 0), (unmarked, 3), (clip, 3)):
+        assert main(["verify", str(path), "--json", "--quiet"]) == code
+        found[path] = json.loads(capsys.readouterr().out)
+        assert found[path]["anything"] is (code == 0)
+    assert found[output]["credentials"]["state"] == "valid"
+    assert found[output]["credentials"]["inputs"][1]["name"] == "speech.wav"
+    assert [found[path]["credentials"]["state"] for path in (unmarked, clip)] == ["none", "none"]
+
+
+def test_verify_says_what_is_wrong(
+    tmp_path: Path, clip: Path, speech: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(tmp_path / "none.mp4"), "--quiet"]) == 1
+    assert "none.mp4 does not exist" in capsys.readouterr().err
+    assert main(["verify", str(speech), "--quiet"]) == 1
+    assert "no video stream" in capsys.readouterr().err
+    assert main(["verify", str(clip), "--trust", str(clip), "--quiet"]) == 1
+    assert "no certificate in PEM" in capsys.readouterr().err
+    plain = write_video(tmp_path / "plain.mp4", [np.full((128, 128, 3), 80, np.uint8)] * 5)
+    assert main(["verify", str(plain), "--quiet"]) == 3
+    assert "no face to look at" in capsys.readouterr().out
+
+
+def test_half_a_certificate(capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: Path, speech: Path) -> None:
+    line = refused(capsys, tmp_path, clip, speech, "-o", tmp_path / "out.mp4", "--certificate", tmp_path / "a.pem")
+    assert "private key is not given" in line
 
 
 def test_inspect_draws_a_contact_sheet(tmp_path: Path, clip: Path) -> None:

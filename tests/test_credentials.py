@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import c2pa
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,6 +24,8 @@ from personatalk.credentials import Input, Signer, read, sign
 from personatalk.errors import CredentialsError
 from personatalk.media import VideoReader
 from personatalk.mux import VideoWriter
+from personatalk.verification import Verification
+from personatalk.watermark import Mark
 
 RANGES = [[0.0, 0.48], [0.8, 1.0]]
 
@@ -133,6 +136,16 @@ def test_a_changed_claim_is_noticed(signed: Path) -> None:
     assert read(signed).state == "invalid"
 
 
+def test_a_destroyed_manifest_is_invalid_and_an_odd_file_has_none(signed: Path, clip: Path, tmp_path: Path) -> None:
+    content = signed.read_bytes()
+    place = content.index(b"jumb")
+    signed.write_bytes(content[: place + 4] + bytes(64) + content[place + 68 :])
+    assert read(signed).state == "invalid"
+    odd = tmp_path / "odd.mp4"
+    odd.write_bytes(clip.read_bytes()[:-500])
+    assert read(odd).state == "none"
+
+
 def test_a_file_without_a_manifest(clip: Path, tmp_path: Path) -> None:
     assert read(clip).state == "none"
     assert read(make(Clip(tmp_path / "clip.mkv"))).state == "none"
@@ -143,6 +156,59 @@ def test_the_manifest_of_the_source_is_kept(signed: Path, tmp_path: Path) -> Non
     again = signed_copy(signed, tmp_path / "again.mp4", Signer.load())
     assert read(again).state == "valid"
     assert again.read_bytes().count(credentials.DUB.encode()) > signed.read_bytes().count(credentials.DUB.encode())
+
+
+def other_program(source: Path, target: Path, camera: bool) -> Path:
+    """Sign as a camera does, or as a cutting program that takes the source as parent."""
+    with c2pa.Context.from_dict(credentials.SETTINGS) as context, c2pa.Builder({}, context) as builder:
+        if camera:
+            builder.set_intent(c2pa.C2paBuilderIntent.CREATE, c2pa.C2paDigitalSourceType.DIGITAL_CAPTURE)
+        else:
+            builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
+            with source.open("rb") as parent:
+                builder.add_ingredient({"title": "parent", "relationship": "parentOf"}, "video/mp4", parent)
+        with source.open("rb") as unsigned, target.open("x+b") as out:
+            builder.sign(credentials._native(Signer.load()), "video/mp4", unsigned, out)
+    return target
+
+
+def test_what_another_program_signs_on_top_hides_nothing(signed: Path, tmp_path: Path) -> None:
+    found = read(other_program(signed, tmp_path / "cut.mp4", camera=False))
+    assert (found.state, found.generated, found.ranges) == ("valid", True, RANGES)
+    assert not found.generator.startswith("PersonaTalk")
+
+
+def test_a_camera_does_not_say_that_anything_was_generated(clip: Path, tmp_path: Path) -> None:
+    found = read(other_program(clip, tmp_path / "camera.mp4", camera=True))
+    assert (found.state, found.generated, found.ranges) == ("valid", False, [])
+    seen = Verification("camera.mp4", found, Mark())
+    assert not seen.anything and any("nothing of generated parts" in line for line in seen.summary())
+
+
+def test_a_source_that_was_tampered_with_does_not_spoil_the_result(signed: Path, tmp_path: Path) -> None:
+    content = bytearray(signed.read_bytes())
+    content[-100] ^= 1
+    signed.write_bytes(content)
+    assert read(signed).state == "invalid"
+    assert read(signed_copy(signed, tmp_path / "again.mp4", Signer.load())).state == "valid"
+
+
+def test_a_source_with_a_destroyed_manifest_is_still_named(signed: Path, clip: Path, tmp_path: Path) -> None:
+    content = signed.read_bytes()
+    place = content.index(b"jumb")
+    signed.write_bytes(content[: place + 4] + bytes(64) + content[place + 68 :])
+    output = Path(shutil.copy(clip, tmp_path / "out.mp4"))
+    sign(output, "title.mp4", signed, [], RANGES, Signer.load())
+    assert (read(output).state, read(output).ranges) == ("valid", RANGES)
+    assert b"signed.mp4" in output.read_bytes()
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(shutil.copy(clip, tmp_path / "out.mp4"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))
+    with pytest.raises(OSError, match="No space"):
+        sign(path, "out.mp4", clip, [], RANGES, Signer.load())
+    assert path.read_bytes() == clip.read_bytes() and [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
 
 
 def test_a_finish_that_fails_leaves_the_old_file_alone(tmp_path: Path, clip: Path) -> None:
@@ -178,7 +244,8 @@ def test_a_file_that_cannot_be_signed_is_an_error_and_stays(tmp_path: Path, clip
 def test_the_local_certificate_is_made_once_for_the_user_alone(tmp_path: Path) -> None:
     folder = tmp_path / "configuration" / "signing"
     first, second = Signer.local_one(folder), Signer.local_one(folder)
-    assert first == second and first.local and not first.warnings
+    assert (first.chain, first.key, first.local) == (second.chain, second.key, True)
+    assert "nobody vouches for it" in first.warnings[0] and not second.warnings
     assert (folder / "key.pem").stat().st_mode & 0o777 == 0o600
     assert b"PRIVATE" not in first.chain and first.chain.count(b"BEGIN") == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from sample_clips import decoded, frame_times, sample_frames, write_sound, write
 
 import personatalk
 from personatalk import DubOptions, Models, Report, segments
-from personatalk.errors import FaceError, MediaError, PersonaTalkError
+from personatalk.credentials import Provenance, read
+from personatalk.errors import CredentialsError, FaceError, MediaError, PersonaTalkError
 from personatalk.faces import open_tracker
 from personatalk.media import probe_speech, read_speech
 from personatalk.mux import EncodeOptions
 from personatalk.sample import sample_files
+from personatalk.verification import verify
 
 SHORT = 24
 """Frames of the clips that most tests dub."""
@@ -119,6 +122,45 @@ def test_the_output_says_that_it_was_generated(sample: Dubbed) -> None:
     assert tags["digital_source_type"].endswith("compositeWithTrainedAlgorithmicMedia")
 
 
+def test_the_manifest_and_the_mark_say_it_too(sample: Dubbed) -> None:
+    found = verify(sample.output)
+    assert found.credentials.state == "valid" and found.credentials.generated
+    assert found.credentials.ranges == [pytest.approx(r, abs=2e-3) for r in sample.report.generated]
+    assert [(i.role, i.sha256) for i in found.credentials.inputs] == [
+        (role, hashlib.sha256(path.read_bytes()).hexdigest())
+        for role, path in (("video", sample.source), ("speech", sample.speech))
+    ]
+    assert found.mark.found and found.mark.score > 2 * found.mark.threshold
+    assert set(found.tags) == {"comment", "digital_source_type", "personatalk_version"}
+    assert sample.report.provenance["manifest"] == {"signer": "PersonaTalk local certificate", "local": True}
+
+
+def test_without_provenance_there_is_none_and_the_report_says_so(
+    tmp_path: Path, models: Models, frames: list[np.ndarray], speech: Path
+) -> None:
+    clip, pictures = write_video(tmp_path / "clip.mp4", frames[:8]), {}
+    for on in (True, False):
+        options, output = DubOptions(provenance=Provenance(on)), tmp_path / f"{on}.mp4"
+        report = personatalk.dub(clip, speech, output, models=models, options=options)
+        assert report.provenance["on"] is on
+        assert any("--no-provenance" in warning for warning in report.warnings) is not on
+        pictures[on] = decoded(output)
+    found = verify(tmp_path / "False.mp4")
+    assert (found.anything, found.credentials.state, found.mark.found, found.tags) == (False, "none", False, {})
+    # The mark is what the two differ in, and nothing above the generated region differs.
+    changes = np.array([b.astype(float) - a for a, b in zip(pictures[True], pictures[False], strict=True)])
+    assert 0.3 < changes[:, 256:].std() < 2 and changes[:, :128].std() < 0.05 * changes[:, 256:].std() + 0.1
+
+
+def test_a_wrong_certificate_ends_the_run_before_it_starts(
+    tmp_path: Path, models: Models, clip: Path, speech: Path
+) -> None:
+    options = DubOptions(provenance=Provenance(certificate=clip, key=clip))
+    with pytest.raises(CredentialsError, match=r"clip\.mp4: no certificate"):
+        personatalk.dub(clip, speech, tmp_path / "out.mp4", models=models, options=options)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_report_holds_what_was_done(sample: Dubbed, tmp_path: Path) -> None:
     sample.report.write(tmp_path / "report.json")
     stored = json.loads((tmp_path / "report.json").read_text())
@@ -139,6 +181,7 @@ def test_frames_without_a_face_pass_through_and_are_listed(
     source = write_video(tmp_path / "in.mp4", mixed)
     report = personatalk.dub(source, speech, tmp_path / "out.mp4", models=models)
     assert report.frames == 25 and report.dubbed == 20
+    assert report.generated == [pytest.approx([0.0, 0.4]), pytest.approx([0.6, 1.0])]
     (span,) = report.passed_through
     assert (span.first, span.last, span.reason) == (10, 14, "no face")
     assert (span.start_seconds, span.end_seconds) == pytest.approx((0.4, 0.56))
@@ -190,6 +233,8 @@ def test_length_policies(
     options = DubOptions(length=policy, encode=EncodeOptions(preset="ultrafast"))  # type: ignore[arg-type]
     report = personatalk.dub(clip, said, tmp_path / "out.mp4", models=models, options=options)
     assert (report.frames, report.dubbed) == (count, dubbed)
+    assert report.generated == [[0.0, pytest.approx(dubbed / 25)]]
+    assert read(tmp_path / "out.mp4").ranges == [[0.0, pytest.approx(dubbed / 25, abs=1e-3)]]
     assert len(frame_times(tmp_path / "out.mp4")) == count
     assert probe_speech(tmp_path / "out.mp4").seconds <= count / 25 + 0.05
 
