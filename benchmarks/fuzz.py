@@ -211,6 +211,100 @@ def style_seed(folder: Path) -> list[Path]:
     return [folder / "style.safetensors"]
 
 
+def a_persona() -> Any:
+    """A persona of one video of six frames, and its morphable model."""
+    from personatalk.analysis import Analysis, Reason, Shot
+    from personatalk.geometry import MorphableModel
+    from personatalk.persona import Footage, Persona, names
+
+    model, count = MorphableModel.load(), 6
+    tables = {"time": np.arange(count) / 25, "duration": np.full(count, 0.04), "usable": np.arange(count) > 0}
+    shots = [Shot(0, 4, np.ones(model.num_identity, np.float32)), Shot(4, 6, np.ones(model.num_identity, np.float32))]
+    analysis = Analysis(
+        info=None,  # type: ignore[arg-type]
+        reason={0: Reason.NO_FACE},
+        shots=shots,
+        shot_of=np.array([0, 0, 0, 0, 1, 1]),
+        beta=np.ones((count, model.num_expression), np.float32),
+        pose=np.ones((count, 6), np.float32),
+        covers={2: np.ones(4, np.uint8)},
+        lips_hidden=np.zeros(count, np.float32),
+        **tables,
+    )
+    lips = {n: np.array([2, 2]) if n.endswith("count") else np.ones((4, 3), np.float32) for n in names()}
+    footage = [Footage("a.mp4", "00", None, analysis.arrays(), {0: lips})]
+    pictures = np.zeros((2, 96, 96, 3), np.uint8)
+    return Persona(analysis.beta, shots[0].alpha, pictures, "x", footage), model
+
+
+def persona_seed(folder: Path) -> list[Path]:
+    """A small persona."""
+    a_persona()[0].save(folder / "anna.persona")
+    return [folder / "anna.persona"]
+
+
+def load_persona(path: Path, out: Path) -> None:
+    """All of a persona: what a dub takes of it, and what is shown."""
+    from personatalk.geometry import MorphableModel
+    from personatalk.persona import Persona, analysis_of, draw, references
+
+    model = MorphableModel.load()
+    persona = Persona.load(path, model)
+    for known in persona.footage:
+        analysis_of(known, None, model)  # type: ignore[arg-type]
+        for arrays in known.lips.values():
+            references(arrays, known)
+    assert draw(persona, model).dtype == np.uint8
+
+
+def cue_seed(folder: Path) -> list[Path]:
+    """A cue file, and the sounds that it names."""
+    for name in ("anna.wav", "ben.wav"):
+        (folder / name).write_bytes(b"")
+    lines = ["# who says what", "1", "00:00:01,000 --> 00:00:04,500", "face: left", "speech: anna.wav", ""]
+    lines += ["2", "0:05.2 --> 0:06", "face: 0.3,0.5@2.5", "speech: ben.wav", "from: 00:00:03", ""]
+    return written(folder, "cues.txt", "\n".join(lines))
+
+
+def load_cues(path: Path, out: Path) -> None:
+    """The cues."""
+    from personatalk.cues import read_cues
+
+    read_cues(path)
+
+
+def job_seeds(folder: Path) -> list[Path]:
+    """What a job that was cut off has left: its key, and a segment."""
+    import json
+
+    from personatalk.segments import HEADER
+
+    notes = json.dumps([None, "no face"]).encode()
+    packets = b"".join(HEADER.pack(i, i, 1, 1, 4) + b"abcd" for i in range(2))
+    (folder / "000000.packets").write_bytes(len(notes).to_bytes(8, "little") + notes + packets)
+    (folder / "job.json").write_text(json.dumps({"key": "0" * 64, "output": "out.mp4"}))
+    return [folder / "000000.packets", folder / "job.json"]
+
+
+def load_job(path: Path, out: Path) -> None:
+    """A job's folder with the damaged file in it: what cannot be read is done again."""
+    import shutil
+
+    from personatalk.segments import JobFolder, folder_of
+
+    key: dict[str, Any] = {"kind": "fuzz"}
+    with JobFolder(out / "seed.mp4", key) as job:
+        own = (job.folder / "job.json").read_bytes()
+    folder = folder_of(out / "out.mp4")
+    folder.mkdir()
+    (folder / "job.json").write_bytes(own)
+    shutil.copy(path, folder / path.name)
+    with JobFolder(out / "out.mp4", key) as job:
+        for number in range(job.finished()):
+            _, packets = job.load(number)
+            list(packets)
+
+
 def load_arrays(path: Path, out: Path) -> None:
     """Any file of arrays."""
     from personatalk.weights import load_arrays
@@ -400,6 +494,9 @@ TARGETS = [
     Target("dataset", dataset_seeds, load_dataset),
     Target("batch", batch_seed, load_batch),
     Target("status", status_seed, load_status),
+    Target("persona", persona_seed, load_persona),
+    Target("cue", cue_seed, load_cues),
+    Target("job", job_seeds, load_job),
 ]
 """What is fuzzed."""
 

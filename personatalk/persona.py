@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from .analysis import Analysis, analyse
 from .dubbing import Dubbing, Role, choose_lip_frames
 from .errors import MediaError, WeightsError
 from .geometry import Array, MorphableModel
-from .media import VideoReader
+from .media import VideoInfo, VideoReader
 from .models import Models
 from .mux import same_file
 from .people import FaceSearch
@@ -50,6 +50,7 @@ class Footage:
         face: Who was chosen in it; see `choice.parse_choice`.
         analysis: As arrays; see `Analysis.arrays`.
         lips: Encoded lip references by shot, as arrays by part of `Reference` and the number of cells of each.
+        kept_in: The persona's file, for messages.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Footage:
     face: str | None
     analysis: dict[str, npt.NDArray[Any]]
     lips: dict[int, dict[str, npt.NDArray[Any]]]
+    kept_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Persona:
         """Lip references by shot; none where other models encoded them."""
         if models.fingerprint() != self.made_by:
             return {}
-        return {shot: _references(arrays) for shot, arrays in footage.lips.items()}
+        return {shot: references(arrays, footage) for shot, arrays in footage.lips.items()}
 
     def save(self, path: Path | str) -> None:
         """Write the persona, whole or not at all.
@@ -133,7 +135,7 @@ class Persona:
         """
         arrays, config = weights.load_arrays(path, kind=KIND, version=VERSION)
         try:
-            persona = _from_arrays(arrays, config)
+            persona = _from_arrays(arrays, config, str(path))
             sizes = (persona.beta.shape[1:], persona.alpha.shape)
             if sizes != ((model.num_expression,), (model.num_identity,)) or not len(persona.beta):
                 raise WeightsError(f"{path}: made with another morphable model; make the persona anew")
@@ -144,14 +146,14 @@ class Persona:
         return persona
 
 
-def _from_arrays(arrays: dict[str, npt.NDArray[Any]], config: dict[str, Any]) -> Persona:
+def _from_arrays(arrays: dict[str, npt.NDArray[Any]], config: dict[str, Any], path: str) -> Persona:
     footage = []
     for number, video in enumerate(config["videos"]):
-        lips = {int(shot): {n: arrays[f"{number}.lips.{int(shot)}.{n}"] for n in _names()} for shot in video["shots"]}
+        lips = {int(shot): {n: arrays[f"{number}.lips.{int(shot)}.{n}"] for n in names()} for shot in video["shots"]}
         prefix = f"{number}.analysis."
         analysis = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
         face = None if video["face"] is None else str(video["face"])
-        footage.append(Footage(str(video["name"]), str(video["sha256"]), face, analysis, lips))
+        footage.append(Footage(str(video["name"]), str(video["sha256"]), face, analysis, lips, path))
     pictures = arrays["pictures"]
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (PICTURE, PICTURE, 3):
         raise ValueError(f"pictures {pictures.dtype} {pictures.shape}")
@@ -159,7 +161,8 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], config: dict[str, Any]) ->
     return Persona(beta, alpha, pictures, str(config["made_by"]), footage)
 
 
-def _names() -> list[str]:
+def names() -> list[str]:
+    """Names of the arrays of a shot's lip references."""
     return [name for part in PARTS for name in (part, f"{part}_count")]
 
 
@@ -172,12 +175,25 @@ def _packed(references: Sequence[Reference]) -> dict[str, npt.NDArray[Any]]:
     return packed
 
 
-def _references(arrays: dict[str, npt.NDArray[Any]]) -> list[Reference]:
+def references(arrays: dict[str, npt.NDArray[Any]], known: Footage) -> list[Reference]:
+    """Encoded references from their arrays.
+
+    Raises:
+        WeightsError: They do not fit each other.
+    """
     parts = []
-    for part in PARTS:
-        counts = [int(c) for c in arrays[f"{part}_count"]]
-        parts.append(torch.split(torch.from_numpy(arrays[part].astype(np.float32)), counts))
-    return [Reference(*found) for found in zip(*parts, strict=True)]
+    try:
+        for part in PARTS:
+            tensor = torch.from_numpy(arrays[part].astype(np.float32))
+            if tensor.ndim != 2 or not tensor.isfinite().all():
+                raise ValueError(f"{part} is no table of numbers")
+            parts.append(torch.split(tensor, [int(c) for c in arrays[f"{part}_count"]]))
+        found = [Reference(*tensors) for tensors in zip(*parts, strict=True)]
+    except (ValueError, RuntimeError, TypeError, KeyError) as error:
+        raise WeightsError(f"{known.kept_in}: the lips of {known.name} are damaged ({error}); make it anew") from error
+    if not found:
+        raise WeightsError(f"{known.kept_in}: the lips of {known.name} are damaged (there are none); make it anew")
+    return found
 
 
 def sha256(path: Path | str) -> str:
@@ -318,13 +334,19 @@ def draw(persona: Persona, model: MorphableModel) -> npt.NDArray[np.uint8]:
     return np.vstack([sheet, plot])
 
 
-def analysis_of(footage: Footage, reader: VideoReader, model: MorphableModel) -> Analysis:
+def analysis_of(footage: Footage, info: VideoInfo, model: MorphableModel) -> Analysis:
     """The analysis of a video that a persona knows.
+
+    Args:
+        footage: What is known.
+        info: The video's file.
+        model: The morphable model.
 
     Raises:
         WeightsError: The persona's tables are damaged.
     """
     try:
-        return Analysis.from_arrays(replace(reader.info), footage.analysis, model)
+        return Analysis.from_arrays(info, footage.analysis, model)
     except (ValueError, IndexError, KeyError, TypeError) as error:
-        raise WeightsError(f"the persona's analysis of {footage.name} is damaged ({error}); make it anew") from error
+        where = f"{footage.kept_in}: the analysis of {footage.name}"
+        raise WeightsError(f"{where} is damaged ({error}); make it anew") from error

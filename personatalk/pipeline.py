@@ -257,7 +257,7 @@ class _Job:
         known = None if persona is None else persona.find(self.video, self.options.face)
         with self.report.stage("analysis"):
             if known is not None:
-                analysis = analysis_of(known, self.reader, self.models.morphable)
+                analysis = analysis_of(known, self.reader.info, self.models.morphable)
             else:
                 analysis = self._analysis("analysis", self.options.search())
         timeline = plan(analysis.time, analysis.duration, len(samples) / SAMPLE_RATE, self.options.length)

@@ -25,6 +25,8 @@ LENGTH = 250
 """Frames of a segment: as often as x264 starts anew by itself, so that this costs no bits."""
 HEADER = struct.Struct("<qqqII")
 """Of an encoded packet in a segment: presentation and decoding time, duration, flags, bytes that follow."""
+MOST_NOTES = 1 << 20
+"""Bytes that the notes of a segment may take."""
 KEY, LOCK = "job.json", "lock"
 
 
@@ -122,9 +124,17 @@ class JobFolder:
     def finished(self) -> int:
         """Segments that are finished, counted from the first without a gap."""
         number = 0
-        while self.path(self.segment(number)) is not None:
+        while self.path(self.segment(number)) is not None and self._whole(number):
             number += 1
         return number
+
+    def _whole(self, number: int) -> bool:
+        """Whether a segment can be read: disks fail, and people delete files."""
+        try:
+            notes, packets = self.load(number)
+            return isinstance(notes, list) and sum(1 for _ in packets) == len(notes)
+        except (OSError, ValueError, TypeError, RecursionError, struct.error, MemoryError, OverflowError):
+            return False
 
     def store(self, number: int, notes: list[Any], packets: Path) -> None:
         """Declare a segment finished.
@@ -146,7 +156,7 @@ class JobFolder:
         path = self.folder / self.segment(number)
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            notes = json.loads(file.read(size))
+            notes = json.loads(file.read(min(size, MOST_NOTES)))
         return notes, read_packets(path, 8 + size)
 
 
@@ -164,7 +174,10 @@ def read_packets(path: Path, start: int = 0) -> Iterator[Any]:
         file.seek(start)
         while head := file.read(HEADER.size):
             pts, dts, duration, flags, size = HEADER.unpack(head)
-            packet = av.Packet(file.read(size))
+            content = file.read(size)
+            if len(content) != size:
+                raise ValueError(f"{path}: ends in the middle of a packet")
+            packet = av.Packet(content)
             packet.pts, packet.dts, packet.duration, packet.is_keyframe = pts, dts, duration, bool(flags)
             yield packet
 

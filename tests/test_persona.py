@@ -87,7 +87,7 @@ def test_it_comes_back_from_the_disk_as_it_was(models: Models, clip: Path, kept:
     (footage,) = loaded.footage
     assert loaded.find(clip) is footage and loaded.find(clip, "left") is None and loaded.find(kept) is None
     with VideoReader(clip) as reader:
-        analysis = persona.analysis_of(footage, reader, models.morphable)
+        analysis = persona.analysis_of(footage, reader.info, models.morphable)
     again = analysis.arrays()
     assert set(again) == set(footage.analysis)
     for name, array in again.items():
