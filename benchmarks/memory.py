@@ -1,70 +1,91 @@
-"""Peak memory of `personatalk dub` on a short and a long video, made by repeating one clip.
+"""Peak memory of dubbing videos of several lengths, each in a process of its own.
 
-    python benchmarks/memory.py CLIP [--seconds 60 600]
+    python benchmarks/memory.py VIDEO SPEECH -o FOLDER [--minutes 6 60] [--shown 40]
 
-Prints the peak resident memory of each run and the ratio of the largest to the smallest.
+The source is VIDEO, scaled to 128 pixels of width, shown for the first seconds of every three minutes; in between there
+is a still picture without a face, so that an hour is decoded, analysed, timed and encoded, but not rendered as a whole.
+The sound lasts as long as the video.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import itertools
+import json
 import subprocess
 import sys
-import tempfile
-import time
-from fractions import Fraction
-from itertools import cycle
 from pathlib import Path
 
 import av
 import numpy as np
 
+from personatalk.audio import SAMPLE_RATE
 from personatalk.media import VideoReader, read_speech
 
+FPS, PERIOD = 25, 180
+WORK = """
+import json, resource, sys
+from personatalk import cli
+code = cli.main(sys.argv[1:])
+print(json.dumps({"code": code, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
 
-def repeated(clip: Path, seconds: float, folder: Path) -> tuple[Path, Path]:
-    """The clip's frames forward and backward, and its sound, over and over, as a video and a WAV file."""
-    video, sound = folder / f"{seconds:.0f}.mp4", folder / f"{seconds:.0f}.wav"
-    with VideoReader(clip) as reader:
-        frames = [frame.image for frame in reader.frames(0, 250)]
-        fps = reader.info.average_fps
-    turned = [*frames, *frames[-2:0:-1]]
-    with av.open(str(video), "w") as out:
-        stream = out.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "18"})
-        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, frames[0].format.name
-        for number, image in zip(range(round(seconds * fps)), cycle(turned), strict=False):
-            image.pts, image.time_base = number, 1 / Fraction(fps)
-            out.mux(stream.encode(image))
-        out.mux(stream.encode(None))
-    samples = np.resize((read_speech(clip) * 32767).astype(np.int16), round(seconds * 16000))
-    with av.open(str(sound), "w") as out:
-        track = out.add_stream("pcm_s16le", rate=16000, layout="mono")
-        for start in range(0, len(samples), 16000):
-            block = av.AudioFrame.from_ndarray(samples[None, start : start + 16000], format="s16", layout="mono")
-            block.sample_rate = 16000
-            out.mux(track.encode(block))
-        out.mux(track.encode(None))
-    return video, sound
+
+def long_video(source: Path, minutes: int, shown: int, path: Path) -> None:
+    """Write the video."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", FPS, options={"preset": "ultrafast", "crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = 128, 128, "yuv420p"
+        still = av.VideoFrame.from_ndarray(np.full((128, 128, 3), 90, np.uint8), "rgb24")
+        for start in range(0, minutes * 60, PERIOD):
+            with VideoReader(source) as reader:
+                frames = itertools.islice(itertools.cycle(reader.frames()), shown * FPS)
+                for number in range(min(PERIOD, minutes * 60 - start) * FPS):
+                    frame = next(frames, None)
+                    picture = still if frame is None else frame.image.reformat(128, 128, "yuv420p")
+                    picture.pts, picture.time_base = start * FPS + number, stream.codec_context.time_base
+                    output.mux(stream.encode(picture.reformat(128, 128, "yuv420p")))
+        output.mux(stream.encode())
+
+
+def long_sound(source: Path, minutes: int, path: Path) -> None:
+    """Write the speech, again and again, as 16 kHz FLAC."""
+    samples = (read_speech(source, SAMPLE_RATE) * 32767).clip(-32768, 32767).astype(np.int16)
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("flac", SAMPLE_RATE, layout="mono")
+        place = 0
+        while place < minutes * 60 * SAMPLE_RATE:
+            block = av.AudioFrame.from_ndarray(samples[None], "s16", "mono")
+            block.sample_rate, block.pts = SAMPLE_RATE, place
+            place += len(samples)
+            for packet in stream.encode(block):
+                output.mux(packet)
+        output.mux(stream.encode())
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("clip", type=Path)
-    parser.add_argument("--seconds", type=float, nargs="+", default=[60.0, 600.0])
-    arguments = parser.parse_args()
-    peaks = []
-    with tempfile.TemporaryDirectory() as name:
-        for seconds in sorted(arguments.seconds):
-            video, sound = repeated(arguments.clip, seconds, Path(name))
-            command = [sys.executable, "-m", "personatalk", "dub", str(video), str(sound), "--quiet"]
-            start = time.perf_counter()
-            subprocess.run([*command, "-o", str(Path(name) / "out.mp4")], check=True, stderr=subprocess.DEVNULL)
-            # The largest of all children so far: the runs go from short to long.
-            peaks.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-            print(f"{seconds:.0f} s of video: {peaks[-1]:.0f} MiB, {time.perf_counter() - start:.0f} s", flush=True)
-    print(f"ratio {peaks[-1] / peaks[0]:.3f}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("speech", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--minutes", type=int, nargs="+", default=[6, 60])
+    parser.add_argument("--shown", type=int, default=2, help="seconds of face in every three minutes")
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    for minutes in given.minutes:
+        video, sound = given.output / f"{minutes}.mp4", given.output / f"{minutes}.flac"
+        long_video(given.video, minutes, given.shown, video)
+        long_sound(given.speech, minutes, sound)
+        report = given.output / f"{minutes}.json"
+        words = ["dub", video, sound, "-o", given.output / f"{minutes}_dubbed.mp4", "--report", report, "--quiet"]
+        call = [sys.executable, "-c", WORK, *map(str, words)]
+        last = subprocess.run(call, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        found, made = json.loads(last), json.loads(report.read_text())
+        print(
+            f"{minutes} min: {made['frames']} frames, {made['dubbed']} dubbed, peak {found['peak_mb']:.0f} MB",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

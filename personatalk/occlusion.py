@@ -31,6 +31,8 @@ SAMPLE_SIZE = 128
 """Side in pixels of the crop that colours are taken from: fine enough for a cell, and fast."""
 MOST_SAMPLES = 64
 """Frames, evenly spread, that a shot's colours are learned from."""
+SPAN, MARGIN = 1000, 8
+"""Frames that are looked at together, so that memory does not grow with the shot, and those beside them."""
 FEWEST_SAMPLES = 12
 """Frames under which there is no telling what is usual."""
 
@@ -181,7 +183,15 @@ def find(places: Places, samples: UInt8) -> UInt8:
     if len(samples) < FEWEST_SAMPLES:
         return np.zeros(samples.shape[:2], np.uint8)
     chosen = np.unique(np.linspace(0, len(samples) - 1, MOST_SAMPLES).round().astype(np.int64))
-    usual = _Usual(places, samples[chosen])
+    usual, covers = _Usual(places, samples[chosen]), np.zeros(samples.shape[:2], np.uint8)
+    for start in range(0, len(samples), SPAN):
+        low, stop = max(0, start - MARGIN), min(len(samples), start + SPAN)
+        covers[start:stop] = _in_front(places, usual, samples[low : stop + MARGIN])[start - low :][: stop - start]
+    return covers
+
+
+def _in_front(places: Places, usual: _Usual, samples: UInt8) -> UInt8:
+    """`find` for some frames in a row; right where `MARGIN` frames are beside them, or the shot ends."""
     deviation = np.stack([_pooled(places, usual.deviation(frame), frame[:, 3] / 255) for frame in samples])
     deviation = _over_time(deviation, np.median, 3)
     trusted = samples[..., 3] > 50

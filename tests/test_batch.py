@@ -267,7 +267,7 @@ def test_two_workers_of_a_ray_cluster_share_the_jobs(material: Path, tmp_path: P
     assert len({row.worker for row in table}) == 2
 
 
-def test_an_interrupt_ends_it_with_nothing_half_written(material: Path, tmp_path: Path) -> None:
+def test_an_interrupt_ends_it_and_keeps_what_is_finished(material: Path, tmp_path: Path) -> None:
     video, speech = sample_files()
     path = listed(tmp_path, f"{video},{speech},one.mp4")
     words = [sys.executable, "-m", "personatalk", "batch", str(path), "--preset", "ultrafast"]
@@ -279,6 +279,7 @@ def test_an_interrupt_ends_it_with_nothing_half_written(material: Path, tmp_path
         os.killpg(process.pid, signal.SIGINT)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert said == "personatalk: interrupted; nothing half-written is left\n"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["jobs.csv", "jobs.status.csv"]
+    assert said == "personatalk: interrupted; the same command goes on from what is finished\n"
+    # What is finished of the job waits for its next run.
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".one.mp4.personatalk", "jobs.csv", "jobs.status.csv"]
     assert states(read_status(tmp_path / "jobs.status.csv")) == [WAITING]

@@ -13,7 +13,7 @@ from sample_clips import decoded, write_sound, write_video
 from synthetic import Picture, pose_of
 
 import personatalk
-from personatalk import Models
+from personatalk import Models, occlusion
 from personatalk.faces import open_tracker
 from personatalk.fitting import Estimate, Initialiser
 from personatalk.geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
@@ -174,6 +174,18 @@ def test_what_is_found_does_not_flicker(model: MorphableModel, places: Places, b
     assert held_still.any()
     assert np.abs(np.diff(held_still, axis=0)).mean() < 10
     assert np.abs(np.diff(covers, axis=0)).max() <= 86, "edges in time are soft"
+
+
+def test_a_long_shot_is_looked_at_in_parts(
+    model: MorphableModel, places: Places, bare: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = np.random.default_rng(0).integers(90, 110, (40, len(places.mean), 4)).astype(np.uint8)
+    samples[..., 3] = 255
+    samples[18:25, :, :3] = np.where(places.mean[None, :, :1] > 0, 10, samples[18:25, :, :3])
+    whole = find(places, samples)
+    assert whole.any()
+    monkeypatch.setattr(occlusion, "SPAN", 7)
+    np.testing.assert_array_equal(find(places, samples), whole)
 
 
 def test_too_few_frames_tell_nothing(places: Places) -> None:
