@@ -14,6 +14,7 @@ import itertools
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -42,9 +43,9 @@ def long_video(source: Path, minutes: int, shown: int, path: Path) -> None:
                 frames = itertools.islice(itertools.cycle(reader.frames()), shown * FPS)
                 for number in range(min(PERIOD, minutes * 60 - start) * FPS):
                     frame = next(frames, None)
-                    picture = still if frame is None else frame.image.reformat(128, 128, "yuv420p")
-                    picture.pts, picture.time_base = start * FPS + number, stream.codec_context.time_base
-                    output.mux(stream.encode(picture.reformat(128, 128, "yuv420p")))
+                    picture = (still if frame is None else frame.image).reformat(128, 128, "yuv420p")
+                    picture.pts, picture.time_base = start * FPS + number, Fraction(1, FPS)
+                    output.mux(stream.encode(picture))
         output.mux(stream.encode())
 
 
