@@ -27,13 +27,18 @@ HEADER = struct.Struct("<qqqII")
 """Of an encoded packet in a segment: presentation and decoding time, duration, flags, bytes that follow."""
 MOST_NOTES = 1 << 20
 """Bytes that the notes of a segment may take."""
+LONGEST_NAME = 200
+"""Bytes of a name to which more can be added on any disk."""
 KEY, LOCK = "job.json", "lock"
 
 
 def folder_of(output: Path | str) -> Path:
     """The hidden folder of the job that writes an output."""
     output = Path(output)
-    return output.with_name(f".{output.name}.personatalk")
+    name = output.name
+    if len(name.encode()) > LONGEST_NAME:
+        name = f"{name[:50]}.{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return output.with_name(f".{name}.personatalk")
 
 
 def file_stamp(path: Path | str) -> dict[str, Any]:

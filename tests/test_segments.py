@@ -100,6 +100,12 @@ def test_an_uneven_video_goes_on_as_well(tmp_path: Path, speech: Path) -> None:
     check_same(tmp_path / "whole.mp4", tmp_path / "broken.mp4")
 
 
+def test_names_as_long_as_the_disk_takes_have_folders_of_their_own(tmp_path: Path) -> None:
+    one, other = (tmp_path / f"{'ä' * 120}{end}.mp4" for end in "ab")
+    with JobFolder(one, {}) as job, JobFolder(other, {}) as another:
+        assert job.folder.is_dir() and another.folder.is_dir() and job.folder != another.folder
+
+
 def test_another_job_starts_anew(tmp_path: Path, speech: Path) -> None:
     source = make(Clip(tmp_path / "a.mp4", count=12, size=(64, 48)))
     output = tmp_path / "out.mp4"
