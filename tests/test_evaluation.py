@@ -10,6 +10,7 @@ import wave
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -600,8 +601,7 @@ def test_a_folder_is_dubbed_with_its_own_sound_silence_and_the_next_ones(
         output.write_bytes(b"dub")
 
     monkeypatch.setattr(jobs, "dub", fake)
-    models: Any = None
-    monkeypatch.setattr(jobs, "_fingerprint", lambda models: "ours")
+    models: Any = SimpleNamespace(fingerprint=lambda: "ours")
     found = jobs.self_dubs(clips, tmp_path / "out", models)
     assert [j.mismatched for kind in found.values() for j in kind] == [False, False, True, True, True, True]
     assert ("a.mp4", "b.mp4", "a.mismatched.mp4") in done and ("b.mp4", "b.silence.wav", "b.silent.mp4") in done
@@ -611,7 +611,7 @@ def test_a_folder_is_dubbed_with_its_own_sound_silence_and_the_next_ones(
     # What is there is kept, unless other networks made it.
     jobs.self_dubs(clips, tmp_path / "out", models, ("own",))
     assert len(done) == 6
-    monkeypatch.setattr(jobs, "_fingerprint", lambda models: "others")
+    models.fingerprint = lambda: "others"
     jobs.self_dubs(clips, tmp_path / "out", models, ("own",))
     assert len(done) == 8
 

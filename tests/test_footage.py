@@ -12,7 +12,7 @@ from sample_clips import decoded, frame_times, sample_frames, write_sound, write
 from synthetic import Picture
 
 import personatalk
-from personatalk import DubOptions, Models, Report, pipeline
+from personatalk import DubOptions, Models, Report, dubbing
 from personatalk.analysis import FADE_SECONDS
 from personatalk.errors import MediaError
 from personatalk.media import probe_video, read_speech
@@ -118,7 +118,7 @@ def test_a_face_that_leaves_the_picture(tmp_path: Path, models: Models, frames: 
 def test_a_mouth_outside_the_picture_is_reported(
     tmp_path: Path, models: Models, frames: list[Picture], speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "to_picture", lambda *arguments: None)
+    monkeypatch.setattr(dubbing, "to_picture", lambda *arguments: None)
     source = write_video(tmp_path / "in.mp4", frames[:4])
     report, output = dubbed(source, speech, models)
     assert report.dubbed == 0
