@@ -153,16 +153,16 @@ def load_front(path: Path, out: Path) -> None:
         with VideoWriter(
             out / "o.mp4", reader.info, path, options, speech_seconds_limit=timeline.speech_limit
         ) as writer:
-            for frame, _ in retimed(frames_in_order(reader, timeline.source_index), timeline, reader.info):
+            for frame in retimed(frames_in_order(reader, timeline.source_index), timeline, reader.info):
                 writer.write(frame)
 
 
 def load_sheet(path: Path, out: Path) -> None:
     """The contact sheet."""
-    from personatalk import inspection
+    from personatalk import inspection, people
     from personatalk.geometry import MorphableModel
 
-    inspection.open_tracker = OneFace  # type: ignore[assignment]
+    people.open_tracker = OneFace  # type: ignore[assignment]
     inspection.inspect(path, out / "sheet.png", MorphableModel.load(), count=2)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .choice import FacePicture, parse_choice
 from .errors import CueError, FaceError
+from .media import is_file
 
 CLOCK = re.compile(r"(?:(\d{1,3}):)?([0-5]?\d):([0-5]?\d)(?:[,.](\d{1,6}))?")
 """Hours (may be left out), minutes, seconds and their decimals after a comma or a point."""
@@ -129,7 +130,7 @@ def _cue(block: list[_Line]) -> Cue:
     if "speech" not in found:
         raise times.error("this cue says nothing; add a line 'speech: FILE'")
     speech = _beside(found["speech"])
-    if not speech.is_file():
+    if not is_file(speech):
         raise found["speech"].error(f"the sound file {speech} does not exist; its path begins at the cue file's folder")
     offset = _seconds(found["from"]) if "from" in found else 0.0
     face = _face(found["face"]) if "face" in found else None

@@ -24,7 +24,7 @@ from .cues import Cue, read_cues, refuse_overlaps
 from .dubbing import Role, choose_lip_frames, dubbed_frames
 from .errors import MediaError, PersonaTalkError, WeightsError
 from .geometry import Array
-from .media import VideoReader, probe_speech, read_speech
+from .media import VideoReader, is_file, probe_speech, read_speech
 from .mixing import mix
 from .models import Models, load_face_model
 from .mux import EncodeOptions, VideoWriter, check_output, check_source
@@ -86,7 +86,7 @@ class DubOptions:
         if not 0 <= self.style_strength <= STRONGEST:
             raise PersonaTalkError(f"style strength {self.style_strength:g}: give one from 0 to {STRONGEST:g}")
         for path in (self.persona, self.style):
-            if path is not None and not Path(path).is_file():
+            if path is not None and not is_file(Path(path)):
                 raise MediaError(f"{path}: there is no such file")
 
 

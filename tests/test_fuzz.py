@@ -29,6 +29,8 @@ from personatalk.media import open_input
 from personatalk.mux import check_output
 from personatalk.report import check_report
 
+DONE_AGAIN = {"job"}
+"""What is damaged here is not refused: it is made anew."""
 CASES, SLOW = 40, {"front": 20, "inspect": 20}
 """Cases of a target; fewer where each takes its time."""
 
@@ -43,7 +45,7 @@ def bench() -> Iterator[tuple[Path, fuzz.Reader]]:
 def test_damaged_files_are_read_or_refused(target: fuzz.Target, bench: tuple[Path, fuzz.Reader]) -> None:
     score = fuzz.fuzz(target, SLOW.get(target.name, CASES), 77, *bench)
     assert score.defects == []
-    assert score.refused > 0
+    assert score.refused > 0 or target.name in DONE_AGAIN
 
 
 def careless(path: Path, out: Path) -> None:
