@@ -109,7 +109,7 @@ def test_a_damaged_one_is_explained(tmp_path: Path, models: Models, kept: Path) 
         ({**arrays, "beta": arrays["beta"][:, :5]}, config, "another morphable model"),
         ({k: v for k, v in arrays.items() if k != "pictures"}, config, "not a readable persona"),
         ({**arrays, "pictures": arrays["pictures"].astype(np.float32)}, config, "not a readable persona"),
-        ({**arrays, "beta": np.full_like(arrays["beta"], np.nan)}, config, "not a readable persona"),
+        ({**arrays, "beta": np.full_like(arrays["beta"], np.nan)}, config, "not finite"),
         (arrays, {"videos": 3}, "not a readable persona"),
         (arrays, {**config, "videos": [{"name": "x"}]}, "not a readable persona"),
     ]
