@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from resource import RUSAGE_SELF, getrusage
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def careless(path: Path, out: Path) -> None:
         "a": lambda: path.read_bytes()[:0].decode() + str(1 // 0),
         "b": lambda: (out.parents[1] / "cwd" / "escaped").touch(),
         "c": lambda: time.sleep(30),
-        "d": lambda: np.ones(3 << 26),
+        "d": lambda: np.ones((fuzz.GROWTH + 1024 * getrusage(RUSAGE_SELF).ru_maxrss) // 8),
         "e": lambda: np.ones(1 << 31),
         "f": lambda: exec("import os; os.abort()"),
         "g": lambda: _refuse("without a name"),

@@ -311,19 +311,19 @@ def test_a_changed_choice_starts_anew(
     assert report.resumed == 0
 
 
-def test_style_strength_widens_the_mouths_motion(tmp_path: Path, models: Models, sample: Dubbed) -> None:
+def test_style_strength_widens_the_mouths_motion(tmp_path: Path, models: Models, clip: Path, speech: Path) -> None:
     spread = []
     for strength in (0.0, 0.75, 1.5):
         options = DubOptions(style_strength=strength, encode=EncodeOptions(preset="ultrafast"))
         output = tmp_path / f"{strength}.mp4"
-        personatalk.dub(sample.source, sample.speech, output, models=models, options=options)
+        personatalk.dub(clip, speech, output, models=models, options=options)
         spread.append(openings(output).std())
     assert spread[0] < spread[1] < spread[2]
     for wrong in (-0.1, 1.6, float("nan")):
         with pytest.raises(PersonaTalkError, match="style strength"):
             personatalk.dub(
-                sample.source,
-                sample.speech,
+                clip,
+                speech,
                 tmp_path / "x.mp4",
                 models=models,
                 options=DubOptions(style_strength=wrong),
