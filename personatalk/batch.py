@@ -30,7 +30,7 @@ from typing import Any, get_args
 from . import workers
 from .choice import FacePicture, parse_choice
 from .errors import FaceError, PersonaTalkError
-from .pipeline import DubOptions, Models, dub
+from .pipeline import DubOptions, Models, Silence, dub
 from .report import check_report
 from .timeline import LengthPolicy
 
@@ -97,6 +97,12 @@ def _length(cell: str, folder: Path) -> str:
     return cell
 
 
+def _silence(cell: str, folder: Path) -> str:
+    if cell not in get_args(Silence):
+        raise ValueError(f"is none of {', '.join(get_args(Silence))}")
+    return cell
+
+
 def _face(cell: str, folder: Path) -> str:
     """What `--face` takes; a picture's path is relative to the list like all others."""
     try:
@@ -118,6 +124,7 @@ COLUMNS: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
     "face_model": ("options.face_model", _file),
     "face": ("options.face", _face),
     "identity": ("options.identity", _file),
+    "silence": ("options.silence", _silence),
     "persona": ("options.persona", _file),
     "style": ("options.style", _file),
     "style_strength": ("options.style_strength", _number),

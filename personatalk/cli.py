@@ -156,6 +156,12 @@ def _add_choices(dub: argparse.ArgumentParser) -> None:
     dub.add_argument("--codec", default="libx264", help="video encoder (default: libx264)")
     dub.add_argument("--crf", type=float, default=14, help="quality, lower is better (default: 14, near-transparent)")
     dub.add_argument("--preset", default="medium", help="speed preset of the encoder (default: medium)")
+    dub.add_argument(
+        "--silence",
+        choices=["rest", "original"],
+        default="rest",
+        help="in longer silence of the speech: the mouth at rest (default), or the source's",
+    )
     dub.add_argument("--persona", type=Path, metavar="FILE", help="the speaker's, from 'personatalk persona make'")
     dub.add_argument("--style", type=Path, metavar="FILE", help="speak in the style of this .persona or video")
     dub.add_argument(
@@ -359,6 +365,7 @@ def _choices(options: argparse.Namespace) -> DubOptions:
         options.face,
         options.identity,
         provenance,
+        options.silence,
         options.persona,
         options.style,
         options.style_strength,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,13 +33,15 @@ from .persona import Persona, analysis_of
 from .report import Report
 from .seal import PROVENANCE, Seal
 from .segments import JobFolder, file_stamp
-from .stage1 import SpeechMotion, rest_offsets, speaking_style
+from .stage1 import SpeechMotion, rest_offsets, speaking_style, spoken
 from .timeline import LengthPolicy, Plan, plan
 
 __all__ = ["PROVENANCE", "DubOptions", "Models", "Progress", "choose_lip_frames", "dub", "dub_cues", "load_face_model"]
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, the steps done since the last call, and their total (0: unknown)."""
+
+Silence = Literal["rest", "original"]
 
 STRONGEST = 1.5
 """Largest style strength: beyond it mouths leave what faces do."""
@@ -56,6 +58,8 @@ class DubOptions:
         face: Who is dubbed where the video shows several people; see `choice.parse_choice`. None follows the largest
             face.
         identity: ArcFace network in ONNX that tells people apart; None takes their appearance in the video.
+        silence: What the mouth does where the speech is silent for longer: "rest" closes it, "original" shows the
+            source's.
         provenance: Whether the output says that it was generated, and who signs that.
         persona: A persona of the speaker; a video that it was made from is not analysed again.
         style: A persona or a video whose speaking style is taken instead of the speaker's own.
@@ -68,6 +72,7 @@ class DubOptions:
     face: str | None = None
     identity: Path | str | None = None
     provenance: Provenance = field(default_factory=Provenance)
+    silence: Silence = "rest"
     persona: Path | str | None = None
     style: Path | str | None = None
     style_strength: float = 1.0
@@ -269,8 +274,11 @@ class _Job:
         with self.report.stage("speech"):
             style = self._style(analysis, persona)
             motion = SpeechMotion(self.models.stage1, samples, style, self._rest(analysis))
+        dubbed = timeline.dubbed
+        if self.options.silence == "original":
+            dubbed = dubbed & spoken(samples, timeline.time)
         lips = persona.lips(known, self.models) if persona is not None and known is not None else {}
-        return _Cast([Role(analysis, motion, timeline.dubbed, lips)], timeline, self.speeches[0])
+        return _Cast([Role(analysis, motion, dubbed, lips)], timeline, self.speeches[0])
 
     def several_speakers(self, cues: list[Cue]) -> _Cast:
         """The people of a list of cues."""

@@ -12,6 +12,7 @@ layers' biases would have to learn that constant otherwise.
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -419,6 +420,25 @@ def voice_activity(samples: npt.NDArray[np.float32], level: float = 0.1) -> npt.
         # The mouth closes and opens within a few frames, not at once.
         voice = uniform_filter1d(voice, PAUSE_FRAMES, mode="nearest")
     return voice.astype(np.float32)
+
+
+def spoken(
+    samples: npt.NDArray[np.float32], times: npt.NDArray[np.float64], pause: float = 0.6
+) -> npt.NDArray[np.bool_]:
+    """Whether there is speech at times in seconds, (N,) to (N,); silence shorter than a pause belongs to it.
+
+    Args:
+        samples: Speech at 16 kHz, (S,), as it was read.
+        times: Seconds, (N,).
+        pause: Seconds.
+    """
+    voice = np.append(voice_activity(normalise_loudness(samples)) > 0, False)
+    heard = np.flatnonzero(voice)
+    for before, after in itertools.pairwise(heard):
+        if after - before <= pause * FPS:
+            voice[before:after] = True
+    found: npt.NDArray[np.bool_] = voice[np.clip((times * FPS).astype(np.int64), 0, len(voice) - 1)]
+    return found
 
 
 def rest_offsets(model: MorphableModel, beta: Array, opening: Array, share: float = 0.1) -> Array:

@@ -294,6 +294,21 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_the_same_pictures(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["broken.mp4", "whole.mp4"]
 
 
+def test_the_original_mouth_returns_in_silence_if_asked(
+    tmp_path: Path, models: Models, frames: list[np.ndarray], speech: Path
+) -> None:
+    source = write_video(tmp_path / "in.mp4", frames * 3)
+    said = read_speech(speech)[: 16000 * 12 // 25]
+    paused = write_sound(tmp_path / "said.wav", np.concatenate([said, np.zeros(16000 * 36 // 25), said]))
+    options = DubOptions(silence="original", encode=EncodeOptions(preset="ultrafast"))
+    report = personatalk.dub(source, paused, tmp_path / "out.mp4", models=models, options=options)
+    first, second = report.passed_through
+    assert first.reason == second.reason == "original mouth asked for"
+    assert 12 <= first.first < 24 and 40 <= first.last < 50 and second.first >= 60
+    old, new = decoded(source), decoded(tmp_path / "out.mp4")
+    assert np.mean((old[32].astype(float) - new[32]) ** 2) < 6
+
+
 def test_a_changed_choice_starts_anew(
     tmp_path: Path, models: Models, clip: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
