@@ -215,6 +215,7 @@ def a_persona() -> Any:
     """A persona of one video of six frames, and its morphable model."""
     from personatalk.analysis import Analysis, Reason, Shot
     from personatalk.geometry import MorphableModel
+    from personatalk.models import fingerprint
     from personatalk.persona import Footage, Persona, names
 
     model, count = MorphableModel.load(), 6
@@ -234,7 +235,7 @@ def a_persona() -> Any:
     lips = {n: np.array([2, 2]) if n.endswith("count") else np.ones((4, 3), np.float32) for n in names()}
     footage = [Footage("a.mp4", "00", None, analysis.arrays(), {0: lips})]
     pictures = np.zeros((2, 96, 96, 3), np.uint8)
-    return Persona(analysis.beta, shots[0].alpha, pictures, "x", footage), model
+    return Persona(analysis.beta, shots[0].alpha, pictures, "x", fingerprint(model), footage), model
 
 
 def persona_seed(folder: Path) -> list[Path]:

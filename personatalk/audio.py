@@ -149,7 +149,8 @@ def normalise_loudness(samples: npt.NDArray[np.float32], level: float = 0.1) -> 
     count = len(samples) // STRIDE
     if count == 0:
         return samples
-    power = (samples[: count * STRIDE].reshape(count, STRIDE) ** 2).mean(axis=1)
+    frames = samples[: count * STRIDE].reshape(count, STRIDE)
+    power = np.einsum("ij,ij->i", frames, frames) / STRIDE
     loud = power[power > 0.01 * np.percentile(power, 95)]
     if len(loud) == 0 or loud.mean() < 1e-9:
         return samples

@@ -194,7 +194,9 @@ class Dubbing:
     def _finished(self, window: deque[_Waiting], place: int, wanted: bool) -> Step:
         waiting = window[place]
         if waiting.reason is not None or not wanted:
-            return waiting.frame, waiting.before and (waiting.reason or waiting.before)
+            # That this role was not wanted here says less than why another could not be met.
+            mine = None if waiting.reason == Reason.ORIGINAL.value else waiting.reason
+            return waiting.frame, waiting.before and (mine or waiting.before)
         near = (window[int(i)] for i in face_references(place, len(window)))
         faces = [w.reference for w in near if w.shot == waiting.shot and w.reference is not None]
         lips = self._lip_references(waiting.shot)

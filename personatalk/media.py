@@ -645,17 +645,16 @@ def read_speech(path: Path | str, rate: int = 16000) -> Float32:
     with open_input(path) as container:
         stream = audio_stream(container, path)
         offset = 0
-        chunks: list[Float32] = []
+        heard = bytearray()  # grows in place: an hour is held once
         for frame, seconds in decode_speech(container, stream, path, rate=rate):
-            if not chunks:
+            if not heard:
                 offset = round(seconds * rate)
-            chunks.append(np.asarray(frame.to_ndarray(), np.float32).mean(axis=0))
-    samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
-    if not samples.size:
+                heard += bytes(4 * max(0, offset))
+            heard += np.asarray(frame.to_ndarray(), np.float32).mean(axis=0).tobytes()
+    samples = np.frombuffer(heard, np.float32)[max(0, -offset) :]
+    if len(samples) <= max(0, offset):
         raise MediaError(f"{path} has a sound track with 0 samples; name a file with speech")
-    if offset < 0:
-        return samples[-offset:]
-    return np.concatenate([np.zeros(offset, np.float32), samples])
+    return samples
 
 
 def decode_speech(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import wave
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,13 @@ def mix(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
     Raises:
         MediaError: A sound cannot be read, or the file not be written.
     """
+    try:
+        _mix(video, cues, seconds, path)
+    except (OSError, struct.error) as error:
+        raise MediaError(f"{path}: the sound cannot be written ({error})") from error
+
+
+def _mix(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
     try:
         info = probe_speech(video)
         rate, channels = info.rate, min(2, info.channels)

@@ -58,10 +58,9 @@ class Models:
         return models
 
     def fingerprint(self) -> str:
-        """SHA-256 of all numbers of the two networks and of the face's mesh: tells trained parts apart."""
-        digest = hashlib.sha256()
-        for array in (self.morphable.mean, self.morphable.identity, self.morphable.expression):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        """SHA-256 of all numbers of the networks and of the face: tells trained parts apart."""
+        digest = hashlib.sha256(fingerprint(self.morphable).encode())
+        digest.update(type(self.initialise).__name__.encode())
         for network in (self.stage1, self.stage2):
             digest.update(repr(sorted(network.config.items(), key=str)).encode())
             for tensor in network.state_dict().values():
@@ -85,3 +84,12 @@ def load_face_model(
     if deep3d is None:
         return model, None
     return model, Deep3DInitialiser(model, ReconNet.load(deep3d), load_basel_frame(morphable))
+
+
+def fingerprint(model: MorphableModel) -> str:
+    """SHA-256 of all numbers of a morphable model."""
+    digest = hashlib.sha256()
+    for name, value in sorted(vars(model).items()):
+        if isinstance(value, np.ndarray):
+            digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()

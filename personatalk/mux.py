@@ -683,7 +683,9 @@ class VideoWriter:
         self._last_dts: int | None = None
         self.finish = finish
         self.warnings: list[str] = []
-        self._temp = self.output.with_name(f".{self.output.stem[:60]}.{uuid.uuid4().hex}{self.output.suffix}")
+        hidden = self.output.with_name(f".{self.output.stem[:60]}.{uuid.uuid4().hex}{self.output.suffix}")
+        # In the job's folder, what a kill leaves is found and dropped by the next run.
+        self._temp = hidden if job is None else job.folder / f"output{self.output.suffix}"
         self._container: Any = None
         self._tracks: list[_Speech | _Copies] = []
         self._durations: dict[int, int] = {}  # of the frames that are in the encoder, by pts
@@ -726,13 +728,12 @@ class VideoWriter:
         with self._explained():
             for number in range(self.job.finished()):
                 notes, packets = self.job.load(number)
-                kept = list(packets)
                 # Packets come in decoding order, durations belong to frames as they are shown.
-                for pts in sorted(p.pts for p in kept):
+                for pts in sorted(p.pts for p in packets):
                     duration = next(times)
                     self._keep_duration(pts, duration)
                     self._end = float(pts * self._clock + duration * self.source.time_base)
-                self._append(kept)
+                self._append(self.job.load(number)[1])
                 found += notes
                 self._finished_segments += 1
         return found
@@ -811,6 +812,7 @@ class VideoWriter:
         context = av.CodecContext.create(own.codec.name, "w")
         context.options = dict(self._options)
         context.flags, context.framerate = own.flags, own.framerate
+        context.bit_rate = own.bit_rate or 0
         self._describe(context)
         return context
 

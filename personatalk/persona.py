@@ -8,6 +8,7 @@ file is a `.safetensors` of numbers alone: reading one runs no code.
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -24,7 +25,7 @@ from .dubbing import Dubbing, Role, choose_lip_frames
 from .errors import MediaError, WeightsError
 from .geometry import Array, MorphableModel
 from .media import VideoInfo, VideoReader
-from .models import Models
+from .models import Models, fingerprint
 from .mux import same_file
 from .people import FaceSearch
 from .report import Report
@@ -70,6 +71,7 @@ class Persona:
         alpha: Shape, the mean over the shots, (I,): the template.
         pictures: The mouth from closed to open, uint8 (N, 96, 96, 3).
         made_by: Fingerprint of the models that encoded the lip references.
+        face: Fingerprint of the morphable model.
         footage: The videos that it was made from.
     """
 
@@ -77,6 +79,7 @@ class Persona:
     alpha: Array
     pictures: npt.NDArray[np.uint8]
     made_by: str
+    face: str
     footage: list[Footage] = field(default_factory=list)
 
     def style(self, models: Models) -> torch.Tensor:
@@ -113,8 +116,8 @@ class Persona:
             for shot, parts in known.lips.items():
                 arrays |= {f"{number}.lips.{shot}.{name}": array for name, array in parts.items()}
             videos.append({"name": known.name, "sha256": known.sha256, "face": known.face, "shots": sorted(known.lips)})
-        config = {"made_by": self.made_by, "videos": videos}
-        part = path.with_name(f".{path.name}.part")
+        config = {"made_by": self.made_by, "face": self.face, "videos": videos}
+        part = path.with_name(f".{path.name[:60]}.{uuid.uuid4().hex}")
         try:
             weights.save_arrays(part, arrays, kind=KIND, version=VERSION, config=config, half=False)
             part.replace(path)
@@ -136,6 +139,8 @@ class Persona:
         arrays, config = weights.load_arrays(path, kind=KIND, version=VERSION)
         try:
             persona = _from_arrays(arrays, config, str(path))
+            if config["face"] != fingerprint(model):
+                raise WeightsError(f"{path}: made with another morphable model; make the persona anew")
             sizes = (persona.beta.shape[1:], persona.alpha.shape)
             if sizes != ((model.num_expression,), (model.num_identity,)) or not len(persona.beta):
                 raise WeightsError(f"{path}: made with another morphable model; make the persona anew")
@@ -158,7 +163,7 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], config: dict[str, Any], pa
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (PICTURE, PICTURE, 3):
         raise ValueError(f"pictures {pictures.dtype} {pictures.shape}")
     beta, alpha = (arrays[name].astype(np.float32) for name in ("beta", "alpha"))
-    return Persona(beta, alpha, pictures, str(config["made_by"]), footage)
+    return Persona(beta, alpha, pictures, str(config["made_by"]), str(config["face"]), footage)
 
 
 def names() -> list[str]:
@@ -260,7 +265,14 @@ def make(
     together = np.concatenate(beta)
     chosen = together[np.unique(np.linspace(0, len(together) - 1, SAMPLE).astype(np.int64))]
     shown = pictures[:: max(1, len(pictures) // 25)][:25]
-    return Persona(chosen, np.mean(alpha, axis=0).astype(np.float32), np.stack(shown), models.fingerprint(), footage)
+    return Persona(
+        chosen,
+        np.mean(alpha, axis=0).astype(np.float32),
+        np.stack(shown),
+        models.fingerprint(),
+        fingerprint(models.morphable),
+        footage,
+    )
 
 
 def _encoded(

@@ -19,10 +19,11 @@ import torch
 from . import __version__, rasterizer, weights
 from .analysis import Analysis, analyse, runs
 from .audio import SAMPLE_RATE
+from .choice import FacePicture, parse_choice
 from .credentials import Provenance
 from .cues import Cue, read_cues, refuse_overlaps
 from .dubbing import Role, choose_lip_frames, dubbed_frames
-from .errors import MediaError, PersonaTalkError, WeightsError
+from .errors import CueError, FaceError, MediaError, PersonaTalkError, WeightsError
 from .geometry import Array
 from .media import VideoReader, is_file, probe_speech, read_speech
 from .mixing import mix
@@ -155,10 +156,12 @@ def dub_cues(
     options = options or DubOptions()
     if (options.face, options.persona, options.style, options.length) != (None, None, None, "video"):
         raise PersonaTalkError("cues say who speaks and when: give no face, persona, style or length beside them")
-    known = read_cues(cues) if isinstance(cues, str | Path) else list(cues)
+    known = read_cues(cues) if isinstance(cues, str | Path) else sorted(cues, key=lambda cue: cue.start)
+    if not known or any(not 0 <= cue.start < cue.end or cue.offset < 0 for cue in known):
+        raise CueError("a list of cues needs one at least, each with 0 <= start < end and an offset of 0 or more")
     speeches = list(dict.fromkeys(cue.speech for cue in known))
-    job = _Job(Path(video), speeches, Path(output), options, models, progress)
-    return job.run(lambda: job.several_speakers(known), [repr(cue) for cue in known])
+    job = _Job(Path(video), speeches, Path(output), options, models, progress, known)
+    return job.run(lambda: job.several_speakers(known))
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,9 @@ class _Job:
         options: DubOptions,
         models: Models | None,
         progress: Progress | None,
+        cues: Sequence[Cue] = (),
     ) -> None:
+        self.cues = cues
         self.video, self.speeches, self.output, self.options = video, speeches, output, options
         self.tell = progress or (lambda stage, steps, total: None)
         self._models = models
@@ -192,7 +197,7 @@ class _Job:
     reader: VideoReader
     folder: JobFolder
 
-    def run(self, cast: Callable[[], _Cast], cues: list[str] | None = None) -> Report:
+    def run(self, cast: Callable[[], _Cast]) -> Report:
         """Do it."""
         start, report = time.perf_counter(), self.report
         check_output(self.output, [self.video, *self.speeches])
@@ -205,22 +210,29 @@ class _Job:
             with report.stage("models"):
                 self.models = self._models or Models.load()
                 rasterizer.compile_now()
-            with JobFolder(self.output, self._key(cues)) as self.folder:
+            with JobFolder(self.output, self._key()) as self.folder:
                 self._write(cast(), seal)
         report.frames_per_second = report.frames / (time.perf_counter() - start)
         return report
 
-    def _key(self, cues: list[str] | None) -> dict[str, Any]:
+    def _key(self) -> dict[str, Any]:
         """What the finished parts of a run depend on."""
         options = self.options
-        files = [self.video, *self.speeches, *(f for f in (options.persona, options.style) if f is not None)]
+        chosen = (options.persona, options.style, options.face_model, options.identity)
+        files = [self.video, *self.speeches, *(f for f in chosen if f is not None), *self._pictures()]
         return {
             "version": __version__,
             "files": [file_stamp(file) for file in files],
             "options": repr(replace(options, provenance=Provenance(options.provenance.on))),
             "models": self.models.fingerprint(),
-            "cues": cues,
+            "cues": [repr(replace(cue, where="")) for cue in self.cues],
         }
+
+    def _pictures(self) -> list[Path]:
+        """Reference pictures of faces."""
+        words = [self.options.face, *(cue.face for cue in self.cues)]
+        choices = [parse_choice(word) for word in words if word is not None]
+        return [choice.path for choice in choices if isinstance(choice, FacePicture)]
 
     def _write(self, cast: _Cast, seal: Seal) -> None:
         report, timeline, info = self.report, cast.timeline, self.reader.info
@@ -248,7 +260,7 @@ class _Job:
                     writer.write(frame, reason)
                 self.tell("dubbing", 1, len(timeline))
             report.generated = _generated(report, timeline)
-            report.warnings += writer.warnings
+        report.warnings += writer.warnings
 
     # ------------------------------------------------------------------------------------------ who speaks
 
@@ -262,7 +274,7 @@ class _Job:
         known = None if persona is None else persona.find(self.video, self.options.face)
         with self.report.stage("analysis"):
             if known is not None:
-                analysis = analysis_of(known, self.reader.info, self.models.morphable)
+                analysis = self._known(analysis_of(known, self.reader.info, self.models.morphable))
             else:
                 analysis = self._analysis("analysis", self.options.search())
         timeline = plan(analysis.time, analysis.duration, len(samples) / SAMPLE_RATE, self.options.length)
@@ -293,7 +305,15 @@ class _Job:
                 search = self.options.search()
                 if person is not None and people is not None:
                     search = replace(search, face=str(person), known=people)
-                found[person] = self._analysis(f"analysis-{person or 0}", search)
+                try:
+                    found[person] = self._analysis(f"analysis-{person or 0}", search)
+                except FaceError as error:
+                    # Their words are heard, and the others are dubbed.
+                    last = error
+                    places = ", ".join(c.where for c, number in zip(cues, who, strict=True) if number == person)
+                    self.report.warnings.append(f"{places}: nobody is dubbed: {error}")
+            if not found:
+                raise last
         first = next(iter(found.values()))
         seconds = float(first.time[-1] + first.duration[-1])
         timeline = plan(first.time, first.duration, seconds)
@@ -331,7 +351,7 @@ class _Job:
         if kept is not None:
             try:
                 arrays, _ = weights.load_arrays(kept, kind="analysis", version=1)
-                return Analysis.from_arrays(self.reader.info, arrays, self.models.morphable)
+                return self._known(Analysis.from_arrays(self.reader.info, arrays, self.models.morphable))
             except (WeightsError, ValueError):
                 pass  # it is made again
         with search.open(self.reader, self.tell) as (tracker, chosen):
@@ -339,6 +359,13 @@ class _Job:
         with self.folder.writing(f"{name}.safetensors") as path:
             weights.save_arrays(path, made.arrays(), kind="analysis", version=1, config={}, half=False)
         return made
+
+    def _known(self, analysis: Analysis) -> Analysis:
+        """Let the reader learn where frames lie, as the pass that was saved would have: then it can seek."""
+        if len(analysis.shots) > 1:
+            for _ in self.reader.frames():
+                pass
+        return analysis
 
     def _style(self, analysis: Analysis, persona: Persona | None) -> torch.Tensor:
         """Style embedding (1, D), as strong as it is wanted."""

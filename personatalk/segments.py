@@ -30,6 +30,8 @@ MOST_NOTES = 1 << 20
 LONGEST_NAME = 200
 """Bytes of a name to which more can be added on any disk."""
 KEY, LOCK = "job.json", "lock"
+OWN = (KEY, "packets", "*.packets", "part-*", ".tmp*", "analysis*.safetensors", "output.*", "sound.wav")
+"""Names of what a job keeps."""
 
 
 def folder_of(output: Path | str) -> Path:
@@ -50,8 +52,8 @@ def file_stamp(path: Path | str) -> dict[str, Any]:
 class JobFolder:
     """A job's folder, held by one process at a time; use it in a `with` block.
 
-    It is removed when the block ends well, or with an error that would come again. It stays after a kill and after
-    Ctrl-C.
+    It is removed when the block ends well, or fails before anything is finished. It stays after a kill and after
+    Ctrl-C, and where a full disk or the like ended a run that had come far.
 
     Args:
         output: The file that the job writes.
@@ -68,22 +70,32 @@ class JobFolder:
         self._lock: int | None = None
 
     def __enter__(self) -> JobFolder:
+        if self.folder.is_symlink():
+            raise MediaError(f"{self.folder}: is a link; the job needs a folder of its own under this name")
         try:
-            self.folder.mkdir(exist_ok=True)
-            self._lock = _locked(self.folder / LOCK)
+            self._lock = _locked(self.folder)
         except BlockingIOError:
             raise MediaError(f"{self.output}: another run is writing it; wait for it, or choose another name") from None
         except OSError as error:
             raise MediaError(f"{self.folder}: the job's folder cannot be made ({error.strerror})") from error
-        if self._read_key() != self.key:
-            self._clear()
-            self.write(KEY, json.dumps({"key": self.key, "output": self.output.name}).encode())
+        try:
+            if self._read_key() != self.key:
+                self._clear()
+                self.write(KEY, json.dumps({"key": self.key, "output": self.output.name}).encode())
+        except BaseException:
+            self._let_go()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is None or issubclass(kind, Exception):
+        if kind is None or (issubclass(kind, Exception) and not self.finished()):
             self._clear()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (self.folder / LOCK).unlink()
+                self.folder.rmdir()  # if nothing of somebody else's is in it
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -91,13 +103,13 @@ class JobFolder:
     def _read_key(self) -> str:
         try:
             return str(json.loads((self.folder / KEY).read_bytes())["key"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return ""
 
     def _clear(self) -> None:
         """Drop what is there, by the names that are ours."""
-        for path in sorted(self.folder.glob("*")):
-            if path.name != LOCK and path.is_file():
+        for pattern in OWN:
+            for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
     def write(self, name: str, content: bytes) -> None:
@@ -187,26 +199,48 @@ def read_packets(path: Path, start: int = 0) -> Iterator[Any]:
             yield packet
 
 
-def _locked(path: Path) -> int:
-    """Hold a file for this process; the system lets go of it when the process ends, however it ends.
+def _locked(folder: Path) -> int:
+    """Make a folder and hold its lock for this process; the system lets go when the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+        OSError: The folder cannot be made.
+    """
+    while True:
+        folder.mkdir(exist_ok=True)
+        path = folder / LOCK
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:  # another process has just removed the folder
+            continue
+        try:
+            _hold(descriptor)
+            # The file may have gone, with its folder, while this process waited for its turn.
+            there = path.stat()
+            if (there.st_dev, there.st_ino) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _hold(descriptor: int) -> None:
+    """Lock an open file.
 
     Raises:
         BlockingIOError: Another process holds it.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if os.name == "nt":
-            import msvcrt
+    if os.name == "nt":
+        import msvcrt
 
-            try:
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-            except PermissionError as error:
-                raise BlockingIOError from error
-        else:
-            import fcntl
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except PermissionError as error:
+            raise BlockingIOError from error
+    else:
+        import fcntl
 
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

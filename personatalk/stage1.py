@@ -375,7 +375,7 @@ class SpeechMotion:
         self.rest = rest
         normalised = normalise_loudness(samples)
         # With some silence after it, so that a speech that ends in a sound does not let the mouth snap shut.
-        self.voice = voice_activity(np.pad(normalised, (0, 2 * PAUSE_FRAMES * SAMPLES_PER_FRAME)))
+        self.voice = voice_activity(normalised, silent=2 * PAUSE_FRAMES)
         self.speech = ChunkedSpeech(network, normalised, style)
 
     def at(self, time: float, template: Array) -> Array:
@@ -400,7 +400,7 @@ PAUSE_FRAMES = 5
 """Frames on either side that must be silent as well: the silence before a plosive is no pause."""
 
 
-def voice_activity(samples: npt.NDArray[np.float32], level: float = 0.1) -> npt.NDArray[np.float32]:
+def voice_activity(samples: npt.NDArray[np.float32], level: float = 0.1, silent: int = 0) -> npt.NDArray[np.float32]:
     """How far each frame at 25 a second belongs to speech rather than to silence, (T,) in 0..1.
 
     It is a gate on loudness alone: the network hears everything else.
@@ -408,10 +408,14 @@ def voice_activity(samples: npt.NDArray[np.float32], level: float = 0.1) -> npt.
     Args:
         samples: Loudness-normalised speech at 16 kHz, (N,).
         level: Root mean square that the loud parts were normalised to.
+        silent: Frames of silence after it that are told as well.
     """
     count = -(-len(samples) // SAMPLES_PER_FRAME)
-    padded = np.pad(samples, (0, count * SAMPLES_PER_FRAME - len(samples)))
-    power = (padded.reshape(count, SAMPLES_PER_FRAME) ** 2).mean(axis=1) if count else np.zeros(0)
+    # Frame by frame: squares of a whole hour would take as much memory as the hour.
+    frames = (samples[i * SAMPLES_PER_FRAME : (i + 1) * SAMPLES_PER_FRAME] for i in range(count))
+    power = np.array([np.square(frame).sum() / SAMPLES_PER_FRAME for frame in frames])
+    power = np.append(power, np.zeros(silent))
+    count += silent
     decibel = 10 * np.log10(power / level**2 + 1e-12)
     low, high = SILENCE_DB
     voice = np.clip((decibel - low) / (high - low), 0, 1)

@@ -58,7 +58,10 @@ def save_arrays(
         k: np.ascontiguousarray(v.astype(np.float16) if half and v.dtype.kind == "f" else v) for k, v in arrays.items()
     }
     metadata = {"kind": kind, "version": str(version), "config": json.dumps(config)}
-    save_file(kept, path, metadata={f"personatalk.{key}": value for key, value in metadata.items()})
+    try:
+        save_file(kept, path, metadata={f"personatalk.{key}": value for key, value in metadata.items()})
+    except SafetensorError as error:  # a full disk comes in its class
+        raise OSError(str(error)) from error
 
 
 def load_arrays(path: Path | str, *, kind: str, version: int) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:

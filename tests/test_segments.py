@@ -119,11 +119,39 @@ def test_another_job_starts_anew(tmp_path: Path, speech: Path) -> None:
     assert write(source, output, speech, length=4) == []
 
 
-def test_an_error_that_would_come_again_leaves_nothing(tmp_path: Path) -> None:
+def test_an_error_before_anything_is_finished_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(MediaError), JobFolder(tmp_path / "out.mp4", {}) as job:
-        job.write("x", b"1")
+        job.write("analysis.safetensors", b"1")
         raise MediaError("broken")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_after_hours_does_not_cost_the_hours(tmp_path: Path) -> None:
+    with pytest.raises(MediaError), JobFolder(tmp_path / "out.mp4", {}) as job:
+        (job.folder / "packets").write_bytes(b"")
+        job.store(0, [], job.folder / "packets")
+        raise MediaError("the disk is full")
+    with JobFolder(tmp_path / "out.mp4", {}) as job:
+        assert job.finished() == 1
+
+
+def test_files_of_others_stay_and_links_are_refused(tmp_path: Path) -> None:
+    with JobFolder(tmp_path / "out.mp4", {}) as job:
+        (job.folder / "mine.txt").write_text("mine")
+    assert (folder_of(tmp_path / "out.mp4") / "mine.txt").read_text() == "mine"
+    (tmp_path / "elsewhere").mkdir()
+    folder_of(tmp_path / "b.mp4").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(MediaError, match="is a link"), JobFolder(tmp_path / "b.mp4", {}):
+        pass
+
+
+def test_a_kill_leaves_no_half_output_for_good(tmp_path: Path, speech: Path) -> None:
+    source = make(Clip(tmp_path / "a.mp4", count=12, size=(64, 48)))
+    folder = folder_of(tmp_path / "out.mp4")
+    folder.mkdir()
+    (folder / "output.mp4").write_bytes(b"what a killed run had written")
+    write(source, tmp_path / "out.mp4", speech)
+    assert not folder.exists() and not list(tmp_path.glob(".*"))
 
 
 def test_two_runs_cannot_write_one_output(tmp_path: Path) -> None:
