@@ -6,6 +6,7 @@ report = personatalk.dub("video.mp4", "speech.wav", "dubbed.mp4")
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -16,24 +17,26 @@ except PackageNotFoundError:  # run from a source tree that was never installed
 
 if TYPE_CHECKING:
     from .credentials import Provenance
-    from .pipeline import DubOptions, Models, dub, dub_cues
+    from .models import Models
+    from .pipeline import DubOptions, dub, dub_cues
     from .report import Report
 
 __all__ = ["DubOptions", "Models", "Provenance", "Report", "__version__", "dub", "dub_cues"]
 
 
+_HOMES = {
+    "DubOptions": "pipeline",
+    "Models": "models",
+    "Provenance": "credentials",
+    "Report": "report",
+    "dub": "pipeline",
+    "dub_cues": "pipeline",
+}
+"""The module of each public name."""
+
+
 def __getattr__(name: str) -> Any:
     # Torch and MediaPipe take seconds to import: `personatalk --help` must not wait for them.
-    if name in ("DubOptions", "Models", "dub", "dub_cues"):
-        from . import pipeline
-
-        return getattr(pipeline, name)
-    if name == "Provenance":
-        from .credentials import Provenance
-
-        return Provenance
-    if name == "Report":
-        from .report import Report
-
-        return Report
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,17 +20,17 @@ import os
 import platform
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from . import workers
+from . import files, workers
 from .choice import FacePicture, parse_choice
 from .errors import FaceError, PersonaTalkError
-from .pipeline import DubOptions, Models, Silence, dub
+from .models import Models
+from .pipeline import DubOptions, Silence, dub
 from .report import check_report
 from .timeline import LengthPolicy
 
@@ -289,20 +289,15 @@ def write_status(path: Path, table: Iterable[Status]) -> None:
     Raises:
         PersonaTalkError: It cannot be written.
     """
-    draft = path.with_name(f".{path.name[:60]}.{uuid.uuid4().hex}")
     try:
-        with draft.open("w", newline="", encoding="utf-8") as file:
+        with files.whole(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, _NAMES)
             writer.writeheader()
             writer.writerows(asdict(status) for status in table)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
     except (OSError, ValueError) as error:
         raise PersonaTalkError(f"{path}: the status cannot be written ({error}); name another with -o") from error
-    finally:
-        with suppress(OSError, ValueError):
-            draft.unlink(missing_ok=True)
 
 
 def signature(job: Job, weights: Iterable[Path | None] = ()) -> str:
@@ -315,8 +310,7 @@ def signature(job: Job, weights: Iterable[Path | None] = ()) -> str:
 
 def _stamp(path: Path) -> str:
     with suppress(OSError):
-        found = path.stat()
-        return f"{path} {found.st_size} {found.st_mtime_ns}"
+        return files.stamp(path)
     return f"{path} is not there"
 
 

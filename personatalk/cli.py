@@ -297,7 +297,8 @@ def _add_models(command: argparse.ArgumentParser, networks: bool = True) -> None
 
 
 def _dub(options: argparse.Namespace) -> int:
-    from .pipeline import Models, dub, dub_cues
+    from .models import Models
+    from .pipeline import dub, dub_cues
     from .report import check_report
     from .sample import sample_files
 
@@ -376,7 +377,7 @@ def _batch(options: argparse.Namespace) -> int:
     import functools
 
     from .batch import FAILED, check_jobs, read_jobs, run_batch, run_dub
-    from .pipeline import Models
+    from .models import Models
 
     status = options.output or options.jobs.with_suffix(".status.csv")
     jobs = read_jobs(options.jobs, _choices(options))
@@ -431,8 +432,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _inspect(options: argparse.Namespace) -> int:
     from .inspection import inspect
+    from .models import load_face_model
     from .people import FaceSearch
-    from .pipeline import load_face_model
 
     with closing(Bars(options.interrupt, options.quiet)) as bars:
         model, initialise = load_face_model(options.morphable, options.deep3d)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -31,6 +30,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from . import __version__
 from .errors import CredentialsError
+from .files import sha256
 
 DUB = "org.personatalk.dub"
 """Label of our own assertion: version, generated ranges in seconds, and hashes of the inputs."""
@@ -332,14 +332,10 @@ class Input:
         Raises:
             CredentialsError: It cannot be read.
         """
-        digest = hashlib.sha256()
         try:
-            with Path(path).open("rb") as file:
-                while block := file.read(BLOCK):
-                    digest.update(block)
+            return cls(role, Path(path).name, sha256(path))
         except OSError as error:
             raise CredentialsError(f"{path}: cannot be read ({error.strerror}); check the file") from error
-        return cls(role, Path(path).name, digest.hexdigest())
 
 
 def can_hold(path: Path | str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .choice import FacePicture, parse_choice
 from .errors import CueError, FaceError
-from .media import is_file
+from .files import is_file
 
 CLOCK = re.compile(r"(?:(\d{1,3}):)?([0-5]?\d):([0-5]?\d)(?:[,.](\d{1,6}))?")
 """Hours (may be left out), minutes, seconds and their decimals after a comma or a point."""

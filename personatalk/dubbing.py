@@ -13,13 +13,13 @@ import numpy.typing as npt
 from .analysis import Analysis, Reason, strength, yaw_of
 from .compositing import match_colours, to_picture
 from .errors import MediaError
-from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
+from .geometry import CROP_SIZE, Array, MorphableModel, apply_transform, crop_transform, project, warp
 from .media import Frame, VideoReader
 from .models import Models
 from .occlusion import Places, visible
 from .references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
 from .report import Report
-from .stage2 import GeometryMap, Reference, geometry_map
+from .stage2 import GeometryMap, Reference, Renderer, geometry_map
 from .timeline import Plan, frames_in_order, retimed
 from .watermark import mark
 
@@ -116,6 +116,46 @@ class _Waiting:
     reference: Reference | None = None
 
 
+class Crops:
+    """The face of a video in its canonical crop.
+
+    Args:
+        model: The morphable model.
+        analysis: Where the face is.
+        size: Side of the crop in pixels.
+    """
+
+    def __init__(self, model: MorphableModel, analysis: Analysis, size: int = CROP_SIZE) -> None:
+        self.model, self.analysis, self.size = model, analysis, size
+
+    def transform(self, index: int) -> Array:
+        """Picture to crop, (2, 3), of a frame of the source."""
+        return crop_transform(self.analysis.pose[index], self.size)
+
+    def cut(self, frame: Frame) -> npt.NDArray[np.uint8]:
+        """A frame's crop, uint8 (S, S, 3)."""
+        return warp(frame.rgb(), self.transform(frame.index), self.size)
+
+    def place(self, vertices: Array, index: int) -> Array:
+        """Canonical geometry (V, 3) under a frame's pose, in its crop, (V, 3)."""
+        return apply_transform(self.transform(index), project(vertices, self.analysis.pose[index]))
+
+    def vertices(self, index: int) -> Array:
+        """The frame's own geometry in its crop, (V, 3)."""
+        return self.place(self.analysis.vertices(self.model, index), index)
+
+    def encode(self, renderer: Renderer, index: int, crop: npt.NDArray[np.uint8]) -> Reference:
+        """A frame's crop as a reference."""
+        return renderer.encode_frozen([crop], [geometry_map(self.model, self.vertices(index), self.size)])[0]
+
+    def fetch(self, reader: VideoReader, chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        """Numbers and crops of frames of the source, in its order."""
+        wanted = set(chosen.tolist())
+        for frame in reader.frames(min(wanted), max(wanted) + 1):
+            if frame.index in wanted:
+                yield frame.index, self.cut(frame)
+
+
 class Dubbing:
     """Gives one person a new mouth.
 
@@ -134,7 +174,7 @@ class Dubbing:
         self._strength = strength(dubbed, analysis.shot_of[shown], yaw_of(analysis.pose)[shown], timeline.time)
         self._places = Places.of(models.morphable)
         self._lips: tuple[int, list[Reference]] = (-1, [])
-        self._size = int(models.stage2.config["size"])
+        self.crops = Crops(models.morphable, analysis, int(models.stage2.config["size"]))
 
     def frames(self, steps: Iterable[Step], start: int = 0, first: int = 0) -> Iterator[Step]:
         """Frames with a new mouth. At most a window of face references is held.
@@ -174,22 +214,12 @@ class Dubbing:
             yield waiting
 
     def _cut_out(self, waiting: _Waiting) -> None:
-        index = waiting.frame.index
-        waiting.transform = crop_transform(self.role.analysis.pose[index], self._size)
-        waiting.crop = warp(waiting.frame.rgb(), waiting.transform, self._size)
-        waiting.reference = self.encode(waiting.crop, self._source_vertices(index))
+        waiting.transform = self.crops.transform(waiting.frame.index)
+        waiting.crop = self.crops.cut(waiting.frame)
+        waiting.reference = self._encode(waiting.frame.index, waiting.crop)
 
-    def encode(self, crop: npt.NDArray[np.uint8], vertices: Array) -> Reference:
-        """A reference from a crop, uint8 (S, S, 3), and its geometry there, (V, 3)."""
-        drawn = geometry_map(self.models.morphable, vertices, self._size)
-        return self.models.stage2.encode_frozen([crop], [drawn])[0]
-
-    def _source_vertices(self, index: int) -> Array:
-        return self._in_crop(self.role.analysis.vertices(self.models.morphable, index), index)
-
-    def _in_crop(self, vertices: Array, index: int) -> Array:
-        pose = self.role.analysis.pose[index]
-        return apply_transform(crop_transform(pose, self._size), project(vertices, pose))
+    def _encode(self, index: int, crop: npt.NDArray[np.uint8]) -> Reference:
+        return self.crops.encode(self.models.stage2, index, crop)
 
     def _finished(self, window: deque[_Waiting], place: int, wanted: bool) -> Step:
         waiting = window[place]
@@ -216,8 +246,8 @@ class Dubbing:
         shape = model.shape(self.role.analysis.shots[self.role.analysis.shot_of[index]].alpha)
         generated = shape + self.role.motion.at(frame.time, shape - model.mean)
         video = self.role.analysis.vertices(model, index)
-        vertices = self._in_crop(model.join(generated, video), index)
-        return geometry_map(model, vertices, self._size, (self._in_crop(video, index),))
+        vertices = self.crops.place(model.join(generated, video), index)
+        return geometry_map(model, vertices, self.crops.size, (self.crops.place(video, index),))
 
     def _composed(self, waiting: _Waiting, rendered: npt.NDArray[np.uint8], mask: Array) -> Frame | None:
         """The frame with its new mouth; None if that lies outside the picture."""
@@ -248,18 +278,10 @@ class Dubbing:
             with self.report.stage("references"):
                 chosen = choose_lip_frames(self.models.morphable, self.role.analysis, shot)
                 kept = self.role.lips.get(shot)
-                self._lips = (shot, kept or [self.encode(*pair) for pair in self.fetch(chosen)])
+                self._lips = (shot, kept or [self._encode(*found) for found in self.crops.fetch(self.reader, chosen)])
             known = set(self.report.lip_references)
             self.report.lip_references += [int(i) for i in chosen if int(i) not in known]
         return self._lips[1]
-
-    def fetch(self, chosen: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.uint8], Array]]:
-        """Crops, uint8 (S, S, 3), and geometry in them, (V, 3), of frames of the source, in order."""
-        wanted = set(chosen.tolist())
-        for frame in self.reader.frames(min(wanted), max(wanted) + 1):
-            if frame.index in wanted:
-                transform = crop_transform(self.role.analysis.pose[frame.index], self._size)
-                yield warp(frame.rgb(), transform, self._size), self._source_vertices(frame.index)
 
 
 def choose_lip_frames(model: MorphableModel, analysis: Analysis, shot: int) -> npt.NDArray[np.int64]:

@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from . import rasterizer, regions
-from .analysis import Analysis, Initialise, analyse
-from .dubbing import choose_lip_frames
-from .errors import MediaError
-from .geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
+from .analysis import Initialise, analyse
+from .dubbing import Crops, choose_lip_frames
+from .geometry import Array, MorphableModel
 from .media import VideoReader
 from .people import FaceSearch
-from .pictures import write_picture
+from .pictures import check_picture, write_picture, write_text
 
 TILE = 192
 LIPS_IN_A_ROW = 9
@@ -52,10 +51,7 @@ def inspect(
         FaceError: There is no usable face, or nobody is meant by the search.
     """
     output = Path(output)
-    if not output.absolute().parent.is_dir():
-        raise MediaError(f"{output}: the folder does not exist; make it or choose another")
-    if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise MediaError(f"{output}: no picture format of that name; use .png or .jpg")
+    check_picture(output)
     search = search or FaceSearch()
     search.check()
     with VideoReader(video) as reader:
@@ -64,34 +60,23 @@ def inspect(
         seen = np.flatnonzero(analysis.usable)
         chosen = seen[np.unique(np.linspace(0, len(seen) - 1, count).astype(np.int64))]
         lips = choose_lip_frames(model, analysis, int(analysis.shot_of[seen[0]]))
-        tiles: dict[int, list[Picture]] = {}
-        crops: dict[int, Picture] = {}
-        for frame in reader.frames(0, int(max(chosen.max(), lips.max())) + 1):
-            if frame.index in chosen or frame.index in lips:
-                crop = warp(frame.rgb(), crop_transform(analysis.pose[frame.index]))
-                crops[frame.index] = crop
-                if frame.index in chosen:
-                    tiles[frame.index] = _row(model, analysis, frame.index, crop)
-    write_picture(output, _sheet([tiles[int(i)] for i in chosen], [crops[int(i)] for i in lips]))
+        crops = Crops(model, analysis)
+        cut = dict(crops.fetch(reader, np.concatenate([chosen, lips])))
+        rows = [_row(crops, int(i), cut[int(i)]) for i in chosen]
+    write_picture(output, _sheet(rows, [cut[int(i)] for i in lips]))
 
 
-def _row(model: MorphableModel, analysis: Analysis, index: int, crop: Picture) -> list[Picture]:
-    vertices = _in_crop(model, analysis, index)
-    size = len(crop)
+def _row(crops: Crops, index: int, crop: Picture) -> list[Picture]:
+    model, vertices, size = crops.model, crops.vertices(index), crops.size
     pncc = rasterizer.render(vertices, model.triangles, model.colours(), size)
     face = regions.face_region(model, [vertices], size)
     lips = regions.lip_region(model, vertices, size)
     return [
-        _labelled(crop, f"frame {index}, {analysis.time[index]:.2f} s"),
+        _labelled(crop, f"frame {index}, {crops.analysis.time[index]:.2f} s"),
         _labelled(_dotted(crop, vertices[model.keypoints]), "keypoints"),
         _labelled((255 * pncc).astype(np.uint8), "PNCC"),
         _labelled(_tinted(_tinted(crop, face, (60, 160, 255)), lips, (255, 60, 60)), "mask: face, lips"),
     ]
-
-
-def _in_crop(model: MorphableModel, analysis: Analysis, index: int) -> Array:
-    pose = analysis.pose[index]
-    return apply_transform(crop_transform(pose), project(analysis.vertices(model, index), pose))
 
 
 def _dotted(crop: Picture, points: Array) -> Picture:
@@ -108,8 +93,7 @@ def _tinted(crop: Picture, mask: Array, colour: tuple[int, int, int]) -> Picture
 
 def _labelled(crop: Picture, text: str) -> Picture:
     tile = cv2.resize(crop, (TILE, TILE), interpolation=cv2.INTER_AREA)
-    for colour, width in ((0, 0, 0), 3), ((255, 255, 255), 1):
-        cv2.putText(tile, text, (4, TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.38, colour, width, cv2.LINE_AA)
+    write_text(tile, text, (4, TILE - 6), 0.38, 1)
     return tile
 
 

@@ -200,14 +200,6 @@ def open_input(path: Path) -> Iterator[Any]:
         yield container
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that no file can have names none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
 def _not_media(path: Path, error: BaseException) -> str:
     """Say why a file could not be opened, as one line."""
     with contextlib.suppress(OSError):

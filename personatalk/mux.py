@@ -13,7 +13,6 @@ import math
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +24,7 @@ import av
 import numpy as np
 
 from personatalk.errors import MediaError
+from personatalk.files import hidden
 from personatalk.media import (
     Frame,
     SpeechInfo,
@@ -683,9 +683,9 @@ class VideoWriter:
         self._last_dts: int | None = None
         self.finish = finish
         self.warnings: list[str] = []
-        hidden = self.output.with_name(f".{self.output.stem[:60]}.{uuid.uuid4().hex}{self.output.suffix}")
         # In the job's folder, what a kill leaves is found and dropped by the next run.
-        self._temp = hidden if job is None else job.folder / f"output{self.output.suffix}"
+        suffix = self.output.suffix
+        self._temp = hidden(self.output, suffix) if job is None else job.folder / f"output{suffix}"
         self._container: Any = None
         self._tracks: list[_Speech | _Copies] = []
         self._durations: dict[int, int] = {}  # of the frames that are in the encoder, by pts
@@ -726,14 +726,14 @@ class VideoWriter:
             return found
         times = iter(durations)
         with self._explained():
-            for number in range(self.job.finished()):
-                notes, packets = self.job.load(number)
+            while (shown := self.job.shown(self._finished_segments)) is not None:
                 # Packets come in decoding order, durations belong to frames as they are shown.
-                for pts in sorted(p.pts for p in packets):
+                for pts in shown:
                     duration = next(times)
                     self._keep_duration(pts, duration)
                     self._end = float(pts * self._clock + duration * self.source.time_base)
-                self._append(self.job.load(number)[1])
+                notes, packets = self.job.load(self._finished_segments)
+                self._append(packets)
                 found += notes
                 self._finished_segments += 1
         return found

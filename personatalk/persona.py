@@ -7,8 +7,6 @@ file is a `.safetensors` of numbers alone: reading one runs no code.
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,21 +19,18 @@ import torch
 
 from . import weights
 from .analysis import Analysis, analyse
-from .dubbing import Dubbing, Role, choose_lip_frames
+from .dubbing import Crops, choose_lip_frames
 from .errors import MediaError, WeightsError
+from .files import sha256, whole
 from .geometry import Array, MorphableModel
 from .media import VideoInfo, VideoReader
 from .models import Models, fingerprint
 from .mux import same_file
 from .people import FaceSearch
-from .report import Report
-from .stage1 import speaking_style
+from .stage1 import speaking_style, style_sample
 from .stage2 import Reference
-from .timeline import plan
 
 KIND, VERSION = "persona", 1
-SAMPLE = 1500
-"""Frames whose expressions tell the style: a minute at 25 frames a second."""
 PICTURE = 96
 """Side of the pictures of the lips."""
 PARTS = tuple(f.name for f in fields(Reference))
@@ -93,7 +88,7 @@ class Persona:
 
     def find(self, video: Path | str, face: str | None = None) -> Footage | None:
         """What is known of a video, told by its content, with the same face chosen; None where it is another."""
-        digest = sha256(video)
+        digest = _digest(video)
         return next((f for f in self.footage if f.sha256 == digest and f.face == face), None)
 
     def lips(self, footage: Footage, models: Models) -> dict[int, list[Reference]]:
@@ -117,12 +112,10 @@ class Persona:
                 arrays |= {f"{number}.lips.{shot}.{name}": array for name, array in parts.items()}
             videos.append({"name": known.name, "sha256": known.sha256, "face": known.face, "shots": sorted(known.lips)})
         config = {"made_by": self.made_by, "face": self.face, "videos": videos}
-        part = path.with_name(f".{path.name[:60]}.{uuid.uuid4().hex}")
         try:
-            weights.save_arrays(part, arrays, kind=KIND, version=VERSION, config=config, half=False)
-            part.replace(path)
+            with whole(path) as draft:
+                weights.save_arrays(draft, arrays, kind=KIND, version=VERSION, config=config, half=False)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise MediaError(f"{path}: the persona cannot be written ({error.strerror or error})") from error
 
     @classmethod
@@ -144,8 +137,6 @@ class Persona:
             sizes = (persona.beta.shape[1:], persona.alpha.shape)
             if sizes != ((model.num_expression,), (model.num_identity,)) or not len(persona.beta):
                 raise WeightsError(f"{path}: made with another morphable model; make the persona anew")
-            if not all(np.isfinite(a).all() for a in (persona.beta, persona.alpha)):
-                raise ValueError("numbers that are none")
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise WeightsError(f"{path}: not a readable persona ({error!r}); make it anew") from error
         return persona
@@ -190,7 +181,7 @@ def references(arrays: dict[str, npt.NDArray[Any]], known: Footage) -> list[Refe
     try:
         for part in PARTS:
             tensor = torch.from_numpy(arrays[part].astype(np.float32))
-            if tensor.ndim != 2 or not tensor.isfinite().all():
+            if tensor.ndim != 2:
                 raise ValueError(f"{part} is no table of numbers")
             parts.append(torch.split(tensor, [int(c) for c in arrays[f"{part}_count"]]))
         found = [Reference(*tensors) for tensors in zip(*parts, strict=True)]
@@ -201,20 +192,11 @@ def references(arrays: dict[str, npt.NDArray[Any]], known: Footage) -> list[Refe
     return found
 
 
-def sha256(path: Path | str) -> str:
-    """Of a file's content.
-
-    Raises:
-        MediaError: It cannot be read.
-    """
-    digest = hashlib.sha256()
+def _digest(video: Path | str) -> str:
     try:
-        with Path(path).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return sha256(video)
     except OSError as error:
-        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
+        raise MediaError(f"{video}: cannot be read ({error.strerror})") from error
 
 
 def check_name(path: Path, videos: Sequence[Path]) -> None:
@@ -251,22 +233,21 @@ def make(
     footage: list[Footage] = []
     beta, alpha, pictures = [], [], []
     for video in videos:
-        with VideoReader(video) as reader, search.open(reader, progress) as (tracker, follower):
-            analysis = analyse(reader, tracker, models.morphable, progress, models.initialise, follower)
-        digest = sha256(video)
+        digest = _digest(video)
         if any(known.sha256 == digest for known in footage):
             raise MediaError(f"{video}: is given twice; name every video once")
         with VideoReader(video) as reader:
+            with search.open(reader, progress) as (tracker, follower):
+                analysis = analyse(reader, tracker, models.morphable, progress, models.initialise, follower)
             lips, seen = _encoded(reader, analysis, models)
         footage.append(Footage(Path(video).name, digest, search.face, analysis.arrays(), lips))
         beta.append(analysis.beta[analysis.usable])
         alpha += [shot.alpha for shot in analysis.shots if shot.alpha.any()]
         pictures += seen
     together = np.concatenate(beta)
-    chosen = together[np.unique(np.linspace(0, len(together) - 1, SAMPLE).astype(np.int64))]
     shown = pictures[:: max(1, len(pictures) // 25)][:25]
     return Persona(
-        chosen,
+        style_sample(together),
         np.mean(alpha, axis=0).astype(np.float32),
         np.stack(shown),
         models.fingerprint(),
@@ -279,27 +260,16 @@ def _encoded(
     reader: VideoReader, analysis: Analysis, models: Models
 ) -> tuple[dict[int, dict[str, npt.NDArray[Any]]], list[npt.NDArray[np.uint8]]]:
     """Lip references of all shots that show the face, and small pictures of the mouths of the first."""
-    nothing = Report("", "", "", "", {}, "video")
-    timeline = plan(analysis.time, analysis.duration, 0.0)
-    role = Role(analysis, _Still(), np.ones(len(timeline), bool))
-    work = Dubbing(models, reader, role, timeline, nothing)
+    crops = Crops(models.morphable, analysis, int(models.stage2.config["size"]))
     lips: dict[int, dict[str, npt.NDArray[Any]]] = {}
     pictures: list[npt.NDArray[np.uint8]] = []
     for shot, span in enumerate(analysis.shots):
         if not analysis.usable[span.start : span.stop].any():
             continue
-        chosen = choose_lip_frames(models.morphable, analysis, shot)
-        pairs = list(work.fetch(chosen))
-        lips[shot] = _packed([work.encode(*pair) for pair in pairs])
-        pictures = pictures or [_mouth(crop, vertices, models.morphable) for crop, vertices in pairs]
+        found = list(crops.fetch(reader, choose_lip_frames(models.morphable, analysis, shot)))
+        lips[shot] = _packed([crops.encode(models.stage2, index, crop) for index, crop in found])
+        pictures = pictures or [_mouth(crop, crops.vertices(index), models.morphable) for index, crop in found]
     return lips, pictures
-
-
-class _Still:
-    """A mouth that is never asked to move."""
-
-    def at(self, time: float, template: Array) -> Array:
-        return np.zeros_like(template)
 
 
 def _mouth(crop: npt.NDArray[np.uint8], vertices: Array, model: MorphableModel) -> npt.NDArray[np.uint8]:

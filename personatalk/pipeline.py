@@ -7,6 +7,7 @@ in a folder beside the output until the job ends, so that a run that was cut off
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,22 +23,21 @@ from .audio import SAMPLE_RATE
 from .choice import FacePicture, parse_choice
 from .credentials import Provenance
 from .cues import Cue, read_cues, refuse_overlaps
-from .dubbing import Role, choose_lip_frames, dubbed_frames
+from .dubbing import Role, dubbed_frames
 from .errors import CueError, FaceError, MediaError, PersonaTalkError, WeightsError
+from .files import is_file, stamp
 from .geometry import Array
-from .media import VideoReader, is_file, probe_speech, read_speech
+from .media import VideoReader, probe_speech, read_speech
 from .mixing import mix
-from .models import Models, load_face_model
+from .models import Models
 from .mux import EncodeOptions, VideoWriter, check_output, check_source
 from .people import FaceSearch, choose
 from .persona import Persona, analysis_of
 from .report import Report
-from .seal import PROVENANCE, Seal
-from .segments import JobFolder, file_stamp
+from .seal import Seal
+from .segments import JobFolder
 from .stage1 import SpeechMotion, rest_offsets, speaking_style, spoken
 from .timeline import LengthPolicy, Plan, plan
-
-__all__ = ["PROVENANCE", "DubOptions", "Models", "Progress", "choose_lip_frames", "dub", "dub_cues", "load_face_model"]
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, the steps done since the last call, and their total (0: unknown)."""
@@ -161,7 +161,7 @@ def dub_cues(
         raise CueError("a list of cues needs one at least, each with 0 <= start < end and an offset of 0 or more")
     speeches = list(dict.fromkeys(cue.speech for cue in known))
     job = _Job(Path(video), speeches, Path(output), options, models, progress, known)
-    return job.run(lambda: job.several_speakers(known))
+    return job.run(job.several_speakers)
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class _Job:
         files = [self.video, *self.speeches, *(f for f in chosen if f is not None), *self._pictures()]
         return {
             "version": __version__,
-            "files": [file_stamp(file) for file in files],
+            "files": [stamp(file) for file in files],
             "options": repr(replace(options, provenance=Provenance(options.provenance.on))),
             "models": self.models.fingerprint(),
             "cues": [repr(replace(cue, where="")) for cue in self.cues],
@@ -292,8 +292,9 @@ class _Job:
         lips = persona.lips(known, self.models) if persona is not None and known is not None else {}
         return _Cast([Role(analysis, motion, dubbed, lips)], timeline, self.speeches[0])
 
-    def several_speakers(self, cues: list[Cue]) -> _Cast:
-        """The people of a list of cues."""
+    def several_speakers(self) -> _Cast:
+        """The people of the list of cues."""
+        cues = self.cues
         with self.report.stage("analysis"):
             people = None
             if any(cue.face is not None for cue in cues):
@@ -331,10 +332,11 @@ class _Job:
     def _cued(self, analysis: Analysis, cues: list[Cue], timeline: Plan) -> Role:
         """One person's part in a list of cues."""
         style, rest = self._style(analysis, None), self._rest(analysis)
-        parts = []
-        dubbed = np.zeros(len(timeline), bool)
+        parts, dubbed = [], np.zeros(len(timeline), bool)
+        # One after the other, cues mostly go on in the same file.
+        read = functools.lru_cache(maxsize=1)(lambda path: read_speech(path, SAMPLE_RATE))
         for cue in cues:
-            samples = read_speech(cue.speech, SAMPLE_RATE)[round(cue.offset * SAMPLE_RATE) :]
+            samples = read(cue.speech)[round(cue.offset * SAMPLE_RATE) :]
             samples = samples[: round((cue.end - cue.start) * SAMPLE_RATE)]
             inside = (timeline.time >= cue.start) & (timeline.time < cue.end)
             if not len(samples):

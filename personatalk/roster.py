@@ -14,7 +14,7 @@ from .errors import MediaError
 from .identity import Picture
 from .mux import same_file
 from .people import PICTURES, People, Person
-from .pictures import write_picture
+from .pictures import check_folder, check_picture, write_picture, write_text
 
 TILE = 144
 HEAD = 40
@@ -23,7 +23,6 @@ PAUSE = 1.0
 """Seconds of absence that part two time ranges; shorter ones are passed over."""
 RANGES = 8
 """Most time ranges in a line of text; JSON holds all of them."""
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def check_roster(video: Path | str, sheet: Path | None, listed: Path | None) -> None:
@@ -32,12 +31,11 @@ def check_roster(video: Path | str, sheet: Path | None, listed: Path | None) -> 
     Raises:
         MediaError: The folder is missing, the name is a folder's, the video's or the other's, or no picture's.
     """
-    if sheet is not None and sheet.suffix.lower() not in PICTURE_SUFFIXES:
-        raise MediaError(f"{sheet}: no picture format of that name; use .png or .jpg")
+    if sheet is not None:
+        check_picture(sheet)
     names = [name for name in (sheet, listed) if name is not None]
     for name in names:
-        if not name.absolute().parent.is_dir():
-            raise MediaError(f"{name}: the folder does not exist; make it or choose another")
+        check_folder(name)
         if name.is_dir():
             raise MediaError(f"{name}: is a folder; name a file in it")
         if same_file(name, Path(video)):
@@ -90,8 +88,7 @@ def write_sheet(people: People, path: Path | str) -> None:
     Raises:
         MediaError: It cannot be written.
     """
-    picture = np.vstack([_row(people, person) for person in people.persons])
-    write_picture(path, picture)
+    write_picture(path, np.vstack([_row(people, person) for person in people.persons]))
 
 
 def _entry(people: People, person: Person) -> dict[str, Any]:
@@ -124,16 +121,11 @@ def _clock(seconds: float) -> str:
 def _row(people: People, person: Person) -> Picture:
     width = TILE * PICTURES
     head = np.full((HEAD, width, 3), 24, np.uint8)
-    _write(head, f"{person.number}", (6, 29), 0.9, 2)
-    _write(head, _words(people, person), (44, 26), 0.42, 1)
+    write_text(head, f"{person.number}", (6, 29), 0.9, 2)
+    write_text(head, _words(people, person), (44, 26), 0.42, 1)
     tiles = np.full((TILE, width, 3), 24, np.uint8)
     for place, snapshot in enumerate(person.snapshots):
         tile = cv2.resize(snapshot.rgb(), (TILE, TILE), interpolation=cv2.INTER_CUBIC)
-        _write(tile, _clock(float(people.time[snapshot.frame])), (4, TILE - 6), 0.4, 1)
+        write_text(tile, _clock(float(people.time[snapshot.frame])), (4, TILE - 6), 0.4, 1)
         tiles[:, place * TILE : (place + 1) * TILE] = tile
     return np.vstack([head, tiles])
-
-
-def _write(picture: Picture, text: str, place: tuple[int, int], size: float, width: int) -> None:
-    for colour, thickness in ((0, 0, 0), width + 2), ((255, 255, 255), width):
-        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)

@@ -43,12 +43,6 @@ def folder_of(output: Path | str) -> Path:
     return output.with_name(f".{name}.personatalk")
 
 
-def file_stamp(path: Path | str) -> dict[str, Any]:
-    """What tells one state of a file from another without reading all of it."""
-    state = Path(path).stat()
-    return {"path": str(Path(path).absolute()), "size": state.st_size, "modified": state.st_mtime_ns}
-
-
 class JobFolder:
     """A job's folder, held by one process at a time; use it in a `with` block.
 
@@ -88,7 +82,7 @@ class JobFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is None or (issubclass(kind, Exception) and not self.finished()):
+        if kind is None or (issubclass(kind, Exception) and self.path(self.segment(0)) is None):
             self._clear()
             with contextlib.suppress(OSError):
                 (self.folder / LOCK).unlink()
@@ -141,17 +135,20 @@ class JobFolder:
     def finished(self) -> int:
         """Segments that are finished, counted from the first without a gap."""
         number = 0
-        while self.path(self.segment(number)) is not None and self._whole(number):
+        while self.shown(number) is not None:
             number += 1
         return number
 
-    def _whole(self, number: int) -> bool:
-        """Whether a segment can be read: disks fail, and people delete files."""
+    def shown(self, number: int) -> list[int] | None:
+        """Presentation times of a segment's frames, in order; None where it is not finished or cannot be read."""
+        if self.path(self.segment(number)) is None:
+            return None
         try:
             notes, packets = self.load(number)
-            return isinstance(notes, list) and sum(1 for _ in packets) == len(notes)
+            times = sorted(packet.pts for packet in packets)
+            return times if isinstance(notes, list) and len(times) == len(notes) else None
         except (OSError, ValueError, TypeError, RecursionError, struct.error, MemoryError, OverflowError):
-            return False
+            return None  # disks fail, and people delete files
 
     def store(self, number: int, notes: list[Any], packets: Path) -> None:
         """Declare a segment finished.

@@ -250,13 +250,22 @@ class GeometryGenerator(nn.Module):
         return weights.load_module(cls, path, kind=KIND, version=VERSION)
 
 
+STYLE_FRAMES = 1500
+"""Frames whose expressions tell the style: a minute at 25 frames a second."""
+
+
+def style_sample(beta: Array) -> Array:
+    """Expressions spread over a video's, (T, E) to (N, E): as many as tell the style."""
+    return beta[np.unique(np.linspace(0, len(beta) - 1, STYLE_FRAMES).astype(np.int64))]
+
+
 @torch.inference_mode()
 def speaking_style(network: GeometryGenerator, model: MorphableModel, beta: Array) -> torch.Tensor:
     """Style embedding (1, D) of a video's expression coefficients (T, E).
 
     Only statistics over time enter, so a long video is represented well by frames spread over it.
     """
-    chosen = beta[np.unique(np.linspace(0, len(beta) - 1, 1500).astype(np.int64))]
+    chosen = style_sample(beta)
     if len(chosen) == 1:
         chosen = np.repeat(chosen, 2, axis=0)
     return network.encode_style(torch.from_numpy(model.offsets(chosen))[None])

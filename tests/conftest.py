@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from personatalk.geometry import MorphableModel
+from personatalk.models import Models
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -26,6 +27,12 @@ def own_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 def model() -> MorphableModel:
     """The morphable model of the package."""
     return MorphableModel.load()
+
+
+@pytest.fixture(scope="session")
+def models() -> Models:
+    """The weights of the package, read once."""
+    return Models.load()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from personatalk.media import VideoReader
+from personatalk.media import VideoReader, read_speech
 from personatalk.sample import sample_files
 
 Change = Callable[[int, np.ndarray], np.ndarray]
@@ -19,6 +19,11 @@ def sample_frames(count: int) -> list[np.ndarray]:
     """The first frames of the sample, uint8 (H, W, 3)."""
     with VideoReader(sample_files()[0]) as reader:
         return [frame.rgb() for frame in reader.frames(0, count)]
+
+
+def sample_speech(folder: Path, frames: int) -> Path:
+    """As much of the sample's speech as lasts so many frames, as WAV in a folder."""
+    return write_sound(folder / "speech.wav", read_speech(sample_files()[1])[: 16000 * frames // 25])
 
 
 def write_video(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from media_clips import clicks, write_wav
-from sample_clips import decoded, sample_frames, write_sound, write_video
+from sample_clips import decoded, sample_frames, sample_speech, write_sound, write_video
 
 import personatalk
 from personatalk import DubOptions, Models, cli
@@ -15,14 +15,8 @@ from personatalk.cues import Cue
 from personatalk.errors import PersonaTalkError
 from personatalk.media import read_speech
 from personatalk.mixing import mix
-from personatalk.sample import sample_files
 
 COUNT = 36
-
-
-@pytest.fixture(scope="module")
-def models() -> Models:
-    return Models.load()
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +26,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    samples = read_speech(sample_files()[1])[: 16000 * COUNT // 25]
-    return write_sound(tmp_path_factory.mktemp("speech") / "speech.wav", samples)
+    return sample_speech(tmp_path_factory.mktemp("speech"), COUNT)
 
 
 def test_only_the_cues_change(tmp_path: Path, clip: Path, speech: Path, capsys: pytest.CaptureFixture[str]) -> None:

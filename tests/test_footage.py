@@ -8,26 +8,20 @@ import cv2
 import numpy as np
 import pytest
 from media_clips import Clip, make
-from sample_clips import decoded, frame_times, sample_frames, write_sound, write_video
+from sample_clips import decoded, frame_times, sample_frames, sample_speech, write_video
 from synthetic import Picture
 
 import personatalk
 from personatalk import DubOptions, Models, Report, dubbing
 from personatalk.analysis import FADE_SECONDS
 from personatalk.errors import MediaError
-from personatalk.media import probe_video, read_speech
+from personatalk.media import probe_video
 from personatalk.mux import EncodeOptions
-from personatalk.sample import sample_files
 
 FRAMES = 10
 VISIBLE, NOISE = 3.5, 2.0
 """Grey levels by which a new mouth differs at least, and a second encoding at most; see `changes`."""
 FAST = DubOptions(encode=EncodeOptions(crf=6, preset="ultrafast"))
-
-
-@pytest.fixture(scope="module")
-def models() -> Models:
-    return Models.load()
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +31,7 @@ def frames() -> list[Picture]:
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sound(
-        tmp_path_factory.mktemp("speech") / "speech.wav", read_speech(sample_files()[1])[: 16000 * FRAMES // 25]
-    )
+    return sample_speech(tmp_path_factory.mktemp("speech"), FRAMES)
 
 
 def dubbed(source: Path, speech: Path, models: Models) -> tuple[Report, Path]:

@@ -7,22 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_clips import decoded, sample_frames, write_sound, write_video
+from sample_clips import decoded, sample_frames, sample_speech, write_video
 
 import personatalk
 from personatalk import DubOptions, Models, cli, persona, weights
 from personatalk.analysis import TABLES, Analysis
 from personatalk.errors import MediaError, WeightsError
-from personatalk.media import VideoReader, read_speech
+from personatalk.media import VideoReader
 from personatalk.persona import Persona
-from personatalk.sample import sample_files
 
 COUNT = 16
-
-
-@pytest.fixture(scope="module")
-def models() -> Models:
-    return Models.load()
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +26,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    samples = read_speech(sample_files()[1])[: 16000 * COUNT // 25]
-    return write_sound(tmp_path_factory.mktemp("speech") / "speech.wav", samples)
+    return sample_speech(tmp_path_factory.mktemp("speech"), COUNT)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from sample_clips import decoded, frame_times, sample_frames, write_sound, write_video
+from sample_clips import decoded, frame_times, sample_frames, sample_speech, write_sound, write_video
 
 import personatalk
 from personatalk import DubOptions, Models, Report, segments
@@ -36,11 +36,6 @@ class Dubbed:
     report: Report
 
 
-@pytest.fixture(scope="session")
-def models() -> Models:
-    return Models.load()
-
-
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory, models: Models) -> Dubbed:
     video, speech = sample_files()
@@ -60,8 +55,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory, frames: list[np.ndarray]) -> 
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    samples = read_speech(sample_files()[1])
-    return write_sound(tmp_path_factory.mktemp("speech") / "speech.wav", samples[: 16000 * SHORT // 25])
+    return sample_speech(tmp_path_factory.mktemp("speech"), SHORT)
 
 
 def openings(path: Path) -> np.ndarray:

@@ -14,9 +14,10 @@ import pytest
 from media_clips import Clip, clicks, make, write_wav
 
 from personatalk.errors import MediaError
+from personatalk.files import stamp
 from personatalk.media import VideoReader
 from personatalk.mux import EncodeOptions, VideoWriter
-from personatalk.segments import JobFolder, file_stamp, folder_of
+from personatalk.segments import JobFolder, folder_of
 
 FAST = EncodeOptions(preset="ultrafast")
 UNEVEN = [0, 20, 100, 140, 300, 310, 330, 700, 710, 720, 760, 800]
@@ -32,7 +33,7 @@ def write(source: Path, output: Path, speech: Path, cut: int | None = None, leng
         frames = list(reader.frames())
         options = EncodeOptions(preset="medium") if output.suffix == ".mp4" else FAST
         with (
-            JobFolder(output, {"source": file_stamp(source)}, length) as job,
+            JobFolder(output, {"source": stamp(source)}, length) as job,
             VideoWriter(output, reader.info, speech, options, job=job) as writer,
         ):
             done = writer.resume(frame.duration for frame in frames)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WeightsError
+from ..files import sha256
 
 TIMEOUT = 60
 """Seconds without an answer after which a download is given up."""
@@ -88,22 +88,13 @@ def locate(name: str, given: Path | None, download: bool = False) -> Path | None
         return given
     cached = folder() / source.file
     if cached.is_file():
-        if checksum(cached) != source.sha256:
+        if sha256(cached) != source.sha256:
             raise WeightsError(f"{cached}: not the file that its name promises (SHA-256 differs); delete it")
         return cached
     if not download:
         return None
     _fetch(source, cached)
     return cached
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _fetch(source: Source, cached: Path) -> None:
@@ -115,7 +106,7 @@ def _fetch(source: Source, cached: Path) -> None:
             with urllib.request.urlopen(source.url, timeout=TIMEOUT) as answer, there.open("wb") as file:
                 shutil.copyfileobj(answer, file)
             there = _unpacked(there, source.member)
-            found = checksum(there)
+            found = sha256(there)
             if found != source.sha256:
                 raise WeightsError(f"{source.url}: SHA-256 is {found}, not {source.sha256}; nothing was kept")
             there.replace(cached)

@@ -234,7 +234,7 @@ def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Job]], dict[str, li
             raise PersonaTalkError(f"folders called {', '.join(names)}: each system needs a name of its own")
         pairs = (jobs.from_folders(given.reference, folder) for folder in given.generated)
         return dict(zip(names, pairs, strict=True)), {}
-    from ..pipeline import Models
+    from ..models import Models
     from ..training.ablation import weights_of
 
     if given.ablation is not None:

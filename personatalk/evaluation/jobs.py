@@ -11,7 +11,8 @@ from pathlib import Path
 from ..audio import SAMPLE_RATE
 from ..errors import PersonaTalkError
 from ..media import VideoReader
-from ..pipeline import Models, Progress, dub
+from ..models import Models
+from ..pipeline import Progress, dub
 from ..training.sources import VIDEO_SUFFIXES
 from .pair import Job
 
