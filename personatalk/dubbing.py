@@ -17,6 +17,7 @@ from .geometry import CROP_SIZE, Array, MorphableModel, apply_transform, crop_tr
 from .media import Frame, VideoReader
 from .models import Models
 from .occlusion import Places, visible
+from .parallel import side_by_side
 from .references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
 from .report import Report
 from .stage2 import GeometryMap, Reference, Renderer, geometry_map
@@ -101,6 +102,7 @@ class _Waiting:
         reason: Why it gets none here; None if it does.
         shot: Number of its shot.
         strength: How much of the new mouth it shows, 0..1.
+        usable: Whether it has a face that can be cut out.
         crop: The source's face crop, uint8 (S, S, 3); None if there is no usable face.
         transform: Picture to crop, (2, 3).
         reference: The frame as a face reference.
@@ -111,9 +113,19 @@ class _Waiting:
     reason: str | None
     shot: int
     strength: float
+    usable: bool
     crop: npt.NDArray[np.uint8] | None = None
     transform: Array | None = None
     reference: Reference | None = None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A frame and what it is rendered from; no references where it is passed through."""
+
+    waiting: _Waiting
+    lips: list[Reference]
+    faces: list[Reference]
 
 
 class Crops:
@@ -177,63 +189,75 @@ class Dubbing:
         self.crops = Crops(models.morphable, analysis, int(models.stage2.config["size"]))
 
     def frames(self, steps: Iterable[Step], start: int = 0, first: int = 0) -> Iterator[Step]:
-        """Frames with a new mouth. At most a window of face references is held.
+        """Frames with a new mouth. At most a window of face references, and a few frames in work, are held.
 
         Args:
             steps: The output's frames from number `start` on.
             start: Number of the first of them.
             first: Frames before this one are not rendered: they are references only.
         """
+        cut = side_by_side(self._cut_out, self._incoming(steps, start))
+        yield from side_by_side(self._finished, self._tasks(cut, start, first))
+
+    def _incoming(self, steps: Iterable[Step], start: int) -> Iterator[_Waiting]:
+        """Say what becomes of each frame."""
+        for place, (frame, before) in enumerate(steps, start):
+            found = self.role.analysis.reason.get(frame.index)
+            shot, share = int(self.role.analysis.shot_of[frame.index]), float(self._strength[place])
+            waiting = _Waiting(frame, before, found and found.value, shot, share, found is None)
+            if not self.role.dubbed[place]:
+                waiting.reason = Reason.ORIGINAL.value
+            elif found is None and share == 0:
+                waiting.reason = Reason.PROFILE.value
+            yield waiting
+
+    def _cut_out(self, waiting: _Waiting) -> _Waiting:
+        """Cut out and encode the face."""
+        if waiting.usable:
+            with self.report.stage("references"):
+                waiting.transform = self.crops.transform(waiting.frame.index)
+                waiting.crop = self.crops.cut(waiting.frame)
+                waiting.reference = self._encode(waiting.frame.index, waiting.crop)
+        return waiting
+
+    def _encode(self, index: int, crop: npt.NDArray[np.uint8]) -> Reference:
+        return self.crops.encode(self.models.stage2, index, crop)
+
+    def _tasks(self, cut: Iterable[_Waiting], start: int, first: int) -> Iterator[_Task]:
+        """Each frame with its references."""
         window: deque[_Waiting] = deque()
         place, number = 0, start  # of the next frame to leave, in the window and in the output
-        for waiting in self._incoming(steps, start):
+        for waiting in cut:
             window.append(waiting)
             if len(window) - place > AHEAD:
-                yield self._finished(window, place, number >= first)
+                yield self._task(window, place, number >= first)
                 place, number = place + 1, number + 1
             while place > BEHIND:
                 window.popleft()
                 place -= 1
         while place < len(window):
-            yield self._finished(window, place, number >= first)
+            yield self._task(window, place, number >= first)
             place, number = place + 1, number + 1
 
-    def _incoming(self, steps: Iterable[Step], start: int) -> Iterator[_Waiting]:
-        """Cut out and encode faces."""
-        for place, (frame, before) in enumerate(steps, start):
-            reason = self.role.analysis.reason.get(frame.index)
-            shot, share = int(self.role.analysis.shot_of[frame.index]), float(self._strength[place])
-            waiting = _Waiting(frame, before, reason and reason.value, shot, share)
-            if reason is None:
-                with self.report.stage("references"):
-                    self._cut_out(waiting)
-            if not self.role.dubbed[place]:
-                waiting.reason = Reason.ORIGINAL.value
-            elif reason is None and share == 0:
-                waiting.reason = Reason.PROFILE.value
-            yield waiting
-
-    def _cut_out(self, waiting: _Waiting) -> None:
-        waiting.transform = self.crops.transform(waiting.frame.index)
-        waiting.crop = self.crops.cut(waiting.frame)
-        waiting.reference = self._encode(waiting.frame.index, waiting.crop)
-
-    def _encode(self, index: int, crop: npt.NDArray[np.uint8]) -> Reference:
-        return self.crops.encode(self.models.stage2, index, crop)
-
-    def _finished(self, window: deque[_Waiting], place: int, wanted: bool) -> Step:
+    def _task(self, window: deque[_Waiting], place: int, wanted: bool) -> _Task:
         waiting = window[place]
         if waiting.reason is not None or not wanted:
+            return _Task(waiting, [], [])
+        near = (window[int(i)] for i in face_references(place, len(window)))
+        faces = [w.reference for w in near if w.shot == waiting.shot and w.reference is not None]
+        return _Task(waiting, self._lip_references(waiting.shot), faces)
+
+    def _finished(self, task: _Task) -> Step:
+        """Give a frame its new mouth."""
+        waiting = task.waiting
+        if not task.lips:
             # That this role was not wanted here says less than why another could not be met.
             mine = None if waiting.reason == Reason.ORIGINAL.value else waiting.reason
             return waiting.frame, waiting.before and (mine or waiting.before)
-        near = (window[int(i)] for i in face_references(place, len(window)))
-        faces = [w.reference for w in near if w.shot == waiting.shot and w.reference is not None]
-        lips = self._lip_references(waiting.shot)
         with self.report.stage("geometry"):
             target = self._target(waiting.frame)
         with self.report.stage("render"):
-            rendered = self.models.stage2.render(target, lips, faces)
+            rendered = self.models.stage2.render(target, task.lips, task.faces)
         with self.report.stage("composite"):
             composed = self._composed(waiting, rendered, target.face.numpy())
         if composed is None:

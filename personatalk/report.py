@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from typing import Any
 
 from .errors import MediaError
 from .mux import same_file
+
+
+_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Report:
         offsets: `container_start`, seconds on the source's own clock that are called 0 here, and `first_frame`, when
             the first picture is shown. The speech begins at 0.
         lip_references: Source frames that the lips' texture came from.
-        stage_seconds: Seconds spent in each stage.
+        stage_seconds: Seconds spent in each stage, all cores together: those of frames run side by side.
         frames_per_second: Output frames per second of the whole run.
         warnings: What could not be kept, and what the user should know.
     """
@@ -98,8 +102,9 @@ class Report:
             self.add_seconds(name, time.perf_counter() - start)
 
     def add_seconds(self, name: str, seconds: float) -> None:
-        """Add to the time of a stage."""
-        self.stage_seconds[name] = self.stage_seconds.get(name, 0.0) + seconds
+        """Add to the time of a stage; stages may run side by side."""
+        with _LOCK:
+            self.stage_seconds[name] = self.stage_seconds.get(name, 0.0) + seconds
 
     def note(self, seconds: float, reason: str | None) -> None:
         """Count one output frame, dubbed (no reason) or passed through."""

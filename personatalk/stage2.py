@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from . import rasterizer, regions, weights
+from .attention import GeometricAttention
 from .geometry import Array, MorphableModel
 
 KIND = "renderer"
@@ -29,8 +30,8 @@ VERSION = 1
 
 STRIDE = 4
 """Crop pixels per latent cell and axis [paper]."""
-CODE = 9
-"""Channels of the matching code; see `GeometryMap`."""
+REACH = 2
+"""Cells from which a latent cell takes what it is."""
 CONTEXT = 1
 """Cells by which the mask is grown before the queries are chosen, for the decoder's convolutions at its edge."""
 
@@ -134,83 +135,6 @@ class Encoder(nn.Sequential):
         )
 
 
-class GeometricAttention(nn.Module):
-    """Cross-attention from target geometry to reference geometry and texture, softmax(Q K^T / sqrt(D)) V.
-
-    Queries and keys hold the projected geometry latents with learnable positional embeddings and, beside them, the
-    matching code, so weighted that at the start the attention is a Gaussian over the code: the renderer then begins
-    with warped references instead of a grey mean face.
-
-    Args:
-        channels: Latent size C.
-        grid: Side of the grid of the positional embeddings; they are resampled for other crops.
-        width: Standard deviation of that Gaussian in cells.
-        sharpness: Factor on the scores outside training. There are five times as many lip references then, and an
-            attention that spreads over all that fit blurs teeth and skin.
-    """
-
-    def __init__(self, channels: int, grid: int, width: float, sharpness: float) -> None:
-        super().__init__()
-        self.sharpness = sharpness
-        self.query, self.key = nn.Linear(channels, channels), nn.Linear(channels, channels)
-        self.value, self.out = nn.Linear(channels, channels), nn.Linear(channels, channels)
-        self.position = nn.Parameter(0.02 * torch.randn(channels, grid, grid))
-        self.log_precision = nn.Parameter(torch.full((CODE,), -2.0 * float(np.log(width))))
-        for layer in (self.query, self.key):
-            nn.init.normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
-        for layer in (self.value, self.out):
-            nn.init.eye_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def queries(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-        """Queries of the chosen cells: latent (C, h, w), code (9, h, w), bool (h, w) to (Q, D)."""
-        with _full_precision(latent):
-            learned = self.query(self._placed(latent)[where])
-        scaled = code.flatten(1).T[where.flatten()] * self.log_precision.exp()
-        # |a - b|^2 / 2 = |a|^2 / 2 - a b + |b|^2 / 2; the first term is the same for all keys and drops out.
-        joined = torch.cat([learned, scaled, torch.ones_like(scaled[:, :1])], dim=1)
-        return joined if self.training else self.sharpness * joined
-
-    def keys(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-        """Keys of the chosen cells, (K, D)."""
-        with _full_precision(latent):
-            learned = self.key(self._placed(latent)[where])
-        chosen = code.flatten(1).T[where.flatten()]
-        norm = (chosen.square() * self.log_precision.exp()).sum(dim=1, keepdim=True) / 2
-        return torch.cat([learned, chosen, -norm], dim=1)
-
-    def values(self, texture: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-        """Values of the chosen cells, (K, C)."""
-        with _full_precision(texture):
-            projected: torch.Tensor = self.value(texture.permute(1, 2, 0)[where].float())
-        return projected
-
-    def forward(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """(Q, D), (K, D), (K, C) to (Q, C). The scale 1 / sqrt(D) is part of the learned weights."""
-        # The fused kernel wants keys and values of one width, and never holds the whole weight matrix.
-        filled = nn.functional.pad(values, (0, keys.shape[1] - values.shape[1]))
-        with _full_precision(queries):
-            mixed = nn.functional.scaled_dot_product_attention(
-                queries[None, None], keys[None, None], filled[None, None], scale=1.0
-            )
-            attended: torch.Tensor = self.out(mixed[0, 0, :, : values.shape[1]])
-        return attended
-
-    def _placed(self, latent: torch.Tensor) -> torch.Tensor:
-        position: torch.Tensor = self.position
-        if position.shape[1:] != latent.shape[1:]:
-            position = nn.functional.interpolate(
-                position[None], latent.shape[1:], mode="bilinear", align_corners=False
-            )[0]
-        return (latent.float() + position).permute(1, 2, 0)
-
-
-def _full_precision(like: torch.Tensor) -> torch.autocast:
-    """Keep mixed precision out of the attention: the code's squares need more digits than bfloat16 has."""
-    return torch.autocast(like.device.type, enabled=False)
-
-
 class Residual(nn.Module):
     """Two convolutions around which the input passes."""
 
@@ -291,6 +215,8 @@ class Renderer(nn.Module):
         self.lip_attention = GeometricAttention(channels, grid, 0.7, sharpness)
         self.face_attention = GeometricAttention(channels, grid, 0.7, sharpness)
         self.decoder = Decoder(channels, width)
+        # The order in memory in which processors do convolutions fastest.
+        self.to(memory_format=torch.channels_last)
 
     def sharpen(self, sharpness: float) -> None:
         """Set the factor on the attention's scores outside training."""
@@ -300,8 +226,9 @@ class Renderer(nn.Module):
 
     def encode_references(self, textures: torch.Tensor, maps: list[GeometryMap]) -> list[Reference]:
         """Encode reference frames: crops (N, 3, S, S) in 0..1 and their geometry."""
-        latents = self.geometry_encoder(torch.stack([m.pncc for m in maps]) - 0.5)
-        pictures = self.texture_encoder(textures - 0.5)
+        region = torch.stack([self.asking(m) | (m.lips > 0) for m in maps]).any(dim=0)
+        latents = self._encoded(self.geometry_encoder, torch.stack([m.pncc for m in maps]), region)
+        pictures = self._encoded(self.texture_encoder, textures, region)
         return [self._reference(g, t, m) for g, t, m in zip(latents, pictures, maps, strict=True)]
 
     @torch.inference_mode()
@@ -309,6 +236,13 @@ class Renderer(nn.Module):
         """`encode_references` for crops uint8 (S, S, 3), without gradients."""
         with fast_convolutions():
             return self.encode_references(torch.stack([to_tensor(crop) for crop in crops]), maps)
+
+    def _encoded(self, encoder: Encoder, pictures: torch.Tensor, region: torch.Tensor) -> torch.Tensor:
+        """Latents (N, C, h, w) of pictures (N, 3, S, S), right in a region of cells (h, w)."""
+        rows, columns = _box(region, REACH)
+        out = pictures.new_zeros(len(pictures), self.channels, *region.shape)
+        out[:, :, rows, columns] = encoder(pictures[:, :, _pixels(rows), _pixels(columns)] - 0.5).to(out.dtype)
+        return out
 
     def _reference(self, latent: torch.Tensor, texture: torch.Tensor, drawn: GeometryMap) -> Reference:
         lip, face = self._answering(drawn)
@@ -335,8 +269,8 @@ class Renderer(nn.Module):
         self, target: GeometryMap, lip_references: list[Reference], face_references: list[Reference]
     ) -> torch.Tensor:
         """Dual attention: the latent (C, S/4, S/4) of the target, 0 where nothing asks."""
-        latent = self.geometry_encoder(target.pncc[None] - 0.5)[0]
         region = self.asking(target)
+        latent = self._encoded(self.geometry_encoder, target.pncc[None], region)[0]
         share = self._lip_share(target)
         lip, face = region & (share > 0), region & (share < 1)
         out = latent.new_zeros(self.channels, *region.shape)
@@ -361,7 +295,8 @@ class Renderer(nn.Module):
     def decode(self, latents: torch.Tensor, geometries: torch.Tensor) -> torch.Tensor:
         """Latents (B, C, h, w) and geometries (B, 3, 4h, 4w) to pictures (B, 3, 4h, 4w) in 0..1 (not clipped)."""
         small = nn.functional.avg_pool2d(geometries, STRIDE) - 0.5
-        picture: torch.Tensor = self.decoder(torch.cat([latents, small], dim=1)) + 0.5
+        joined = torch.cat([latents, small], dim=1).contiguous(memory_format=torch.channels_last)
+        picture: torch.Tensor = self.decoder(joined) + 0.5
         return picture
 
     def forward(self, targets: list[GeometryMap], lips: list[Reference], faces: list[Reference]) -> torch.Tensor:
@@ -373,7 +308,7 @@ class Renderer(nn.Module):
     def render(self, target: GeometryMap, lips: list[Reference], faces: list[Reference]) -> npt.NDArray[np.uint8]:
         """Render one face, uint8 (S, S, 3); only the part under its mask is computed, the rest is 0."""
         # A little wider than what asks, so that the decoder sees the geometry around the mask's edge.
-        rows, columns = _box(torch.from_numpy(regions.grow(self.asking(target).numpy(), 2)))
+        rows, columns = _box(self.asking(target), 2)
         with fast_convolutions():
             latent = self.sample(target, lips, faces)[None, :, rows, columns]
             part = self.decode(latent, target.pncc[None, :, _pixels(rows), _pixels(columns)])[0].float()
@@ -458,9 +393,13 @@ def _scatter(rows: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     return grid.T.reshape(-1, *where.shape)
 
 
-def _box(where: torch.Tensor) -> tuple[slice, slice]:
-    rows, columns = where.any(dim=1).nonzero()[:, 0], where.any(dim=0).nonzero()[:, 0]
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+def _box(where: torch.Tensor, margin: int) -> tuple[slice, slice]:
+    """Rows and columns around a region of a grid; all of it where the region is empty."""
+    sides = []
+    for axis, size in enumerate(where.shape):
+        inside = where.any(dim=1 - axis).nonzero()[:, 0].tolist() or [0, size - 1]
+        sides.append(slice(max(0, inside[0] - margin), min(size, inside[-1] + 1 + margin)))
+    return sides[0], sides[1]
 
 
 def _pixels(cells: slice) -> slice:

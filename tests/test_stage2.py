@@ -13,11 +13,10 @@ from synthetic import Picture, face_in_crop, smooth_picture
 
 from personatalk.geometry import Array, MorphableModel
 from personatalk.regions import cells, lip_region
+from personatalk.attention import CODE, GeometricAttention
 from personatalk.stage2 import (
-    CODE,
     KIND_DISTANCE,
     STRIDE,
-    GeometricAttention,
     GeometryMap,
     Reference,
     Renderer,
@@ -361,7 +360,7 @@ def test_sharpness_is_a_factor_on_the_scores_outside_training(tmp_path: Path) ->
         soft = attention.train().queries(latent, code, where)
         sharp = attention.eval().queries(latent, code, where)
         torch.testing.assert_close(sharp, 3 * soft)
-        got = attention(sharp, keys, values)
+        got = attention.dense(sharp, keys, values)
         torch.testing.assert_close(got, attention.out(torch.softmax(3 * soft @ keys.T, dim=1) @ values))
     network = Renderer(channels=8, width=16, size=64)
     assert network.lip_attention.sharpness == 1

@@ -1,0 +1,158 @@
+"""Attention over the few keys that can matter: the fast path of `attention.GeometricAttention` on a processor.
+
+Of the thousands of cells of all references a query takes texture from some dozens, those that show the same place of
+the face. All scores have the form  q . k - |a - b|^2 / 2,  where q and k are learned and a and b say where a cell lies,
+in units that make the second part a Gaussian. Keys are sorted into buckets by their place; of each query only the
+buckets around it are looked at, and of those only the keys whose distance does not already make their share
+negligible. Where the nearest key is too far for the buckets to tell, all keys are looked at.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+PLACE = 9
+"""Numbers that say where a cell lies; see `stage2.GeometryMap.code`."""
+BUCKET = 16.0
+"""Side of a bucket in standard deviations of the Gaussian."""
+LEAST_MARGIN = 4.0
+"""By how much the Gaussian part of a score may always be worse than the best one's; e to its power is the ratio of the
+shares. What the learned part can make good again comes on top; see `margins`."""
+
+
+def margins(learned: Array, keys: Array) -> Array:
+    """By how much the Gaussian part of a key's score may be worse than the nearest key's, (Q,).
+
+    The learned parts of two keys' scores differ by about the query's length times the spread of the keys.
+    """
+    spread = np.sqrt(((keys - keys.mean(axis=0)) ** 2).sum(axis=1).mean())
+    return (LEAST_MARGIN + np.linalg.norm(learned, axis=1) * spread).astype(np.float32)
+
+
+def attend(learned: Array, places: Array, keys: Array, key_places: Array, values: Array) -> Array:
+    """Softmax attention without the keys that cannot matter, (Q, C).
+
+    Args:
+        learned: Learned part of the queries, (Q, D).
+        places: Where they lie, (Q, 9), in standard deviations.
+        keys: Learned part of the keys, (K, D).
+        key_places: Where they lie, (K, 9).
+        values: (K, C).
+    """
+    out = np.zeros((len(learned), values.shape[1]), np.float32)
+    _attend(learned, places, keys, key_places, values, margins(learned, keys), out)
+    return out
+
+
+def compile_now() -> None:
+    """Compile `attend`, or load what was compiled."""
+    some = np.zeros((1, 2), np.float32)
+    attend(some, np.zeros((1, PLACE), np.float32), some, np.zeros((1, PLACE), np.float32), some)
+
+
+def _jit(inline: str = "never") -> numba.core.registry.CPUDispatcher:
+    # Without the lock of the interpreter frames can be rendered side by side.
+    return numba.njit(cache=True, fastmath=True, nogil=True, inline=inline)
+
+
+@_jit()  # type: ignore[untyped-decorator]
+def _flat(place: Array) -> tuple[float, float]:
+    """A place on the plane of the buckets: never farther apart than sqrt(3) times the places are."""
+    return place[0] + place[3] + place[6], place[1] + place[4] + place[7]
+
+
+@_jit()  # type: ignore[untyped-decorator]
+def _sorted(places: Array) -> tuple[float, float, int, int, IntArray, IntArray, Array]:
+    """Sort keys into buckets.
+
+    Returns:
+        The plane's left and top, its columns and rows, the first key of each bucket and the end, the keys' numbers in
+        that order, and their places, (9, K).
+    """
+    count = places.shape[0]
+    left, right, top, bottom = np.inf, -np.inf, np.inf, -np.inf
+    for j in range(count):
+        x, y = _flat(places[j])
+        left, right, top, bottom = min(left, x), max(right, x), min(top, y), max(bottom, y)
+    columns, rows = int((right - left) / BUCKET) + 1, int((bottom - top) / BUCKET) + 1
+    bucket, starts = np.empty(count, np.int64), np.zeros(columns * rows + 1, np.int64)
+    for j in range(count):
+        x, y = _flat(places[j])
+        bucket[j] = int((y - top) / BUCKET) * columns + int((x - left) / BUCKET)
+        starts[bucket[j] + 1] += 1
+    starts = np.cumsum(starts)
+    following, numbers, ordered = starts.copy(), np.empty(count, np.int64), np.empty((PLACE, count), np.float32)
+    for j in range(count):
+        at = following[bucket[j]]
+        following[bucket[j]] += 1
+        numbers[at] = j
+        ordered[:, at] = places[j]
+    return left, top, columns, rows, starts, numbers, ordered
+
+
+@_jit("always")  # type: ignore[untyped-decorator]
+def _measure(place: Array, ordered: Array, first: int, last: int, distance: Array) -> np.float32:
+    """Squared distances of a place to keys first..last - 1, and the least of them."""
+    a, b, c, d, e = place[0], place[1], place[2], place[3], place[4]
+    f, g, h, i = place[5], place[6], place[7], place[8]
+    least = np.float32(np.inf)
+    for k in range(first, last):
+        # Spelt out, so that the compiler does many keys at once.
+        total = (ordered[0, k] - a) ** 2 + (ordered[1, k] - b) ** 2 + (ordered[2, k] - c) ** 2
+        total += (ordered[3, k] - d) ** 2 + (ordered[4, k] - e) ** 2 + (ordered[5, k] - f) ** 2
+        total += (ordered[6, k] - g) ** 2 + (ordered[7, k] - h) ** 2 + (ordered[8, k] - i) ** 2
+        distance[k] = total
+        least = min(least, total)
+    return least
+
+
+@_jit()  # type: ignore[untyped-decorator]
+def _mix(scores: Array, chosen: IntArray, count: int, values: Array, out: Array) -> None:
+    """The mean of chosen values, weighted by the softmax of their scores."""
+    highest, total = scores[:count].max(), np.float32(0)
+    for m in range(count):
+        weight = np.exp(scores[m] - highest)
+        total += weight
+        for c in range(values.shape[1]):
+            out[c] += weight * values[chosen[m], c]
+    for c in range(values.shape[1]):
+        out[c] /= total
+
+
+@_jit()  # type: ignore[untyped-decorator]
+def _attend(
+    learned: Array, places: Array, keys: Array, key_places: Array, values: Array, margin: Array, out: Array
+) -> None:
+    left, top, columns, rows, starts, numbers, ordered = _sorted(key_places)
+    count = len(numbers)
+    distance, scores = np.empty(count, np.float32), np.empty(count, np.float32)
+    chosen = np.empty(count, np.int64)
+    for q in range(len(learned)):
+        x, y = _flat(places[q])
+        column, row = int(np.floor((x - left) / BUCKET)), int(np.floor((y - top) / BUCKET))
+        first_row, last_row = max(0, row - 1), min(rows - 1, row + 1)
+        first_column, last_column = max(0, column - 1), min(columns - 1, column + 1)
+        least = np.float32(np.inf)
+        if first_column <= last_column:
+            for r in range(first_row, last_row + 1):
+                first, last = starts[r * columns + first_column], starts[r * columns + last_column + 1]
+                least = min(least, _measure(places[q], ordered, first, last, distance))
+        # Nearer than this every key lies in the buckets around the query.
+        if least + 2 * margin[q] > BUCKET * BUCKET / 3:
+            first_row, last_row, first_column, last_column = 0, rows - 1, 0, columns - 1
+            least = _measure(places[q], ordered, 0, count, distance)
+        found, most = 0, least + 2 * margin[q]
+        for r in range(first_row, last_row + 1):
+            for k in range(starts[r * columns + first_column], starts[r * columns + last_column + 1]):
+                if distance[k] <= most:
+                    score = np.float32(0)
+                    for d in range(learned.shape[1]):
+                        score += learned[q, d] * keys[numbers[k], d]
+                    chosen[found], scores[found] = numbers[k], score - distance[k] / 2
+                    found += 1
+        _mix(scores, chosen, found, values, out[q])
