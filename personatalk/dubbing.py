@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from .analysis import Analysis, Reason, strength, yaw_of
 from .compositing import match_colours, to_picture
@@ -20,7 +21,7 @@ from .occlusion import Places, visible
 from .parallel import side_by_side
 from .references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
 from .report import Report
-from .stage2 import GeometryMap, Reference, Renderer, geometry_map
+from .stage2 import GeometryMap, Reference, Renderer, geometry_map, merged
 from .timeline import Plan, frames_in_order, retimed
 from .watermark import mark
 
@@ -75,9 +76,11 @@ def dubbed_frames(
     for number, role in enumerate(roles, 1):
         wanted = max(0, first - BEHIND * (len(roles) - number))
         steps = Dubbing(models, reader, role, timeline, report).frames(steps, start, wanted)
-    for place, step in enumerate(steps, start):
-        if place >= first:
-            yield step
+    # The cores are busy with a frame each: threads of BLAS would only wait for each other.
+    with threadpool_limits(1, "blas"):
+        for place, step in enumerate(steps, start):
+            if place >= first:
+                yield step
 
 
 def decoded(reader: VideoReader, timeline: Plan, report: Report, start: int) -> Iterator[Step]:
@@ -302,7 +305,8 @@ class Dubbing:
             with self.report.stage("references"):
                 chosen = choose_lip_frames(self.models.morphable, self.role.analysis, shot)
                 kept = self.role.lips.get(shot)
-                self._lips = (shot, kept or [self._encode(*found) for found in self.crops.fetch(self.reader, chosen)])
+                lips = kept or [self._encode(*found) for found in self.crops.fetch(self.reader, chosen)]
+                self._lips = (shot, [merged(lips)])
             known = set(self.report.lip_references)
             self.report.lip_references += [int(i) for i in chosen if int(i) not in known]
         return self._lips[1]

@@ -18,7 +18,7 @@ IntArray = npt.NDArray[np.int64]
 
 PLACE = 9
 """Numbers that say where a cell lies; see `stage2.GeometryMap.code`."""
-BUCKET = 16.0
+BUCKET = 6.0
 """Side of a bucket in standard deviations of the Gaussian."""
 LEAST_MARGIN = 4.0
 """By how much the Gaussian part of a score may always be worse than the best one's; e to its power is the ratio of the
@@ -96,32 +96,48 @@ def _sorted(places: Array) -> tuple[float, float, int, int, IntArray, IntArray, 
 
 
 @_jit("always")  # type: ignore[untyped-decorator]
-def _measure(place: Array, ordered: Array, first: int, last: int, distance: Array) -> np.float32:
-    """Squared distances of a place to keys first..last - 1, and the least of them."""
+def _measure(place: Array, keys: Array, distance: Array) -> np.float32:
+    """Squared distances of a place to keys (9, N), and the least of them."""
     a, b, c, d, e = place[0], place[1], place[2], place[3], place[4]
     f, g, h, i = place[5], place[6], place[7], place[8]
     least = np.float32(np.inf)
-    for k in range(first, last):
+    for k in range(len(distance)):
         # Spelt out, so that the compiler does many keys at once.
-        total = (ordered[0, k] - a) ** 2 + (ordered[1, k] - b) ** 2 + (ordered[2, k] - c) ** 2
-        total += (ordered[3, k] - d) ** 2 + (ordered[4, k] - e) ** 2 + (ordered[5, k] - f) ** 2
-        total += (ordered[6, k] - g) ** 2 + (ordered[7, k] - h) ** 2 + (ordered[8, k] - i) ** 2
+        total = (keys[0, k] - a) ** 2 + (keys[1, k] - b) ** 2 + (keys[2, k] - c) ** 2
+        total += (keys[3, k] - d) ** 2 + (keys[4, k] - e) ** 2 + (keys[5, k] - f) ** 2
+        total += (keys[6, k] - g) ** 2 + (keys[7, k] - h) ** 2 + (keys[8, k] - i) ** 2
         distance[k] = total
         least = min(least, total)
     return least
 
 
 @_jit()  # type: ignore[untyped-decorator]
-def _mix(scores: Array, chosen: IntArray, count: int, values: Array, out: Array) -> None:
+def _mix(scores: Array, chosen: IntArray, values: Array, out: Array) -> None:
     """The mean of chosen values, weighted by the softmax of their scores."""
-    highest, total = scores[:count].max(), np.float32(0)
-    for m in range(count):
+    highest, total = scores.max(), np.float32(0)
+    for m in range(len(scores)):
         weight = np.exp(scores[m] - highest)
         total += weight
         for c in range(values.shape[1]):
             out[c] += weight * values[chosen[m], c]
     for c in range(values.shape[1]):
         out[c] /= total
+
+
+@_jit()  # type: ignore[untyped-decorator]
+def _choose(
+    learned: Array, keys: Array, numbers: IntArray, distance: Array, most: float, chosen: IntArray, scores: Array
+) -> int:
+    """Score the keys within a squared distance; note them at the front of `chosen` and `scores`, and count them."""
+    found = 0
+    for k in range(len(distance)):
+        if distance[k] <= most:
+            score = np.float32(0)
+            for d in range(len(learned)):
+                score += learned[d] * keys[numbers[k], d]
+            chosen[found], scores[found] = numbers[k], score - distance[k] / 2
+            found += 1
+    return found
 
 
 @_jit()  # type: ignore[untyped-decorator]
@@ -135,24 +151,23 @@ def _attend(
     for q in range(len(learned)):
         x, y = _flat(places[q])
         column, row = int(np.floor((x - left) / BUCKET)), int(np.floor((y - top) / BUCKET))
-        first_row, last_row = max(0, row - 1), min(rows - 1, row + 1)
-        first_column, last_column = max(0, column - 1), min(columns - 1, column + 1)
-        least = np.float32(np.inf)
-        if first_column <= last_column:
-            for r in range(first_row, last_row + 1):
-                first, last = starts[r * columns + first_column], starts[r * columns + last_column + 1]
-                least = min(least, _measure(places[q], ordered, first, last, distance))
-        # Nearer than this every key lies in the buckets around the query.
-        if least + 2 * margin[q] > BUCKET * BUCKET / 3:
-            first_row, last_row, first_column, last_column = 0, rows - 1, 0, columns - 1
-            least = _measure(places[q], ordered, 0, count, distance)
-        found, most = 0, least + 2 * margin[q]
-        for r in range(first_row, last_row + 1):
-            for k in range(starts[r * columns + first_column], starts[r * columns + last_column + 1]):
-                if distance[k] <= most:
-                    score = np.float32(0)
-                    for d in range(learned.shape[1]):
-                        score += learned[q, d] * keys[numbers[k], d]
-                    chosen[found], scores[found] = numbers[k], score - distance[k] / 2
-                    found += 1
-        _mix(scores, chosen, found, values, out[q])
+        least, reach, needed = np.float32(0), 0, 1
+        # Of keys farther than the buckets that were looked at reach, nothing is known yet.
+        while reach < needed:
+            reach, least = needed, np.float32(np.inf)
+            above, below = min(max(0, row - reach), rows), max(0, min(rows, row + reach + 1))
+            before, after = min(max(0, column - reach), columns), max(0, min(columns, column + reach + 1))
+            for r in range(above, below):
+                span = slice(starts[r * columns + before], starts[r * columns + after])
+                least = min(least, _measure(places[q], ordered[:, span], distance[span]))
+            if (above, below, before, after) == (0, rows, 0, columns):
+                break
+            most = least + 2 * margin[q]
+            needed = int(min(np.sqrt(3 * most) / BUCKET + 1, 2 * reach))
+        found = 0
+        for r in range(above, below):
+            span = slice(starts[r * columns + before], starts[r * columns + after])
+            found += _choose(
+                learned[q], keys, numbers[span], distance[span], least + 2 * margin[q], chosen[found:], scores[found:]
+            )
+        _mix(scores[:found], chosen, values, out[q])

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from . import __version__, rasterizer, weights
+from . import __version__, nearest, rasterizer, weights
 from .analysis import Analysis, analyse, runs
 from .audio import SAMPLE_RATE
 from .choice import FacePicture, parse_choice
@@ -210,6 +210,7 @@ class _Job:
             with report.stage("models"):
                 self.models = self._models or Models.load()
                 rasterizer.compile_now()
+                nearest.compile_now()
             with JobFolder(self.output, self._key()) as self.folder:
                 self._write(cast(), seal)
         report.frames_per_second = report.frames / (time.perf_counter() - start)

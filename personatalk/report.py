@@ -15,7 +15,6 @@ from typing import Any
 from .errors import MediaError
 from .mux import same_file
 
-
 _LOCK = threading.Lock()
 
 

@@ -11,7 +11,8 @@ does all of it, plainly, on full grids; tests hold the two against each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,13 @@ class Reference:
     face_values: torch.Tensor
 
 
+def merged(references: Sequence[Reference]) -> Reference:
+    """References as one that answers for all of them."""
+    if len(references) == 1:
+        return references[0]
+    return Reference(*(torch.cat([getattr(r, f.name) for r in references]) for f in fields(Reference)))
+
+
 class Renderer(nn.Module):
     """The whole of stage 2.
 
@@ -216,7 +224,7 @@ class Renderer(nn.Module):
         self.face_attention = GeometricAttention(channels, grid, 0.7, sharpness)
         self.decoder = Decoder(channels, width)
         # The order in memory in which processors do convolutions fastest.
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def sharpen(self, sharpness: float) -> None:
         """Set the factor on the attention's scores outside training."""
@@ -275,14 +283,14 @@ class Renderer(nn.Module):
         lip, face = region & (share > 0), region & (share < 1)
         out = latent.new_zeros(self.channels, *region.shape)
         if lip.any():
-            keys = torch.cat([r.lip_keys for r in lip_references])
-            values = torch.cat([r.lip_values for r in lip_references])
-            attended = self.lip_attention(self.lip_attention.queries(latent, target.code, lip), keys, values)
+            known = merged(lip_references)
+            queries = self.lip_attention.queries(latent, target.code, lip)
+            attended = self.lip_attention(queries, known.lip_keys, known.lip_values)
             out = out + _scatter(attended, lip) * share
         if face.any():
-            keys = torch.cat([r.face_keys for r in face_references])
-            values = torch.cat([r.face_values for r in face_references])
-            attended = self.face_attention(self.face_attention.queries(latent, target.code, face), keys, values)
+            known = merged(face_references)
+            queries = self.face_attention.queries(latent, target.code, face)
+            attended = self.face_attention(queries, known.face_keys, known.face_values)
             out = out + _scatter(attended, face) * (1 - share)
         return out
 

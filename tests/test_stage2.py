@@ -11,9 +11,9 @@ import pytest
 import torch
 from synthetic import Picture, face_in_crop, smooth_picture
 
+from personatalk.attention import CODE, GeometricAttention
 from personatalk.geometry import Array, MorphableModel
 from personatalk.regions import cells, lip_region
-from personatalk.attention import CODE, GeometricAttention
 from personatalk.stage2 import (
     KIND_DISTANCE,
     STRIDE,

@@ -1,0 +1,101 @@
+"""Attention over the keys that can matter, against attention over all of them; and work side by side."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from synthetic import face_in_crop, smooth_picture
+
+from personatalk import nearest, stage2
+from personatalk.attention import GeometricAttention
+from personatalk.geometry import MorphableModel
+from personatalk.parallel import side_by_side
+from personatalk.stage2 import Renderer, geometry_map, merged
+
+
+def plain(
+    learned: np.ndarray, places: np.ndarray, keys: np.ndarray, key_places: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """The definition of `nearest.attend`."""
+    distance = ((places[:, None] - key_places[None]) ** 2).sum(axis=2)
+    scores = learned @ keys.T - distance / 2
+    weight = np.exp(scores - scores.max(axis=1, keepdims=True))
+    mixed: np.ndarray = (weight / weight.sum(axis=1, keepdims=True)) @ values
+    return mixed
+
+
+@pytest.mark.parametrize(("span", "apart"), [(2.0, 0.0), (60.0, 0.0), (60.0, 300.0)], ids=["one", "many", "far"])
+def test_few_keys_say_what_all_say(span: float, apart: float) -> None:
+    """With all keys in one bucket, in many, and far from every query."""
+    random = np.random.default_rng(0)
+    learned, keys = (0.5 * random.normal(size=(n, 16)).astype(np.float32) for n in (200, 3000))
+    places, key_places = (span * random.random((n, 9)).astype(np.float32) for n in (200, 3000))
+    # Cells of a face lie on a surface, not in nine dimensions.
+    places[:, 2:], key_places[:, 2:] = 0, 0
+    values = random.normal(size=(3000, 8)).astype(np.float32)
+    got = nearest.attend(learned, places + np.float32(apart), keys, key_places, values)
+    np.testing.assert_allclose(got, plain(learned, places + apart, keys, key_places, values), atol=2e-2)
+    assert np.abs(got).max() > 0.1
+
+
+def test_the_shipped_renderer_loses_nothing(model: MorphableModel) -> None:
+    """A picture made with all keys and one made with the near ones; the queries are those of a real renderer."""
+    network, size = Renderer.load(), 256
+    faces = [face_in_crop(model, size, gap, (0.1 * gap, gap, 0)) for gap in (0.1, 0.0, 0.05, 0.15, 0.2, 0.3)]
+    maps = [geometry_map(model, vertices, size) for vertices in faces]
+    crops = [smooth_picture(size, size, 1, seed) for seed in range(5)]
+    target, *references = maps
+    known = network.encode_frozen(crops, references)
+    fast = network.render(target, known, known[:2])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GeometricAttention, "forward", GeometricAttention.dense)
+        dense = network.render(target, known, known[:2])
+    inside = target.face.numpy() > 0
+    error = float(np.mean((fast[inside].astype(float) - dense[inside]) ** 2))
+    assert 10 * np.log10(255**2 / max(error, 1e-9)) > 50
+    assert dense[inside].std() > 5
+
+
+def test_merged_references_answer_for_all(model: MorphableModel) -> None:
+    part = stage2.Reference(*(torch.rand(3, 4) for _ in range(4)))
+    assert merged([part]) is part
+    assert torch.equal(merged([part, part]).lip_keys, torch.cat([part.lip_keys, part.lip_keys]))
+
+
+def test_side_by_side_keeps_the_order_and_draws_only_a_few_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    drawn: list[int] = []
+    together = threading.Barrier(3, timeout=20)
+
+    def items() -> Iterator[int]:
+        for i in range(12):
+            drawn.append(i)
+            yield i
+
+    def work(i: int) -> int:
+        together.wait()  # passes only if three are at work at once
+        return 10 * i
+
+    results = []
+    for result in side_by_side(work, items()):
+        assert len(drawn) <= len(results) + 4
+        results.append(result)
+    assert results == [10 * i for i in range(12)]
+
+
+def test_an_error_comes_where_its_result_would_have() -> None:
+    def work(i: int) -> int:
+        if i == 2:
+            raise ValueError("two")
+        return i
+
+    results = side_by_side(work, range(1000))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="two"):
+        next(results)
+    assert torch.get_num_threads() >= 1
