@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from . import nearest
-from .nearest import PLACE as CODE
+from .nearest import PLACE
 
 
 class GeometricAttention(nn.Module):
@@ -31,7 +31,7 @@ class GeometricAttention(nn.Module):
         self.query, self.key = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.value, self.out = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.position = nn.Parameter(0.02 * torch.randn(channels, grid, grid))
-        self.log_precision = nn.Parameter(torch.full((CODE,), -2.0 * float(np.log(width))))
+        self.log_precision = nn.Parameter(torch.full((PLACE,), -2.0 * float(np.log(width))))
         for layer in (self.query, self.key):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
@@ -87,8 +87,8 @@ class GeometricAttention(nn.Module):
         precision = self.log_precision.exp()
         # What multiplies |a - b|^2 / 2 in the scores becomes the unit of the places.
         unit = (self.sharpness * precision).sqrt()
-        places = queries[:, learned : learned + CODE] / (self.sharpness * precision) * unit
-        parts = (queries[:, :learned], places, keys[:, :learned], keys[:, learned : learned + CODE] * unit, values)
+        places = queries[:, learned : learned + PLACE] / (self.sharpness * precision) * unit
+        parts = (queries[:, :learned], places, keys[:, :learned], keys[:, learned : learned + PLACE] * unit, values)
         return torch.from_numpy(nearest.attend(*(part.contiguous().numpy() for part in parts)))
 
     def _placed(self, latent: torch.Tensor) -> torch.Tensor:

@@ -5,8 +5,9 @@ By default a small one of our own; any HuBERT checkpoint in the format of `trans
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -136,6 +137,33 @@ def load_hubert(encoder: AudioEncoder, checkpoint: Path | str) -> None:
     encoder.hubert = hubert
 
 
+class Sound(Protocol):
+    """Samples, (N,), in memory (an array) or on the disk (`media.SampleFile`)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, span: slice, /) -> npt.NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Amplified:
+    """A sound times a factor."""
+
+    sound: Sound
+    gain: float
+
+    def __len__(self) -> int:
+        return len(self.sound)
+
+    def __getitem__(self, span: slice, /) -> npt.NDArray[np.float32]:
+        return (self.gain * self.sound[span]).astype(np.float32)
+
+
+def at_common_loudness(sound: Sound, level: float = 0.1) -> Amplified:
+    """`normalise_loudness` of a sound that is read piece by piece."""
+    return Amplified(sound, _gain(sound, level))
+
+
 def normalise_loudness(samples: npt.NDArray[np.float32], level: float = 0.1) -> npt.NDArray[np.float32]:
     """Bring speech to a common loudness, pauses left out of account.
 
@@ -146,17 +174,21 @@ def normalise_loudness(samples: npt.NDArray[np.float32], level: float = 0.1) -> 
     Returns:
         (N,); silence stays silence.
     """
-    count = len(samples) // STRIDE
-    if count == 0:
-        return samples
-    frames = samples[: count * STRIDE].reshape(count, STRIDE)
-    power = np.einsum("ij,ij->i", frames, frames) / STRIDE
-    loud = power[power > 0.01 * np.percentile(power, 95)]
+    return (samples * _gain(samples, level)).astype(np.float32)
+
+
+def _gain(sound: Sound, level: float) -> float:
+    count, block = len(sound) // STRIDE, 3000
+    power = np.zeros(count)
+    for first in range(0, count, block):
+        last = min(first + block, count)
+        frames = sound[first * STRIDE : last * STRIDE].reshape(last - first, STRIDE)
+        power[first:last] = np.einsum("ij,ij->i", frames, frames) / STRIDE
+    loud = power[power > 0.01 * np.percentile(power, 95)] if count else power
     if len(loud) == 0 or loud.mean() < 1e-9:
-        return samples
+        return 1.0
     # At most 30 dB of gain, so that a faint hum is not taken for speech.
-    gain = min(level / float(np.sqrt(loud.mean())), 30.0)
-    return (samples * gain).astype(np.float32)
+    return min(level / float(np.sqrt(loud.mean())), 30.0)
 
 
 def _unloadable(checkpoint: Path | str, error: Exception) -> str:

@@ -65,6 +65,8 @@ class Job:
     def read(self) -> dict[str, Path]:
         """The files that it reads, by name."""
         found = {"video": self.video, "speech": self.speech}
+        choice = None if self.options.face is None else parse_choice(self.options.face)
+        found |= {"face": choice.path} if isinstance(choice, FacePicture) else {}
         return found | {f.name: p for f in fields(self.options) if isinstance(p := getattr(self.options, f.name), Path)}
 
 

@@ -11,16 +11,19 @@ from .errors import FaceError
 
 Side = Literal["left", "right", "centre", "largest"]
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-FORMS = "a number, left, right, centre, largest, a place such as 0.3,0.5 (or 0.3,0.5@12.5), or a picture"
+FORMS = (
+    "a number (or several of one person, such as 1+3), left, right, centre, largest, a place such as 0.3,0.5"
+    " (or 0.3,0.5@12.5), or a picture"
+)
 NUMBER = r"\d+(?:\.\d+)?|\.\d+"
 PLACE = re.compile(rf"({NUMBER})\s*,\s*({NUMBER})")
 
 
 @dataclass(frozen=True)
 class FaceNumber:
-    """A person by the number that `personatalk faces` gives."""
+    """A person by the number that `personatalk faces` gives, or by several where it took one person for more."""
 
-    number: int
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,10 @@ def parse_choice(words: str) -> FaceChoice:
     """Understand the words that name a face.
 
     Args:
-        words: A number from 1; `left`, `right`, `centre` (or `center`) or `largest`; `x,y`, as shares of the upright
-            picture's width and height where both are at most 1 and in pixels otherwise; the path of a picture. A time
-            in seconds may follow sides and places: `left@12.5`, `0.3,0.5@12.5`.
+        words: A number from 1, or several of one person (`1+3`); `left`, `right`, `centre` (or `center`) or
+            `largest`; `x,y`, as shares of the upright picture's width and height where both are at most 1 and in
+            pixels otherwise; the path of a picture. A time in seconds may follow sides and places: `left@12.5`,
+            `0.3,0.5@12.5`.
 
     Raises:
         FaceError: None of these.
@@ -80,10 +84,11 @@ def parse_choice(words: str) -> FaceChoice:
     words = words.strip()
     if Path(words).suffix.lower() in PICTURE_SUFFIXES:
         return FacePicture(Path(words))
-    if re.fullmatch(r"\d+", words):
-        if int(words) == 0:
-            raise FaceError("face 0: people are numbered from 1")
-        return FaceNumber(int(words))
+    if re.fullmatch(r"\d+(\s*\+\s*\d+)*", words):
+        numbers = tuple(sorted({int(word) for word in words.split("+")}))
+        if 0 in numbers:
+            raise FaceError(f"face {words}: people are numbered from 1")
+        return FaceNumber(numbers)
     where, at, moment = (part.strip().lower() for part in words.partition("@"))
     time = float(moment) if re.fullmatch(NUMBER, moment) else None
     if (time is not None) == bool(at):

@@ -72,6 +72,8 @@ def dubbed_frames(
     """
     # The face references of the first frame lie before it, and those of the next role before those.
     start = max(0, first - BEHIND * len(roles))
+    for role in roles:
+        _note_resumed(models.morphable, role, timeline.source_index[:first], report)
     steps = decoded(reader, timeline, report, start)
     for number, role in enumerate(roles, 1):
         wanted = max(0, first - BEHIND * (len(roles) - number))
@@ -81,6 +83,18 @@ def dubbed_frames(
         for place, step in enumerate(steps, start):
             if place >= first:
                 yield step
+
+
+def _note_resumed(model: MorphableModel, role: Role, shown: npt.NDArray[np.int64], report: Report) -> None:
+    """Note the lip references of what a run before this one has finished, by the source's frames."""
+    done = shown[role.dubbed[: len(shown)] & role.analysis.usable[shown]]
+    for shot in np.unique(role.analysis.shot_of[done]):
+        _note(report, choose_lip_frames(model, role.analysis, int(shot)))
+
+
+def _note(report: Report, chosen: npt.NDArray[np.int64]) -> None:
+    known = set(report.lip_references)
+    report.lip_references += [int(i) for i in chosen if int(i) not in known]
 
 
 def decoded(reader: VideoReader, timeline: Plan, report: Report, start: int) -> Iterator[Step]:
@@ -307,8 +321,7 @@ class Dubbing:
                 kept = self.role.lips.get(shot)
                 lips = kept or [self._encode(*found) for found in self.crops.fetch(self.reader, chosen)]
                 self._lips = (shot, [merged(lips)])
-            known = set(self.report.lip_references)
-            self.report.lip_references += [int(i) for i in chosen if int(i) not in known]
+            _note(self.report, chosen)
         return self._lips[1]
 
 

@@ -633,20 +633,76 @@ def read_speech(path: Path | str, rate: int = 16000) -> Float32:
     Raises:
         MediaError: Missing, not a media file, without sound, with 0 samples, or damaged.
     """
-    path = Path(path)
+    heard = bytearray()  # grows in place: an hour is held once
+    for piece in _speech_pieces(Path(path), rate):
+        heard += piece.tobytes()
+    return np.frombuffer(heard, np.float32)
+
+
+@dataclass(frozen=True)
+class SampleFile:
+    """Sound that lies on the disk and is read where it is asked for: an hour of it needs no memory.
+
+    Attributes:
+        path: float32 samples and nothing else.
+        start: The first sample that belongs to it.
+        stop: The one after the last.
+    """
+
+    path: Path
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, span: slice) -> Float32:
+        start, stop, _ = span.indices(len(self))
+        return np.fromfile(self.path, np.float32, max(0, stop - start), offset=4 * (self.start + start))
+
+    def part(self, start: int, stop: int) -> SampleFile:
+        """Samples start..stop - 1, as far as there are any."""
+        return SampleFile(self.path, *(min(self.start + place, self.stop) for place in (start, stop)))
+
+
+def store_speech(path: Path | str, target: Path, rate: int = 16000) -> SampleFile:
+    """`read_speech` to the disk.
+
+    Args:
+        path: The file with the sound.
+        target: Where the samples are written.
+        rate: Samples per second of the result.
+
+    Raises:
+        MediaError: As `read_speech`, or `target` cannot be written.
+    """
+    count = 0
+    try:
+        with target.open("wb") as file:
+            for piece in _speech_pieces(Path(path), rate):
+                file.write(piece.tobytes())
+                count += len(piece)
+    except OSError as error:
+        raise MediaError(f"{target}: the speech cannot be kept ({error.strerror or error})") from error
+    return SampleFile(target, 0, count)
+
+
+def _speech_pieces(path: Path, rate: int) -> Iterator[Float32]:
     with open_input(path) as container:
         stream = audio_stream(container, path)
-        offset = 0
-        heard = bytearray()  # grows in place: an hour is held once
+        heard, early = False, 0
         for frame, seconds in decode_speech(container, stream, path, rate=rate):
+            piece = np.asarray(frame.to_ndarray(), np.float32).mean(axis=0)
             if not heard:
-                offset = round(seconds * rate)
-                heard += bytes(4 * max(0, offset))
-            heard += np.asarray(frame.to_ndarray(), np.float32).mean(axis=0).tobytes()
-    samples = np.frombuffer(heard, np.float32)[max(0, -offset) :]
-    if len(samples) <= max(0, offset):
+                heard, offset = True, round(seconds * rate)
+                if offset > 0:
+                    yield np.zeros(offset, np.float32)
+                early = max(0, -offset)
+            cut = min(early, len(piece))
+            early -= cut
+            yield piece[cut:]
+    if not heard:
         raise MediaError(f"{path} has a sound track with 0 samples; name a file with speech")
-    return samples
 
 
 def decode_speech(

@@ -20,6 +20,8 @@ RATE = 48000
 """Samples a second where the source has no sound."""
 FADE = 0.01
 """Seconds in which one sound gives way to another."""
+HOLE = 0.05
+"""Seconds without sound between two time stamps from which on they are meant; less is their coarseness."""
 WAV_HEADER = 44
 """Bytes of the header that `wave` writes."""
 Samples = npt.NDArray[np.int16]
@@ -71,23 +73,50 @@ def _mix(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
 
 
 def _blocks(path: Path, rate: int, channels: int, begin: float, end: float) -> Iterator[tuple[int, Any]]:
-    """Sound between two times as (first sample, float (N, C)), faded at both ends if it is cut there."""
-    first, last = round(begin * rate), round(end * rate)
+    """Sound between two times as (first sample, float (N, C)), faded at an end at which it is cut."""
+    first, last, fade = round(begin * rate), round(end * rate), FADE * rate
+    before: tuple[int, Any] | None = None
+    for start, block in _placed(path, rate, channels):
+        if start + len(block) <= first:
+            continue
+        if before is not None:
+            yield _part(*before, first, last, fade, start + len(block) > last)
+            if start >= last:
+                return
+        before = start, block
+    if before is not None:
+        yield _part(*before, first, last, fade, before[0] + len(before[1]) > last)
+
+
+def _part(start: int, block: Any, first: int, last: int, fade: float, cut: bool) -> tuple[int, Any]:
+    """What of a block lies between two samples.
+
+    It fades in over `fade` samples where something before it is left out, and out where the end is cut.
+    """
+    numbers = np.arange(start, start + len(block))
+    edge = np.ones(len(block))
+    if first > 0:
+        edge = np.minimum(edge, (numbers - first) / fade)
+    if cut:
+        edge = np.minimum(edge, (last - numbers) / fade)
+    inside = (numbers >= first) & (numbers < last)
+    return max(start, first), (block * np.clip(edge, 0, 1)[:, None])[inside]
+
+
+def _placed(path: Path, rate: int, channels: int) -> Iterator[tuple[int, Any]]:
+    """A file's sound as (first sample, (N, C)) in the range of 16 bits, at the places that its time stamps say."""
     with open_input(path) as container:
         place: int | None = None
+        origin = 0.0  # of the stamps, where place 0 is
         layout = "stereo" if channels == 2 else "mono"
         for frame, seconds in decode_speech(container, audio_stream(container, path), path, rate=rate, layout=layout):
-            place = round(seconds * rate) if place is None else place
             block = frame.to_ndarray().T * 32767.0
-            numbers = np.arange(place, place + len(block))
+            if place is None:
+                place, origin = round(seconds * rate), (frame.time or 0.0) - seconds
+            elif frame.time is not None and frame.time - origin - place / rate > HOLE:
+                place = round((frame.time - origin) * rate)
+            yield place, block
             place += len(block)
-            if numbers[0] >= last:
-                return
-            edge = np.minimum((last - numbers) / (FADE * rate), 1)
-            edge = np.minimum(edge, (numbers - first) / (FADE * rate)) if first > 0 else edge
-            inside = (numbers >= first) & (numbers < last)
-            if inside.any():
-                yield int(numbers[inside][0]), (block * np.clip(edge, 0, 1)[:, None])[inside]
 
 
 def _add(data: Samples, block: Any, start: int) -> None:

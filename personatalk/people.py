@@ -6,7 +6,8 @@ box per person and frame, and a few small pictures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,9 @@ import numpy.typing as npt
 
 from .choice import FaceNumber, FacePicture, FacePlace, FaceSide, parse_choice
 from .crowd import face_box, open_crowd
-from .errors import FaceError
+from .errors import FaceError, MediaError
 from .faces import CutDetector, FaceFollower, FaceTracker, FloatArray, open_tracker
+from .files import sha256
 from .geometry import Array
 from .identity import Appearance, Identity, Picture, Recogniser
 from .media import VideoInfo, VideoReader
@@ -160,6 +162,22 @@ class FaceSearch:
             choice = parse_choice(self.face)
             if isinstance(choice, FacePicture):
                 _read_picture(choice.path)
+
+    def described(self) -> str:
+        """What the search depends on, files by their content: two searches with the same words find the same face.
+
+        Raises:
+            MediaError: A file cannot be read.
+        """
+        choice = None if self.face is None else parse_choice(self.face)
+        picture = choice.path if isinstance(choice, FacePicture) else None
+        words = {"face": self.face} if self.face is not None and picture is None else {}
+        files = {"picture": picture, "face_model": self.face_model, "identity": self.identity}
+        try:
+            words |= {name: sha256(file) for name, file in files.items() if file is not None}
+        except OSError as error:
+            raise MediaError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        return json.dumps(words)
 
     def find(self, video: Path | str, progress: Callable[[str, int, int], None] | None = None) -> People:
         """Everybody in a video file; see `find_people`."""
@@ -339,18 +357,20 @@ class ChosenFace:
         return nearest
 
 
-def follower(people: People, number: int) -> ChosenFace:
+def follower(people: People, numbers: tuple[int, ...]) -> ChosenFace:
     """What follows a person of a video through another pass over the same video, from its first frame on.
 
     Args:
         people: Everybody in the video.
-        number: The person, as from `choose`.
+        numbers: The person, as from `choose`.
     """
-    return ChosenFace(people.boxes[number - 1])
+    boxes = people.boxes[np.array(numbers) - 1]
+    seen = ~np.isnan(boxes[..., 0])
+    return ChosenFace(boxes[seen.argmax(axis=0), np.arange(boxes.shape[1])])
 
 
-def choose(people: People, words: str, face_model: Path | str | None = None) -> int:
-    """The number of the person that is meant.
+def choose(people: People, words: str, face_model: Path | str | None = None) -> tuple[int, ...]:
+    """The number of the person that is meant; several only where the words give several.
 
     Sides are those of the first frame that shows as many people as any frame does, or of the frame at the given time;
     `largest` without a time is number 1. A place means the nearest face whose size reaches to it, in the first frame
@@ -366,14 +386,33 @@ def choose(people: People, words: str, face_model: Path | str | None = None) -> 
     """
     choice = parse_choice(words)
     if isinstance(choice, FaceNumber):
-        if choice.number > len(people):
-            raise FaceError(f"--face {words}: the video shows {_count(people)}; {_listed(people)}")
-        return choice.number
+        return _one_person(people, choice.numbers, words)
     if isinstance(choice, FaceSide):
-        return _at_side(people, choice, words)
+        return (_at_side(people, choice, words),)
     if isinstance(choice, FacePlace):
-        return _at_place(people, choice, words)
-    return _like(people, choice, face_model)
+        return (_at_place(people, choice, words),)
+    return (_like(people, choice, face_model),)
+
+
+def united(chosen: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Choices that share a number become the same one: they mean one person."""
+    groups: list[set[int]] = []
+    for numbers in chosen:
+        touched = [group for group in groups if group & set(numbers)]
+        groups = [group for group in groups if group not in touched] + [set(numbers).union(*touched)]
+    return [tuple(sorted(next(group for group in groups if group & set(numbers)))) for numbers in chosen]
+
+
+def _one_person(people: People, numbers: tuple[int, ...], words: str) -> tuple[int, ...]:
+    if numbers[-1] > len(people):
+        raise FaceError(f"--face {words}: the video shows {_count(people)}; {_listed(people)}")
+    together = people.seen()[np.array(numbers) - 1].sum(axis=0) > 1
+    if together.any():
+        time = people.time[int(together.argmax())]
+        raise FaceError(
+            f"--face {words}: the frame at {time:.2f} s shows more than one of them: they are not one person"
+        )
+    return numbers
 
 
 def _at_side(people: People, choice: FaceSide, words: str) -> int:

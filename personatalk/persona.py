@@ -26,11 +26,12 @@ from .geometry import Array, MorphableModel
 from .media import VideoInfo, VideoReader
 from .models import Models, fingerprint
 from .mux import same_file
+from .nearest import PLACE
 from .people import FaceSearch
 from .stage1 import speaking_style, style_sample
 from .stage2 import Reference
 
-KIND, VERSION = "persona", 1
+KIND, VERSION = "persona", 2
 PICTURE = 96
 """Side of the pictures of the lips."""
 PARTS = tuple(f.name for f in fields(Reference))
@@ -44,6 +45,7 @@ class Footage:
         name: Of the file.
         sha256: Of the file's content.
         face: Who was chosen in it; see `choice.parse_choice`.
+        search: How it was looked for; see `people.FaceSearch.described`.
         analysis: As arrays; see `Analysis.arrays`.
         lips: Encoded lip references by shot, as arrays by part of `Reference` and the number of cells of each.
         kept_in: The persona's file, for messages.
@@ -52,6 +54,7 @@ class Footage:
     name: str
     sha256: str
     face: str | None
+    search: str
     analysis: dict[str, npt.NDArray[Any]]
     lips: dict[int, dict[str, npt.NDArray[Any]]]
     kept_in: str = ""
@@ -86,16 +89,21 @@ class Persona:
         shape = model.shape(self.alpha)
         return np.array([model.mouth_opening(shape + model.offsets(b)) for b in self.beta], np.float32)
 
-    def find(self, video: Path | str, face: str | None = None) -> Footage | None:
-        """What is known of a video, told by its content, with the same face chosen; None where it is another."""
-        digest = _digest(video)
-        return next((f for f in self.footage if f.sha256 == digest and f.face == face), None)
+    def find(self, video: Path | str, search: FaceSearch | None = None) -> Footage | None:
+        """What is known of a video, told by its content, where the same face is looked for; None of all others."""
+        digest, wanted = _digest(video), (search or FaceSearch()).described()
+        return next((f for f in self.footage if f.sha256 == digest and f.search == wanted), None)
 
     def lips(self, footage: Footage, models: Models) -> dict[int, list[Reference]]:
-        """Lip references by shot; none where other models encoded them."""
+        """Lip references by shot; none where other models encoded them.
+
+        Raises:
+            WeightsError: They are not the renderer's.
+        """
         if models.fingerprint() != self.made_by:
             return {}
-        return {shot: references(arrays, footage) for shot, arrays in footage.lips.items()}
+        channels = models.stage2.channels
+        return {shot: references(arrays, footage, channels) for shot, arrays in footage.lips.items()}
 
     def save(self, path: Path | str) -> None:
         """Write the persona, whole or not at all.
@@ -110,7 +118,8 @@ class Persona:
             arrays |= {f"{number}.analysis.{name}": array for name, array in known.analysis.items()}
             for shot, parts in known.lips.items():
                 arrays |= {f"{number}.lips.{shot}.{name}": array for name, array in parts.items()}
-            videos.append({"name": known.name, "sha256": known.sha256, "face": known.face, "shots": sorted(known.lips)})
+            said = {name: getattr(known, name) for name in ("name", "sha256", "face", "search")}
+            videos.append(said | {"shots": sorted(known.lips)})
         config = {"made_by": self.made_by, "face": self.face, "videos": videos}
         try:
             with whole(path) as draft:
@@ -149,7 +158,8 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], config: dict[str, Any], pa
         prefix = f"{number}.analysis."
         analysis = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
         face = None if video["face"] is None else str(video["face"])
-        footage.append(Footage(str(video["name"]), str(video["sha256"]), face, analysis, lips, path))
+        name, digest, search = (str(video[key]) for key in ("name", "sha256", "search"))
+        footage.append(Footage(name, digest, face, search, analysis, lips, path))
     pictures = arrays["pictures"]
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (PICTURE, PICTURE, 3):
         raise ValueError(f"pictures {pictures.dtype} {pictures.shape}")
@@ -171,8 +181,8 @@ def _packed(references: Sequence[Reference]) -> dict[str, npt.NDArray[Any]]:
     return packed
 
 
-def references(arrays: dict[str, npt.NDArray[Any]], known: Footage) -> list[Reference]:
-    """Encoded references from their arrays.
+def references(arrays: dict[str, npt.NDArray[Any]], known: Footage, channels: int) -> list[Reference]:
+    """Encoded references from their arrays, for a renderer with so many channels.
 
     Raises:
         WeightsError: They do not fit each other.
@@ -181,8 +191,9 @@ def references(arrays: dict[str, npt.NDArray[Any]], known: Footage) -> list[Refe
     try:
         for part in PARTS:
             tensor = torch.from_numpy(arrays[part].astype(np.float32))
-            if tensor.ndim != 2:
-                raise ValueError(f"{part} is no table of numbers")
+            width = channels + PLACE + 1 if part.endswith("keys") else channels
+            if tensor.ndim != 2 or tensor.shape[1] != width:
+                raise ValueError(f"{part} is no table of width {width}")
             parts.append(torch.split(tensor, [int(c) for c in arrays[f"{part}_count"]]))
         found = [Reference(*tensors) for tensors in zip(*parts, strict=True)]
     except (ValueError, RuntimeError, TypeError, KeyError) as error:
@@ -240,7 +251,7 @@ def make(
             with search.open(reader, progress) as (tracker, follower):
                 analysis = analyse(reader, tracker, models.morphable, progress, models.initialise, follower)
             lips, seen = _encoded(reader, analysis, models)
-        footage.append(Footage(Path(video).name, digest, search.face, analysis.arrays(), lips))
+        footage.append(Footage(Path(video).name, digest, search.face, search.described(), analysis.arrays(), lips))
         beta.append(analysis.beta[analysis.usable])
         alpha += [shot.alpha for shot in analysis.shots if shot.alpha.any()]
         pictures += seen

@@ -7,7 +7,6 @@ in a folder beside the output until the job ends, so that a run that was cut off
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,11 +26,11 @@ from .dubbing import Role, dubbed_frames
 from .errors import CueError, FaceError, MediaError, PersonaTalkError, WeightsError
 from .files import is_file, stamp
 from .geometry import Array
-from .media import VideoReader, probe_speech, read_speech
+from .media import SampleFile, VideoReader, probe_speech, store_speech
 from .mixing import mix
 from .models import Models
 from .mux import EncodeOptions, VideoWriter, check_output, check_source
-from .people import FaceSearch, choose
+from .people import FaceSearch, choose, united
 from .persona import Persona, analysis_of
 from .report import Report
 from .seal import Seal
@@ -190,6 +189,7 @@ class _Job:
         self.video, self.speeches, self.output, self.options = video, speeches, output, options
         self.tell = progress or (lambda stage, steps, total: None)
         self._models = models
+        self._sounds: dict[Path, SampleFile] = {}
         words = ", ".join(map(str, speeches))
         self.report = Report(str(video), words, str(output), __version__, {"on": False}, options.length)
 
@@ -268,11 +268,11 @@ class _Job:
     def one_speaker(self) -> _Cast:
         """One person, one speech."""
         with self.report.stage("speech"):
-            samples = read_speech(self.speeches[0], SAMPLE_RATE)
+            samples = self._speech(self.speeches[0])
         persona = None
         if self.options.persona is not None:
             persona = Persona.load(self.options.persona, self.models.morphable)
-        known = None if persona is None else persona.find(self.video, self.options.face)
+        known = None if persona is None else persona.find(self.video, self.options.search())
         with self.report.stage("analysis"):
             if known is not None:
                 analysis = self._known(analysis_of(known, self.reader.info, self.models.morphable))
@@ -282,7 +282,8 @@ class _Job:
         self._describe(analysis, timeline, len(samples) / SAMPLE_RATE)
         if persona is not None and known is None:
             self.report.warnings.append(
-                f"{self.options.persona} was not made from this video: its style is used, the video was analysed"
+                f"{self.options.persona} was not made from this video, or for another face or face model:"
+                " its style is used, the video was analysed"
             )
         with self.report.stage("speech"):
             style = self._style(analysis, persona)
@@ -300,15 +301,17 @@ class _Job:
             people = None
             if any(cue.face is not None for cue in cues):
                 people = self.options.search().people(self.reader, self.tell)
-            who = [None if c.face is None or people is None else choose(people, c.face) for c in cues]
+            who: Sequence[tuple[int, ...] | None] = [None] * len(cues)
+            if people is not None:
+                who = united([choose(people, cue.face or "largest") for cue in cues])
             refuse_overlaps(cues, who)
-            found: dict[int | None, Analysis] = {}
+            found: dict[tuple[int, ...] | None, Analysis] = {}
             for person in dict.fromkeys(who):
                 search = self.options.search()
                 if person is not None and people is not None:
-                    search = replace(search, face=str(person), known=people)
+                    search = replace(search, face="+".join(map(str, person)), known=people)
                 try:
-                    found[person] = self._analysis(f"analysis-{person or 0}", search)
+                    found[person] = self._analysis("-".join(["analysis", *map(str, person or (0,))]), search)
                 except FaceError as error:
                     # Their words are heard, and the others are dubbed.
                     last = error
@@ -334,11 +337,9 @@ class _Job:
         """One person's part in a list of cues."""
         style, rest = self._style(analysis, None), self._rest(analysis)
         parts, dubbed = [], np.zeros(len(timeline), bool)
-        # One after the other, cues mostly go on in the same file.
-        read = functools.lru_cache(maxsize=1)(lambda path: read_speech(path, SAMPLE_RATE))
         for cue in cues:
-            samples = read(cue.speech)[round(cue.offset * SAMPLE_RATE) :]
-            samples = samples[: round((cue.end - cue.start) * SAMPLE_RATE)]
+            begin = round(cue.offset * SAMPLE_RATE)
+            samples = self._speech(cue.speech).part(begin, begin + round((cue.end - cue.start) * SAMPLE_RATE))
             inside = (timeline.time >= cue.start) & (timeline.time < cue.end)
             if not len(samples):
                 raise MediaError(f"{cue.where}: {cue.speech} has no sound from {cue.offset:g} s on")
@@ -347,6 +348,13 @@ class _Job:
             dubbed |= inside
             parts.append((cue, SpeechMotion(self.models.stage1, samples, style, rest)))
         return Role(analysis, _CuedMotion(parts, rest), dubbed)
+
+    def _speech(self, path: Path) -> SampleFile:
+        """A speech as samples on the disk, decoded once."""
+        if path not in self._sounds:
+            target = self.folder.folder / f"speech-{len(self._sounds)}.samples"
+            self._sounds[path] = store_speech(path, target, SAMPLE_RATE)
+        return self._sounds[path]
 
     def _analysis(self, name: str, search: FaceSearch) -> Analysis:
         """The analysis that a run before this one has left, or a new one."""

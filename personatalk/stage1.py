@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from torch import nn
 
 from . import weights
-from .audio import FPS, SAMPLE_RATE, AudioEncoder, normalise_loudness
+from .audio import FPS, SAMPLE_RATE, AudioEncoder, Sound, at_common_loudness
 from .errors import WeightsError
 from .geometry import Array, MorphableModel
 
@@ -274,7 +275,7 @@ def speaking_style(network: GeometryGenerator, model: MorphableModel, beta: Arra
 @torch.inference_mode()
 def generate_span(
     network: GeometryGenerator,
-    samples: npt.NDArray[np.float32],
+    samples: Sound,
     start: int,
     stop: int,
     style: torch.Tensor,
@@ -303,7 +304,7 @@ def generate_span(
 
 
 class ChunkedSpeech:
-    """A whole speech, generated chunk by chunk on demand; only its samples are held whole, 64 kB a second.
+    """A whole speech, generated chunk by chunk on demand; threads may share it.
 
     Chunks lie on a fixed grid of time and fade into each other: what is asked for, and in which order, does not
     change the result, and no seam shows.
@@ -319,7 +320,7 @@ class ChunkedSpeech:
     def __init__(
         self,
         network: GeometryGenerator,
-        samples: npt.NDArray[np.float32],
+        samples: Sound,
         style: torch.Tensor,
         chunk: int = CHUNK,
         margin: int = MARGIN,
@@ -327,6 +328,7 @@ class ChunkedSpeech:
         self.network, self.samples, self.style = network, samples, style
         self.chunk, self.margin = chunk, margin
         self._kept: dict[tuple[int, bytes], Array] = {}
+        self._lock = threading.Lock()
 
     def frame(self, frame: int, template: Array) -> Array:
         """Expression displacement (V, 3) of one frame, for a speaker's shape (V, 3)."""
@@ -345,18 +347,19 @@ class ChunkedSpeech:
     def _chunk(self, number: int, template: Array) -> Array:
         """Frames of a chunk, and FADE more on either side."""
         key = (number, template.tobytes())
-        if key not in self._kept:
-            if len(self._kept) >= KEPT_CHUNKS:
-                del self._kept[next(iter(self._kept))]
-            start, stop = number * self.chunk - FADE, (number + 1) * self.chunk + FADE
-            span = generate_span(self.network, self.samples, max(0, start), stop, self.style, template, self.margin)
-            self._kept[key] = np.pad(span, ((stop - start - len(span), 0), (0, 0), (0, 0)))
-        return self._kept[key]
+        with self._lock:
+            if key not in self._kept:
+                if len(self._kept) >= KEPT_CHUNKS:
+                    del self._kept[next(iter(self._kept))]
+                start, stop = number * self.chunk - FADE, (number + 1) * self.chunk + FADE
+                span = generate_span(self.network, self.samples, max(0, start), stop, self.style, template, self.margin)
+                self._kept[key] = np.pad(span, ((stop - start - len(span), 0), (0, 0), (0, 0)))
+            return self._kept[key]
 
 
 def generate(
     network: GeometryGenerator,
-    samples: npt.NDArray[np.float32],
+    samples: Sound,
     frames: int,
     style: torch.Tensor,
     template: Array,
@@ -378,11 +381,9 @@ class SpeechMotion:
         rest: Displacement of the closed mouth at rest, (V, 3), which is shown in silence.
     """
 
-    def __init__(
-        self, network: GeometryGenerator, samples: npt.NDArray[np.float32], style: torch.Tensor, rest: Array
-    ) -> None:
+    def __init__(self, network: GeometryGenerator, samples: Sound, style: torch.Tensor, rest: Array) -> None:
         self.rest = rest
-        normalised = normalise_loudness(samples)
+        normalised = at_common_loudness(samples)
         # With some silence after it, so that a speech that ends in a sound does not let the mouth snap shut.
         self.voice = voice_activity(normalised, silent=2 * PAUSE_FRAMES)
         self.speech = ChunkedSpeech(network, normalised, style)
@@ -409,7 +410,7 @@ PAUSE_FRAMES = 5
 """Frames on either side that must be silent as well: the silence before a plosive is no pause."""
 
 
-def voice_activity(samples: npt.NDArray[np.float32], level: float = 0.1, silent: int = 0) -> npt.NDArray[np.float32]:
+def voice_activity(samples: Sound, level: float = 0.1, silent: int = 0) -> npt.NDArray[np.float32]:
     """How far each frame at 25 a second belongs to speech rather than to silence, (T,) in 0..1.
 
     It is a gate on loudness alone: the network hears everything else.
@@ -435,9 +436,7 @@ def voice_activity(samples: npt.NDArray[np.float32], level: float = 0.1, silent:
     return voice.astype(np.float32)
 
 
-def spoken(
-    samples: npt.NDArray[np.float32], times: npt.NDArray[np.float64], pause: float = 0.6
-) -> npt.NDArray[np.bool_]:
+def spoken(samples: Sound, times: npt.NDArray[np.float64], pause: float = 0.6) -> npt.NDArray[np.bool_]:
     """Whether there is speech at times in seconds, (N,) to (N,); silence shorter than a pause belongs to it.
 
     Args:
@@ -445,7 +444,7 @@ def spoken(
         times: Seconds, (N,).
         pause: Seconds.
     """
-    voice = np.append(voice_activity(normalise_loudness(samples)) > 0, False)
+    voice = np.append(voice_activity(at_common_loudness(samples)) > 0, False)
     heard = np.flatnonzero(voice)
     for before, after in itertools.pairwise(heard):
         if after - before <= pause * FPS:

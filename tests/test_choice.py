@@ -13,8 +13,9 @@ from personatalk.errors import FaceError
 @pytest.mark.parametrize(
     ("words", "meant"),
     [
-        ("2", FaceNumber(2)),
-        (" 12 ", FaceNumber(12)),
+        ("2", FaceNumber((2,))),
+        ("3 + 1+3", FaceNumber((1, 3))),
+        (" 12 ", FaceNumber((12,))),
         ("left", FaceSide("left")),
         ("Center", FaceSide("centre")),
         ("largest@3", FaceSide("largest", 3.0)),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from media_clips import clicks, write_wav
@@ -78,6 +80,22 @@ def test_cues_without_sound_in_the_source_and_over_each_other(tmp_path: Path, cl
     heard = read_speech(tmp_path / "mixed.wav", 48000)
     levels = [heard[int(t * 48000)] for t in (0.1, 0.4, 0.6, 0.9)]
     np.testing.assert_allclose(levels, [0.6, 1.0, 0.6, 0.0], atol=0.02)
+
+
+def test_a_hole_in_the_sources_time_stamps_stays_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "hole.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("pcm_s16le", 16000, layout="mono")
+        for place in (*range(0, 8000, 1000), *range(24000, 32000, 1000)):
+            block = av.AudioFrame.from_ndarray(np.full((1, 1000), 9000, np.int16), "s16", "mono")
+            block.sample_rate, block.pts, block.time_base = 16000, place, Fraction(1, 16000)
+            file.mux(stream.encode(block))
+        file.mux(stream.encode())
+    said = write_sound(tmp_path / "said.wav", np.zeros(1600, np.float32))
+    mix(path, [Cue(0.9, 1.0, None, said)], 2.0, tmp_path / "mixed.wav")
+    heard = read_speech(tmp_path / "mixed.wav") > 0.1
+    assert heard[:7900].all() and not heard[8100:23900].any()
+    assert heard[24100:].all(), "the last samples are as loud as the others: nothing was cut there"
 
 
 def test_choices_that_the_cues_make_are_refused(tmp_path: Path, clip: Path, speech: Path, models: Models) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,7 @@ from personatalk.faces import FloatArray, open_tracker
 from personatalk.geometry import MorphableModel
 from personatalk.media import VideoReader, read_speech
 from personatalk.mux import EncodeOptions
-from personatalk.people import FaceSearch, People, choose, follower
+from personatalk.people import FaceSearch, People, choose, follower, united
 from personatalk.sample import sample_files
 from personatalk.tracklets import SNAPSHOTS, Linker, frontality
 
@@ -272,18 +273,34 @@ def number_of(people: People, scene: Scene, who: int) -> int:
     ],
 )
 def test_people_are_chosen_by_place(people: People, together: Scene, words: str, who: int) -> None:
-    assert choose(people, words) == number_of(people, together, who)
+    assert choose(people, words) == (number_of(people, together, who),)
 
 
 def test_people_are_chosen_by_number_and_by_picture(
     people: People, together: Scene, tmp_path: Path, pair: tuple[list[np.ndarray], list[np.ndarray]]
 ) -> None:
-    assert [choose(people, str(n)) for n in (1, 2)] == [1, 2]
+    assert [choose(people, str(n)) for n in (1, 2)] == [(1,), (2,)]
     for who, frames in enumerate(pair):
         cv2.imwrite(str(tmp_path / "whole.png"), frames[20][..., ::-1])
         cv2.imwrite(str(tmp_path / "tight.png"), frames[20][60:235, 70:218, ::-1])
         for name in ("whole.png", "tight.png"):
-            assert choose(people, str(tmp_path / name)) == number_of(people, together, who)
+            assert choose(people, str(tmp_path / name)) == (number_of(people, together, who),)
+
+
+def test_several_numbers_of_one_person(people: People) -> None:
+    with pytest.raises(FaceError, match=r"--face 1\+2: the frame at .* shows more than one of them"):
+        choose(people, "1+2")
+    boxes = people.boxes.copy()
+    boxes[0, 20:], boxes[1, :20] = np.nan, np.nan
+    split = replace(people, boxes=boxes)
+    assert choose(split, "2+1") == (1, 2)
+    followed, faces = follower(split, (1, 2)), [_face_on(box) for box in people.boxes[:, 0]]
+    assert followed.follow(faces, cut=False) is faces[0]
+    assert united([(1,), (2,), (1, 3), (4,)]) == [(1, 3), (2,), (1, 3), (4,)]
+
+
+def _face_on(box: np.ndarray) -> np.ndarray:
+    return np.array([[box[0], box[1], 0], [box[2], box[3], 0]], np.float32)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +342,7 @@ def test_reference_pictures_that_do_not_do(
 def test_the_chosen_face_is_followed_and_no_other(together: Scene, people: People, model: MorphableModel) -> None:
     second = number_of(people, together, 1)
     with VideoReader(together.path) as reader, closing(open_crowd()) as crowd:
-        analysis = analyse(reader, crowd, model, follower=follower(people, second))
+        analysis = analyse(reader, crowd, model, follower=follower(people, (second,)))
     hidden = np.isnan(together.truth[:, 1, 0])
     assert not analysis.usable[hidden].any()
     assert {analysis.reason[int(i)] for i in np.flatnonzero(hidden)} == {Reason.NO_FACE}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from sample_clips import decoded, sample_frames, sample_speech, write_video
@@ -14,6 +16,7 @@ from personatalk import DubOptions, Models, cli, persona, weights
 from personatalk.analysis import TABLES, Analysis
 from personatalk.errors import MediaError, WeightsError
 from personatalk.media import VideoReader
+from personatalk.people import FaceSearch
 from personatalk.persona import Persona
 
 COUNT = 16
@@ -61,6 +64,19 @@ def test_another_video_takes_the_style_alone(tmp_path: Path, models: Models, spe
     assert any("was not made from this video" in warning for warning in report.warnings)
 
 
+def test_what_was_looked_for_is_told_by_content(tmp_path: Path, clip: Path, kept: Path, models: Models) -> None:
+    picture, other = tmp_path / "anna.png", tmp_path / "bea.png"
+    for name, size in ((picture, 8), (other, 9)):
+        cv2.imwrite(str(name), np.full((size, size, 3), 99, np.uint8))
+    (tmp_path / "sub").mkdir()
+    copy = shutil.copy(picture, tmp_path / "sub" / "same.png")
+    assert FaceSearch(str(picture)).described() == FaceSearch(str(copy)).described()
+    assert FaceSearch(str(picture)).described() != FaceSearch(str(other)).described()
+    loaded = Persona.load(kept, models.morphable)
+    assert loaded.find(clip, FaceSearch(face_model=picture)) is None, "another face model finds other faces"
+    assert loaded.find(clip, FaceSearch(identity=picture)) is None
+
+
 def test_a_style_is_a_personas_or_a_videos(
     tmp_path: Path, models: Models, clip: Path, speech: Path, kept: Path
 ) -> None:
@@ -78,7 +94,7 @@ def test_it_comes_back_from_the_disk_as_it_was(models: Models, clip: Path, kept:
     loaded = Persona.load(kept, models.morphable)
     assert loaded.made_by == models.fingerprint() and loaded.pictures.shape[1:] == (96, 96, 3)
     (footage,) = loaded.footage
-    assert loaded.find(clip) is footage and loaded.find(clip, "left") is None and loaded.find(kept) is None
+    assert loaded.find(clip) is footage and loaded.find(clip, FaceSearch("left")) is None and loaded.find(kept) is None
     with VideoReader(clip) as reader:
         analysis = persona.analysis_of(footage, reader.info, models.morphable)
     again = analysis.arrays()
@@ -97,7 +113,7 @@ def test_it_is_shown(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_damaged_one_is_explained(tmp_path: Path, models: Models, kept: Path) -> None:
-    arrays, config = weights.load_arrays(kept, kind="persona", version=1)
+    arrays, config = weights.load_arrays(kept, kind="persona", version=2)
     broken = [
         ({**arrays, "beta": arrays["beta"][:, :5]}, config, "another morphable model"),
         ({k: v for k, v in arrays.items() if k != "pictures"}, config, "not a readable persona"),
@@ -107,7 +123,7 @@ def test_a_damaged_one_is_explained(tmp_path: Path, models: Models, kept: Path) 
         (arrays, {**config, "videos": [{"name": "x"}]}, "not a readable persona"),
     ]
     for content, said, message in broken:
-        weights.save_arrays(tmp_path / "x.persona", content, kind="persona", version=1, config=said, half=False)
+        weights.save_arrays(tmp_path / "x.persona", content, kind="persona", version=2, config=said, half=False)
         with pytest.raises(WeightsError, match=message):
             Persona.load(tmp_path / "x.persona", models.morphable)
     weights.save_arrays(tmp_path / "x.persona", arrays, kind="persona", version=99, config=config)

@@ -254,7 +254,7 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_the_same_pictures(
     tmp_path: Path, models: Models, clip: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segments, "LENGTH", 5)
-    personatalk.dub(clip, speech, tmp_path / "whole.mp4", models=models)
+    unbroken = personatalk.dub(clip, speech, tmp_path / "whole.mp4", models=models)
 
     def cut_at(frame: int) -> None:
         def progress(stage: str, steps: int, total: int) -> None:
@@ -274,6 +274,7 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_the_same_pictures(
         clip, speech, tmp_path / "broken.mp4", models=models, progress=lambda stage, steps, total: told.append(stage)
     )
     assert report.resumed == 10 and report.frames == report.dubbed == SHORT
+    assert report.lip_references == unbroken.lip_references != []
     assert "faces" not in told, "the analysis was made again"
     assert frame_times(tmp_path / "broken.mp4") == frame_times(tmp_path / "whole.mp4")
     for a, b in zip(decoded(tmp_path / "whole.mp4"), decoded(tmp_path / "broken.mp4"), strict=True):

@@ -11,8 +11,9 @@ import pytest
 import torch
 from synthetic import Picture, face_in_crop, smooth_picture
 
-from personatalk.attention import CODE, GeometricAttention
+from personatalk.attention import GeometricAttention
 from personatalk.geometry import Array, MorphableModel
+from personatalk.nearest import PLACE
 from personatalk.regions import cells, lip_region
 from personatalk.stage2 import (
     KIND_DISTANCE,
@@ -221,7 +222,7 @@ def test_the_code_tells_face_mouth_and_background_apart(model: MorphableModel) -
     vertices = face_in_crop(model, FULL, 0.3)
     drawn = geometry_map(model, vertices, FULL)
     grid = FULL // STRIDE
-    assert drawn.code.shape == (CODE, grid, grid)
+    assert drawn.code.shape == (PLACE, grid, grid)
 
     def at(point: Array) -> np.ndarray:
         return drawn.code[:, int(point[1]) // STRIDE, int(point[0]) // STRIDE].numpy()
@@ -232,7 +233,7 @@ def test_the_code_tells_face_mouth_and_background_apart(model: MorphableModel) -
     background = drawn.code[:, -2, 1].numpy()
     assert (cheek[-1], mouth[-1], background[-1]) == pytest.approx((KIND_DISTANCE, -KIND_DISTANCE, 0))
     for code, used in ((cheek, slice(0, 3)), (chin, slice(0, 3)), (mouth, slice(3, 6)), (background, slice(6, 8))):
-        others = np.delete(code[:-1], range(*used.indices(CODE)))
+        others = np.delete(code[:-1], range(*used.indices(PLACE)))
         assert np.abs(others).max() < 1e-5
         assert np.abs(code[used]).max() > 1
     codes = [cheek, mouth, background]
