@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -62,6 +63,19 @@ def test_four_thousand_pixels(tmp_path: Path, models: Models, speech: Path) -> N
     assert report.dubbed == report.frames == 4
     assert probe_video(output).upright_size == (3840, 2160)
     assert min(changes(source, output)) > VISIBLE
+
+
+def test_a_head_that_turns_to_the_profile(tmp_path: Path, models: Models, speech: Path) -> None:
+    """The new mouth fades between 50 and 65 degrees, and is gone before the frames that pass through."""
+    source = Path(shutil.copy(Path(__file__).parent / "data" / "turning.mp4", tmp_path / "in.mp4"))
+    report, output = dubbed(source, speech, models)
+    (span,) = report.passed_through
+    assert span.reason == "face turned away too far" and span.last == report.frames - 1 and span.first > 15
+    changed = changes(source, output)
+    assert min(changed[: span.first - 6]) > 3 * VISIBLE
+    fading = changed[span.first - 4 : span.first]
+    assert fading[-1] < fading[0] / 3
+    assert max(changed[span.first :]) < NOISE
 
 
 def test_ten_bits(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:

@@ -1,0 +1,50 @@
+"""Make `tests/data/turning.mp4`: the embedded sample's character turns its head away, to the profile.
+
+python scripts/make_turning.py tests/data/turning.mp4
+"""
+
+from __future__ import annotations
+
+import argparse
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from make_sample import BT709, FPS, LIMITED
+from sample_face import Pose
+from sample_picture import Character
+
+from personatalk.geometry import MorphableModel
+
+FRAMES, MOST, SIDE = 24, 80.0, 256
+"""How many, the angle of the last in degrees, and the side of the pictures."""
+
+
+def pose(number: int) -> Pose:
+    """The head turns evenly; the mouth opens and closes once in half a second."""
+    turn = np.array([0.0, np.radians(MOST) * number / (FRAMES - 1), 0.0])
+    return Pose(float(0.07 * (1 - np.cos(2 * np.pi * number / 12))), 0.0, -0.12, 0.0, turn, np.zeros(2))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path)
+    character = Character(MorphableModel.load(), 3)
+    with av.open(str(parser.parse_args().output), "w") as out:
+        film = out.add_stream("libx264", rate=FPS, options={"crf": "20", "preset": "slow"})
+        film.width = film.height = SIDE
+        film.pix_fmt = "yuv420p"
+        film.codec_context.colorspace = BT709
+        film.codec_context.color_range = LIMITED
+        for number in range(FRAMES):
+            frame = av.VideoFrame.from_ndarray(character.picture(pose(number)), format="rgb24")
+            frame = frame.reformat(SIDE, SIDE, "yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED)
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            out.mux(film.encode(frame))
+        out.mux(film.encode(None))
+
+
+if __name__ == "__main__":
+    main()
