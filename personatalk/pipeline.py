@@ -7,6 +7,9 @@ in a folder beside the output until the job ends, so that a run that was cut off
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +33,7 @@ from .media import SampleFile, VideoReader, probe_speech, store_speech
 from .mixing import mix
 from .models import Models
 from .mux import EncodeOptions, VideoWriter, check_output, check_source
-from .people import FaceSearch, choose, united
+from .people import FaceSearch, People, choose, united
 from .persona import Persona, analysis_of
 from .report import Report
 from .seal import Seal
@@ -163,6 +166,10 @@ def dub_cues(
     return job.run(job.several_speakers)
 
 
+WHO = "who.json"
+"""The job's note on whom the cues mean."""
+
+
 @dataclass(frozen=True)
 class _Cast:
     """Who speaks: everybody who gets a new mouth, the frames of the output, and its sound."""
@@ -277,7 +284,7 @@ class _Job:
             if known is not None:
                 analysis = self._known(analysis_of(known, self.reader.info, self.models.morphable))
             else:
-                analysis = self._analysis("analysis", self.options.search())
+                analysis = self._analysis("analysis", self.options.search)
         timeline = plan(analysis.time, analysis.duration, len(samples) / SAMPLE_RATE, self.options.length)
         self._describe(analysis, timeline, len(samples) / SAMPLE_RATE)
         if persona is not None and known is None:
@@ -298,20 +305,13 @@ class _Job:
         """The people of the list of cues."""
         cues = self.cues
         with self.report.stage("analysis"):
-            people = None
-            if any(cue.face is not None for cue in cues):
-                people = self.options.search().people(self.reader, self.tell)
-            who: Sequence[tuple[int, ...] | None] = [None] * len(cues)
-            if people is not None:
-                who = united([choose(people, cue.face or "largest") for cue in cues])
+            who = self._who()
             refuse_overlaps(cues, who)
             found: dict[tuple[int, ...] | None, Analysis] = {}
             for person in dict.fromkeys(who):
-                search = self.options.search()
-                if person is not None and people is not None:
-                    search = replace(search, face="+".join(map(str, person)), known=people)
                 try:
-                    found[person] = self._analysis("-".join(["analysis", *map(str, person or (0,))]), search)
+                    name = "-".join(["analysis", *map(str, person or (0,))])
+                    found[person] = self._analysis(name, functools.partial(self._search, person))
                 except FaceError as error:
                     # Their words are heard, and the others are dubbed.
                     last = error
@@ -332,6 +332,33 @@ class _Job:
         with self.report.stage("speech"):
             mix(self.video, cues, timeline.speech_limit, sound)
         return _Cast(roles, timeline, sound)
+
+    def _who(self) -> list[tuple[int, ...] | None]:
+        """The person of each cue, by number; None where no cue names a face: the face that is followed without."""
+        if all(cue.face is None for cue in self.cues):
+            return [None] * len(self.cues)
+        kept = self.folder.path(WHO)
+        if kept is not None:
+            # Finding everybody takes a pass over the video: a run that goes on does not need it again.
+            with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+                who = [tuple(int(number) for number in person) for person in json.loads(kept.read_bytes())]
+                if len(who) == len(self.cues) and all(who):
+                    return list(who)
+        who = united([choose(self._people, cue.face or "largest") for cue in self.cues])
+        self.folder.write(WHO, json.dumps(who).encode())
+        return list(who)
+
+    @functools.cached_property
+    def _people(self) -> People:
+        """Everybody in the video."""
+        return self.options.search().people(self.reader, self.tell)
+
+    def _search(self, person: tuple[int, ...] | None) -> FaceSearch:
+        """What finds one of them."""
+        search = self.options.search()
+        if person is None:
+            return search
+        return replace(search, face="+".join(map(str, person)), known=self._people)
 
     def _cued(self, analysis: Analysis, cues: list[Cue], timeline: Plan) -> Role:
         """One person's part in a list of cues."""
@@ -356,8 +383,8 @@ class _Job:
             self._sounds[path] = store_speech(path, target, SAMPLE_RATE)
         return self._sounds[path]
 
-    def _analysis(self, name: str, search: FaceSearch) -> Analysis:
-        """The analysis that a run before this one has left, or a new one."""
+    def _analysis(self, name: str, search: Callable[[], FaceSearch]) -> Analysis:
+        """The analysis that a run before this one has left, or a new one of the face that is looked for."""
         kept = self.folder.path(f"{name}.safetensors")
         if kept is not None:
             try:
@@ -365,7 +392,7 @@ class _Job:
                 return self._known(Analysis.from_arrays(self.reader.info, arrays, self.models.morphable))
             except (WeightsError, ValueError):
                 pass  # it is made again
-        with search.open(self.reader, self.tell) as (tracker, chosen):
+        with search().open(self.reader, self.tell) as (tracker, chosen):
             made = analyse(self.reader, tracker, self.models.morphable, self.tell, self.models.initialise, chosen)
         with self.folder.writing(f"{name}.safetensors") as path:
             weights.save_arrays(path, made.arrays(), kind="analysis", version=1, config={}, half=False)

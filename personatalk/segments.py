@@ -30,7 +30,10 @@ MOST_NOTES = 1 << 20
 LONGEST_NAME = 200
 """Bytes of a name to which more can be added on any disk."""
 KEY, LOCK = "job.json", "lock"
-OWN = (KEY, "packets", "*.packets", "part-*", ".tmp*", "analysis*.safetensors", "output.*", "sound.wav", "*.samples")
+OWN = (
+    *(KEY, "packets", "*.packets", "part-*", ".tmp*", "output.*"),
+    *("analysis*.safetensors", "who.json", "sound.wav", "*.samples"),
+)
 """Names of what a job keeps."""
 
 

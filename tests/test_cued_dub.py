@@ -12,7 +12,7 @@ from media_clips import clicks, write_wav
 from sample_clips import decoded, sample_frames, sample_speech, write_sound, write_video
 
 import personatalk
-from personatalk import DubOptions, Models, cli
+from personatalk import DubOptions, Models, cli, segments
 from personatalk.cues import Cue
 from personatalk.errors import PersonaTalkError
 from personatalk.media import read_speech
@@ -52,6 +52,29 @@ def test_only_the_cues_change(tmp_path: Path, clip: Path, speech: Path, capsys: 
         assert np.mean((old[number].astype(float) - new[number]) ** 2) < 4
     assert max(np.abs(old[i].astype(float) - new[i]).max() for i in range(7, 13)) > 40
     assert cli.main(["dub", str(clip), str(speech), "--cue", str(cue), "-o", str(output)]) == 2
+
+
+def test_a_run_that_goes_on_looks_for_nobody_again(
+    tmp_path: Path, clip: Path, speech: Path, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "LENGTH", 8)
+    cues = [Cue(0.0, 0.4, "largest", speech), Cue(0.48, 0.8, None, speech, offset=0.2)]
+    told: list[str] = []
+
+    def progress(stage: str, steps: int, total: int) -> None:
+        told.extend([stage] * steps)
+        if told.count("dubbing") == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        personatalk.dub_cues(clip, cues, tmp_path / "out.mp4", models=models, progress=progress)
+    before = set(told)
+    told.clear()
+    report = personatalk.dub_cues(
+        clip, cues, tmp_path / "out.mp4", models=models, progress=lambda stage, steps, total: told.append(stage)
+    )
+    assert report.resumed == 8 and report.dubbed == 10 + 8
+    assert set(told) == {"dubbing"} and {"people", "faces"} <= before
 
 
 def test_the_sound_is_the_sources_but_in_the_cues(tmp_path: Path) -> None:
