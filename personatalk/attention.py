@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from . import nearest
-from .nearest import PLACE
+from .nearest import PLACE, Array
 
 
 class GeometricAttention(nn.Module):
@@ -65,9 +65,12 @@ class GeometricAttention(nn.Module):
     def forward(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """(Q, D), (K, D), (K, C) to (Q, C). The scale 1 / sqrt(D) is part of the learned weights."""
         if queries.device.type == "cpu" and not self.training and not torch.is_grad_enabled():
-            with _full_precision(queries):
-                near: torch.Tensor = self.out(self._near(queries, keys, values))
-            return near
+            parts = self._parts(queries, keys)
+            if nearest.fit(*parts):
+                with _full_precision(queries):
+                    mixed = torch.from_numpy(nearest.attend(*parts, values.contiguous().numpy()))
+                    near: torch.Tensor = self.out(mixed)
+                return near
         return self.dense(queries, keys, values)
 
     def dense(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -81,15 +84,16 @@ class GeometricAttention(nn.Module):
             attended: torch.Tensor = self.out(mixed[0, 0, :, : values.shape[1]])
         return attended
 
-    def _near(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Attention before `out`, over the keys that can matter."""
+    def _parts(self, queries: torch.Tensor, keys: torch.Tensor) -> tuple[Array, Array, Array, Array]:
+        """Learned parts and places of queries and keys, as `nearest.attend` takes them."""
         learned = self.query.out_features
         precision = self.log_precision.exp()
         # What multiplies |a - b|^2 / 2 in the scores becomes the unit of the places.
         unit = (self.sharpness * precision).sqrt()
         places = queries[:, learned : learned + PLACE] / (self.sharpness * precision) * unit
-        parts = (queries[:, :learned], places, keys[:, :learned], keys[:, learned : learned + PLACE] * unit, values)
-        return torch.from_numpy(nearest.attend(*(part.contiguous().numpy() for part in parts)))
+        key_places = keys[:, learned : learned + PLACE] * unit
+        plain = (x.contiguous().numpy() for x in (queries[:, :learned], places, keys[:, :learned], key_places))
+        return next(plain), next(plain), next(plain), next(plain)
 
     def _placed(self, latent: torch.Tensor) -> torch.Tensor:
         position: torch.Tensor = self.position

@@ -23,8 +23,8 @@ class Cue:
     Attributes:
         start: Seconds on the video's presentation timeline.
         end: Seconds, after `start`.
-        face: What `--face` takes; None for the face that is followed without it. A picture's path does not depend on
-            the working folder any more than the cue file's does.
+        face: What `--face` takes; None for the face that is followed without it, or for the largest where other cues
+            name faces. A picture's path does not depend on the working folder any more than the cue file's does.
         speech: Sound file, an audio file or a video.
         offset: Seconds of `speech` that are skipped.
         where: Cue file and line, for messages.
@@ -89,7 +89,7 @@ def refuse_overlaps(cues: Sequence[Cue], who: Sequence[Hashable]) -> None:
     for cue, person in zip(cues, who, strict=True):
         before = last.get(person)
         if before is not None and cue.start < before.end:
-            face = "the face that is followed" if cue.face is None else f"face {cue.face}"
+            face = "no face is named" if cue.face is None else f"face {cue.face}"
             raise CueError(
                 f"{cue.where}: begins at {cue.start:g} s, before the cue of {before.where} for the same face ({face})"
                 f" ends at {before.end:g} s; move one of them"

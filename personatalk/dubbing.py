@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from .analysis import Analysis, Reason, strength, yaw_of
 from .compositing import match_colours, to_picture
@@ -78,11 +78,9 @@ def dubbed_frames(
     for number, role in enumerate(roles, 1):
         wanted = max(0, first - BEHIND * (len(roles) - number))
         steps = Dubbing(models, reader, role, timeline, report).frames(steps, start, wanted)
-    # The cores are busy with a frame each: threads of BLAS would only wait for each other.
-    with threadpool_limits(1, "blas"):
-        for place, step in enumerate(steps, start):
-            if place >= first:
-                yield step
+    for place, step in enumerate(steps, start):
+        if place >= first:
+            yield step
 
 
 def _note_resumed(model: MorphableModel, role: Role, shown: npt.NDArray[np.int64], report: Report) -> None:
@@ -214,7 +212,10 @@ class Dubbing:
             first: Frames before this one are not rendered: they are references only.
         """
         cut = side_by_side(self._cut_out, self._incoming(steps, start))
-        yield from side_by_side(self._finished, self._tasks(cut, start, first))
+        done = side_by_side(self._finished, self._tasks(cut, start, first))
+        # An error leaves no threads behind, nor the frames that they hold.
+        with closing(cut), closing(done):
+            yield from done
 
     def _incoming(self, steps: Iterable[Step], start: int) -> Iterator[_Waiting]:
         """Say what becomes of each frame."""

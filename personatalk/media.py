@@ -690,7 +690,7 @@ def store_speech(path: Path | str, target: Path, rate: int = 16000) -> SampleFil
 def _speech_pieces(path: Path, rate: int) -> Iterator[Float32]:
     with open_input(path) as container:
         stream = audio_stream(container, path)
-        heard, early = False, 0
+        heard, early, count = False, 0, 0
         for frame, seconds in decode_speech(container, stream, path, rate=rate):
             piece = np.asarray(frame.to_ndarray(), np.float32).mean(axis=0)
             if not heard:
@@ -699,9 +699,9 @@ def _speech_pieces(path: Path, rate: int) -> Iterator[Float32]:
                     yield np.zeros(offset, np.float32)
                 early = max(0, -offset)
             cut = min(early, len(piece))
-            early -= cut
+            early, count = early - cut, count + len(piece) - cut
             yield piece[cut:]
-    if not heard:
+    if not count:
         raise MediaError(f"{path} has a sound track with 0 samples; name a file with speech")
 
 

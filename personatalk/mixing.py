@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import wave
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ RATE = 48000
 """Samples a second where the source has no sound."""
 FADE = 0.01
 """Seconds in which one sound gives way to another."""
-HOLE = 0.05
-"""Seconds without sound between two time stamps from which on they are meant; less is their coarseness."""
+HOLE = 0.2
+"""Seconds by which time stamps must part from the count of samples to be meant; less is their coarseness."""
 WAV_HEADER = 44
 """Bytes of the header that `wave` writes."""
 Samples = npt.NDArray[np.int16]
@@ -62,7 +63,7 @@ def _mix(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
     # The pages live on the disk, so that an hour of sound needs no more memory than a second.
     data = np.memmap(path, np.dtype("<i2"), "r+", WAV_HEADER, (total, channels))
     if info is not None:
-        for start, block in _blocks(video, rate, channels, 0.0, seconds):
+        for start, block in _blocks(video, rate, channels, 0.0, seconds, stamped=True):
             _add(data, block, start)
     for cue in cues:
         _clear(data, cue, rate)
@@ -72,20 +73,24 @@ def _mix(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
     data.flush()
 
 
-def _blocks(path: Path, rate: int, channels: int, begin: float, end: float) -> Iterator[tuple[int, Any]]:
+def _blocks(
+    path: Path, rate: int, channels: int, begin: float, end: float, stamped: bool = False
+) -> Iterator[tuple[int, Any]]:
     """Sound between two times as (first sample, float (N, C)), faded at an end at which it is cut."""
     first, last, fade = round(begin * rate), round(end * rate), FADE * rate
-    before: tuple[int, Any] | None = None
-    for start, block in _placed(path, rate, channels):
+    waiting: deque[tuple[int, Any]] = deque()  # which may have to fade out, if there is more behind the end
+    for start, block in _placed(path, rate, channels, stamped):
         if start + len(block) <= first:
             continue
-        if before is not None:
-            yield _part(*before, first, last, fade, start + len(block) > last)
-            if start >= last:
-                return
-        before = start, block
-    if before is not None:
-        yield _part(*before, first, last, fade, before[0] + len(before[1]) > last)
+        waiting.append((start, block))
+        if start + len(block) > last:
+            yield from (_part(*known, first, last, fade, True) for known in waiting if known[0] < last)
+            return
+        while waiting[0][0] + len(waiting[0][1]) <= last - fade:
+            yield _part(*waiting.popleft(), first, last, fade, False)
+            if not waiting:
+                break
+    yield from (_part(*known, first, last, fade, False) for known in waiting)
 
 
 def _part(start: int, block: Any, first: int, last: int, fade: float, cut: bool) -> tuple[int, Any]:
@@ -103,20 +108,28 @@ def _part(start: int, block: Any, first: int, last: int, fade: float, cut: bool)
     return max(start, first), (block * np.clip(edge, 0, 1)[:, None])[inside]
 
 
-def _placed(path: Path, rate: int, channels: int) -> Iterator[tuple[int, Any]]:
-    """A file's sound as (first sample, (N, C)) in the range of 16 bits, at the places that its time stamps say."""
+def _placed(path: Path, rate: int, channels: int, stamped: bool) -> Iterator[tuple[int, Any]]:
+    """A file's sound as (first sample, (N, C)) in the range of 16 bits, without overlaps.
+
+    Samples follow each other, as stage 1 hears a speech; `stamped` leaves the holes that the time stamps tell of, as
+    the source's pictures do.
+    """
     with open_input(path) as container:
-        place: int | None = None
-        origin = 0.0  # of the stamps, where place 0 is
+        place, end = 0, -math.inf
+        origin: float | None = None  # of the stamps, where place 0 is
         layout = "stereo" if channels == 2 else "mono"
         for frame, seconds in decode_speech(container, audio_stream(container, path), path, rate=rate, layout=layout):
             block = frame.to_ndarray().T * 32767.0
-            if place is None:
-                place, origin = round(seconds * rate), (frame.time or 0.0) - seconds
-            elif frame.time is not None and frame.time - origin - place / rate > HOLE:
-                place = round((frame.time - origin) * rate)
-            yield place, block
+            place = round(seconds * rate) if end == -math.inf else place
+            if stamped and frame.time is not None:
+                origin = frame.time - place / rate if origin is None else origin
+                if abs(frame.time - origin - place / rate) > HOLE:
+                    place = round((frame.time - origin) * rate)
+            new = block[max(0, int(end - place)) :] if end > place else block
+            if len(new):
+                yield place + len(block) - len(new), new
             place += len(block)
+            end = max(end, place)
 
 
 def _add(data: Samples, block: Any, start: int) -> None:

@@ -3,8 +3,8 @@
 Of the thousands of cells of all references a query takes texture from some dozens, those that show the same place of
 the face. All scores have the form  q . k - |a - b|^2 / 2,  where q and k are learned and a and b say where a cell lies,
 in units that make the second part a Gaussian. Keys are sorted into buckets by their place; of each query only the
-buckets around it are looked at, and of those only the keys whose distance does not already make their share
-negligible. Where the nearest key is too far for the buckets to tell, all keys are looked at.
+buckets around it are looked at, as far out as the distance of the nearest key makes it necessary, and of those only the
+keys whose distance does not make their share negligible.
 """
 
 from __future__ import annotations
@@ -22,20 +22,31 @@ BUCKET = 6.0
 """Side of a bucket in standard deviations of the Gaussian."""
 LEAST_MARGIN = 4.0
 """By how much the Gaussian part of a score may always be worse than the best one's; e to its power is the ratio of the
-shares. What the learned part can make good again comes on top; see `margins`."""
+shares. What the learned part may make good again comes on top; see `margins`."""
+SPREADS = 2.0
+"""Of how many spreads of the keys that is reckoned with. One shows where the head is turned otherwise than in the
+references, or the mouth is shut and theirs are open."""
+FARTHEST = 1e4
+"""Places beyond this are not sorted."""
 
 
 def margins(learned: Array, keys: Array) -> Array:
     """By how much the Gaussian part of a key's score may be worse than the nearest key's, (Q,).
 
-    The learned parts of two keys' scores differ by about the query's length times the spread of the keys.
+    The learned parts of two keys' scores mostly differ by less than the query's length times some spreads of the keys.
     """
     spread = np.sqrt(((keys - keys.mean(axis=0)) ** 2).sum(axis=1).mean())
-    return (LEAST_MARGIN + np.linalg.norm(learned, axis=1) * spread).astype(np.float32)
+    return (LEAST_MARGIN + SPREADS * np.linalg.norm(learned, axis=1) * spread).astype(np.float32)
+
+
+def fit(learned: Array, places: Array, keys: Array, key_places: Array) -> bool:
+    """Whether there is something to sort: keys, and numbers that are finite and of a sane size."""
+    near = all(np.abs(place).max(initial=0) < FARTHEST for place in (places, key_places))  # False for NaN
+    return len(keys) > 0 and near and bool(np.isfinite(learned).all() and np.isfinite(keys).all())
 
 
 def attend(learned: Array, places: Array, keys: Array, key_places: Array, values: Array) -> Array:
-    """Softmax attention without the keys that cannot matter, (Q, C).
+    """Softmax attention without the keys that hardly matter, (Q, C). The arguments must `fit`.
 
     Args:
         learned: Learned part of the queries, (Q, D).
@@ -57,7 +68,7 @@ def compile_now() -> None:
 
 def _jit(inline: str = "never") -> numba.core.registry.CPUDispatcher:
     # Without the lock of the interpreter frames can be rendered side by side.
-    return numba.njit(cache=True, fastmath=True, nogil=True, inline=inline)
+    return numba.njit(cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, nogil=True, inline=inline)
 
 
 @_jit()  # type: ignore[untyped-decorator]

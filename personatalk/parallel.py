@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,7 +19,40 @@ MOST = 8
 """Most frames in work: each is held in memory."""
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+class _Cores:
+    """Lets libraries use one core per thread while somebody works side by side.
+
+    Their settings are the process's, so the first who comes changes them and the last who goes restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._cores = threading.Lock(), 0, 1
+        self._limits: threadpool_limits | None = None
+
+    @contextlib.contextmanager
+    def shared(self) -> Iterator[int]:
+        """The number of cores that PyTorch was given before."""
+        with self._lock:
+            if self._users == 0:
+                self._cores = torch.get_num_threads()
+                # Threads of BLAS, which a frame's small products would start, only wait for each other.
+                self._limits = threadpool_limits(1, "blas")
+            self._users += 1
+        try:
+            yield self._cores
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0 and self._limits is not None:
+                    # A thread's word for one core would hold for threads that others start later.
+                    torch.set_num_threads(self._cores)
+                    self._limits.restore_original_limits()
+
+
+_cores = _Cores()
+
+
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
     """`map` that works on as many items at once as PyTorch may use cores, in threads with one core each.
 
     Items are drawn in the caller's thread, a few ahead of the results, which come in their order. Work that spends its
@@ -27,20 +63,18 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Itera
         items: Drawn in order.
 
     Raises:
-        Exception: What `work` raised, where its result would have come.
+        Exception: What `work` raised, where its result would have come; what `items` raises, at once.
     """
-    cores = torch.get_num_threads()
-    count = min(cores, MOST)
-    started: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(count, "frames", lambda: torch.set_num_threads(1))
-    try:
-        for item in items:
-            started.append(pool.submit(work, item))
-            if len(started) > count:
+    with _cores.shared() as cores:
+        count = min(cores, MOST)
+        started: deque[Future[Result]] = deque()
+        pool = ThreadPoolExecutor(count, "frames", lambda: torch.set_num_threads(1))
+        try:
+            for item in items:
+                started.append(pool.submit(work, item))
+                if len(started) > count:
+                    yield started.popleft().result()
+            while started:
                 yield started.popleft().result()
-        while started:
-            yield started.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        # The threads' word for one core each would hold for threads that others start later.
-        torch.set_num_threads(cores)
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -172,7 +172,8 @@ class FaceSearch:
         choice = None if self.face is None else parse_choice(self.face)
         picture = choice.path if isinstance(choice, FacePicture) else None
         words = {"face": self.face} if self.face is not None and picture is None else {}
-        files = {"picture": picture, "face_model": self.face_model, "identity": self.identity}
+        identity = None if choice is None else self.identity  # nobody is told from others
+        files = {"picture": picture, "face_model": self.face_model, "identity": identity}
         try:
             words |= {name: sha256(file) for name, file in files.items() if file is not None}
         except OSError as error:

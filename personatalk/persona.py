@@ -34,6 +34,8 @@ from .stage2 import Reference
 KIND, VERSION = "persona", 2
 PICTURE = 96
 """Side of the pictures of the lips."""
+LARGEST = 1e6
+"""Numbers of references are smaller by far."""
 PARTS = tuple(f.name for f in fields(Reference))
 
 
@@ -192,8 +194,10 @@ def references(arrays: dict[str, npt.NDArray[Any]], known: Footage, channels: in
         for part in PARTS:
             tensor = torch.from_numpy(arrays[part].astype(np.float32))
             width = channels + PLACE + 1 if part.endswith("keys") else channels
-            if tensor.ndim != 2 or tensor.shape[1] != width:
+            if tensor.ndim != 2 or tensor.shape[1] != width or not len(tensor):
                 raise ValueError(f"{part} is no table of width {width}")
+            if not bool((tensor.abs() < LARGEST).all()):
+                raise ValueError(f"{part} holds numbers of {LARGEST:g} and more")
             parts.append(torch.split(tensor, [int(c) for c in arrays[f"{part}_count"]]))
         found = [Reference(*tensors) for tensors in zip(*parts, strict=True)]
     except (ValueError, RuntimeError, TypeError, KeyError) as error:

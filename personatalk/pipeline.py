@@ -345,6 +345,12 @@ class _Job:
                 if len(who) == len(self.cues) and all(who):
                     return list(who)
         who = united([choose(self._people, cue.face or "largest") for cue in self.cues])
+        for person in set(who):
+            try:
+                choose(self._people, "+".join(map(str, person)))
+            except FaceError as error:
+                places = ", ".join(cue.where for cue, numbers in zip(self.cues, who, strict=True) if numbers == person)
+                raise CueError(f"{places}: these cues name the same person by numbers of several: {error}") from error
         self.folder.write(WHO, json.dumps(who).encode())
         return list(who)
 

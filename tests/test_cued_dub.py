@@ -111,7 +111,8 @@ def test_a_hole_in_the_sources_time_stamps_stays_where_it_is(tmp_path: Path) -> 
         stream = file.add_stream("pcm_s16le", 16000, layout="mono")
         for place in (*range(0, 8000, 1000), *range(24000, 32000, 1000)):
             block = av.AudioFrame.from_ndarray(np.full((1, 1000), 9000, np.int16), "s16", "mono")
-            block.sample_rate, block.pts, block.time_base = 16000, place, Fraction(1, 16000)
+            block.sample_rate, block.time_base = 16000, Fraction(1, 16000)
+            block.pts = place + 900 * (place == 3000)  # a little late, which moves nothing
             file.mux(stream.encode(block))
         file.mux(stream.encode())
     said = write_sound(tmp_path / "said.wav", np.zeros(1600, np.float32))
@@ -119,6 +120,30 @@ def test_a_hole_in_the_sources_time_stamps_stays_where_it_is(tmp_path: Path) -> 
     heard = read_speech(tmp_path / "mixed.wav") > 0.1
     assert heard[:7900].all() and not heard[8100:23900].any()
     assert heard[24100:].all(), "the last samples are as loud as the others: nothing was cut there"
+
+
+def test_short_blocks_fade_too(tmp_path: Path) -> None:
+    """A sound that is cut fades out over blocks that are shorter than the fade."""
+    path = tmp_path / "short.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("pcm_s16le", 16000, layout="mono")
+        for place in range(0, 16000, 50):
+            block = av.AudioFrame.from_ndarray(np.full((1, 50), 9000, np.int16), "s16", "mono")
+            block.sample_rate, block.time_base = 16000, Fraction(1, 16000)
+            block.pts = place
+            file.mux(stream.encode(block))
+        file.mux(stream.encode())
+    mix(path, [Cue(0.9, 1.0, None, path)], 1.0, tmp_path / "mixed.wav")
+    heard = read_speech(tmp_path / "mixed.wav")
+    assert (heard[:14000] > 0.25).all()
+    mix(
+        write_sound(tmp_path / "none.wav", np.zeros(16000, np.float32)),
+        [Cue(0.0, 0.5011, None, path)],
+        1.0,
+        path.with_suffix(".wav"),
+    )
+    heard = read_speech(path.with_suffix(".wav"))
+    assert heard[7000] > 0.25 and np.abs(np.diff(heard)).max() < 0.01
 
 
 def test_choices_that_the_cues_make_are_refused(tmp_path: Path, clip: Path, speech: Path, models: Models) -> None:

@@ -93,7 +93,7 @@ def test_paths_begin_at_the_cue_file(folder: Path, monkeypatch: pytest.MonkeyPat
         (block("00:00:01", "00:00:02", "from: 3"), 3, "not a time"),
         (block("00:00:01", "00:00:02", "speech: anna.wav"), 3, "a second 'speech:'"),
         ("# first\n00:00:01 --> 00:00:02\nspeech: carl.wav", 3, "carl.wav does not exist"),
-        (block("00:00:01", "00:00:03") + block("00:00:02", "00:00:04"), 4, "the face that is followed"),
+        (block("00:00:01", "00:00:03") + block("00:00:02", "00:00:04"), 4, "no face is named"),
         (block("00:00:01", "00:00:03", "face: 2") + block("00:00:00", "00:00:02", "face: 2"), 1, "face 2"),
         ("1\n00:00:01 --> 00:00:02\nspeech: \xe4.wav".encode("latin-1"), 3, "UTF-8"),
     ],

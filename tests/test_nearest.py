@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -42,10 +43,15 @@ def test_few_keys_say_what_all_say(span: float, apart: float) -> None:
     assert np.abs(got).max() > 0.1
 
 
-def test_the_shipped_renderer_loses_nothing(model: MorphableModel) -> None:
+@pytest.mark.parametrize(("opening", "turn"), [(0.1, (0.1, 0.5, 0.1)), (0.0, (0.1, 0.2, 0.0)), (0.12, (0.1, 0.3, 0))])
+def test_the_shipped_renderer_loses_nothing(
+    model: MorphableModel, opening: float, turn: tuple[float, float, float]
+) -> None:
     """A picture made with all keys and one made with the near ones; the queries are those of a real renderer."""
     network, size = Renderer.load(), 256
-    faces = [face_in_crop(model, size, gap, (0.1 * gap, gap, 0)) for gap in (0.1, 0.0, 0.05, 0.15, 0.2, 0.3)]
+    faces = [face_in_crop(model, size, gap, (0.1, gap + 0.2, 0)) for gap in (0.1, 0.05, 0.15, 0.2, 0.3)]
+    # Turned further than any reference, and shut.
+    faces.insert(0, face_in_crop(model, size, opening, turn))
     maps = [geometry_map(model, vertices, size) for vertices in faces]
     crops = [smooth_picture(size, size, 1, seed) for seed in range(5)]
     target, *references = maps
@@ -98,4 +104,30 @@ def test_an_error_comes_where_its_result_would_have() -> None:
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="two"):
         next(results)
-    assert torch.get_num_threads() >= 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("frames")]
+
+
+def test_later_threads_have_all_cores_again() -> None:
+    def cores() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    before, outer = cores(), side_by_side(lambda i: i, range(9))
+    next(outer)
+    inner = side_by_side(lambda i: i, range(9))
+    next(inner)
+    outer.close()
+    assert cores() == 1, "the second is still at work"
+    inner.close()
+    assert cores() == before
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e20])
+def test_numbers_that_cannot_be_sorted_take_the_long_way(bad: float) -> None:
+    attention = GeometricAttention(8, 4, 0.7, 1.0).eval()
+    latent, code, where = torch.randn(8, 4, 4), torch.randn(nearest.PLACE, 4, 4), torch.ones(4, 4, dtype=torch.bool)
+    with torch.no_grad():
+        queries, keys = attention.queries(latent, code, where), attention.keys(latent, code, where)
+        keys[3, 10] = bad
+        assert attention(queries, keys, torch.randn(16, 8)).shape == (16, 8)
+        assert attention(queries, keys[:0], torch.randn(0, 8)).shape == (16, 8)

@@ -74,7 +74,7 @@ def test_what_was_looked_for_is_told_by_content(tmp_path: Path, clip: Path, kept
     assert FaceSearch(str(picture)).described() != FaceSearch(str(other)).described()
     loaded = Persona.load(kept, models.morphable)
     assert loaded.find(clip, FaceSearch(face_model=picture)) is None, "another face model finds other faces"
-    assert loaded.find(clip, FaceSearch(identity=picture)) is None
+    assert FaceSearch("left", identity=picture).described() != FaceSearch("left").described()
 
 
 def test_a_style_is_a_personas_or_a_videos(
@@ -129,6 +129,20 @@ def test_a_damaged_one_is_explained(tmp_path: Path, models: Models, kept: Path) 
     weights.save_arrays(tmp_path / "x.persona", arrays, kind="persona", version=99, config=config)
     with pytest.raises(WeightsError, match="version 99"):
         Persona.load(tmp_path / "x.persona", models.morphable)
+
+
+def test_lips_of_another_renderer_are_refused(models: Models, kept: Path) -> None:
+    loaded = Persona.load(kept, models.morphable)
+    (footage,) = loaded.footage
+    keys, count = footage.lips[0]["lip_keys"], footage.lips[0]["lip_keys_count"]
+    for wrong in (
+        {"lip_keys": keys[:, :-1]},
+        {"lip_keys": keys * np.float32(1e20)},
+        {"lip_keys": keys[:0], "lip_keys_count": 0 * count},
+    ):
+        broken = replace(footage, lips={0: {**footage.lips[0], **wrong}})
+        with pytest.raises(WeightsError, match=r"anna\.persona: the lips of clip\.mp4 are damaged"):
+            loaded.lips(broken, models)
 
 
 @pytest.mark.parametrize("name", [*TABLES, "reason", "start", "alpha", "covers"])
