@@ -1,6 +1,6 @@
 """What a persona saves: seconds of a second speech for the same video with and without it, and whether both agree.
 
-    python benchmarks/persona.py VIDEO SPEECH -o FOLDER [--rounds 2]
+    python benchmarks/persona.py VIDEO SPEECH -o FOLDER [--rounds 2] [--face WHO]
 
 Each run is a process of its own, with and without in turn; the ratio is that of the medians.
 """
@@ -44,15 +44,17 @@ def main() -> None:
     parser.add_argument("speech", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--face", help="as of `personatalk dub`: then everybody in the video is looked for")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     kept = given.output / "speaker.persona"
-    print(f"persona make: {run('persona', 'make', given.video, '-o', kept, '--quiet'):.1f} s", flush=True)
+    face = [] if given.face is None else ["--face", given.face]
+    print(f"persona make: {run('persona', 'make', given.video, '-o', kept, '--quiet', *face):.1f} s", flush=True)
     seconds: dict[str, list[float]] = {"without": [], "with": []}
     for _ in range(given.rounds):
         for name, more in (("without", []), ("with", ["--persona", kept])):
             output = given.output / f"{name}.mp4"
-            report = ["--report", given.output / f"{name}.json", "--quiet"]
+            report = ["--report", given.output / f"{name}.json", "--quiet", *face]
             seconds[name].append(run("dub", given.video, given.speech, "-o", output, *more, *report))
     for name, found in seconds.items():
         stages = json.loads((given.output / f"{name}.json").read_text())["stage_seconds"]
