@@ -36,6 +36,8 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 MEMORY = 6 << 30
 """Bytes of address space of the process that reads the cases."""
+CHANNELS = 2
+"""Of the renderer for which the persona is made."""
 GROWTH = 1 << 30
 """Bytes by which one case may raise the peak of resident memory."""
 
@@ -216,6 +218,7 @@ def a_persona() -> Any:
     from personatalk.analysis import Analysis, Reason, Shot
     from personatalk.geometry import MorphableModel
     from personatalk.models import fingerprint
+    from personatalk.nearest import PLACE
     from personatalk.persona import Footage, Persona, names
 
     model, count = MorphableModel.load(), 6
@@ -232,8 +235,9 @@ def a_persona() -> Any:
         lips_hidden=np.zeros(count, np.float32),
         **tables,
     )
-    lips = {n: np.array([2, 2]) if n.endswith("count") else np.ones((4, 3), np.float32) for n in names()}
-    footage = [Footage("a.mp4", "00", None, analysis.arrays(), {0: lips})]
+    lips = {n: np.ones((4, CHANNELS + (PLACE + 1) * n.endswith("keys")), np.float32) for n in names()}
+    lips |= {n: np.array([2, 2]) for n in names() if n.endswith("count")}
+    footage = [Footage("a.mp4", "00", None, "{}", analysis.arrays(), {0: lips})]
     pictures = np.zeros((2, 96, 96, 3), np.uint8)
     return Persona(analysis.beta, shots[0].alpha, pictures, "x", fingerprint(model), footage), model
 
@@ -254,7 +258,7 @@ def load_persona(path: Path, out: Path) -> None:
     for known in persona.footage:
         analysis_of(known, None, model)  # type: ignore[arg-type]
         for arrays in known.lips.values():
-            references(arrays, known)
+            references(arrays, known, CHANNELS)
     assert draw(persona, model).dtype == np.uint8
 
 
