@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,11 @@ def test_a_job_is_done_again_when_anything_of_it_changed(tmp_path: Path) -> None
     # The order of the list is no part of a job; other weights are.
     assert states(again(read_jobs(listed(tmp_path, "v,s,x.mp4", "v,s,o0.mp4")))) == [DONE, SKIPPED]
     assert states(again(other[:1], weights=[tmp_path / "s"])) == [DONE]
+    (tmp_path / "anna.png").write_text("one")
+    of_anna = [replace(jobs[0], options=DubOptions(face=str(tmp_path / "anna.png")))]
+    assert states(again(of_anna)) == [DONE] and states(again(of_anna)) == [SKIPPED]
+    (tmp_path / "anna.png").write_text("another")
+    assert states(again(of_anna)) == [DONE]
 
 
 def test_a_file_that_is_no_status_is_kept(tmp_path: Path) -> None:
