@@ -68,7 +68,7 @@ class GeometricAttention(nn.Module):
             parts = self._parts(queries, keys)
             if nearest.fit(*parts):
                 with _full_precision(queries):
-                    mixed = torch.from_numpy(nearest.attend(*parts, values.contiguous().numpy()))
+                    mixed = torch.from_numpy(nearest.attend(*parts, _plain(values)))
                     near: torch.Tensor = self.out(mixed)
                 return near
         return self.dense(queries, keys, values)
@@ -87,13 +87,11 @@ class GeometricAttention(nn.Module):
     def _parts(self, queries: torch.Tensor, keys: torch.Tensor) -> tuple[Array, Array, Array, Array]:
         """Learned parts and places of queries and keys, as `nearest.attend` takes them."""
         learned = self.query.out_features
-        precision = self.log_precision.exp()
-        # What multiplies |a - b|^2 / 2 in the scores becomes the unit of the places.
-        unit = (self.sharpness * precision).sqrt()
-        places = queries[:, learned : learned + PLACE] / (self.sharpness * precision) * unit
+        # The root of what multiplies |a - b|^2 / 2 in the scores is the unit of the places; queries hold its square.
+        unit = (self.sharpness * self.log_precision.exp()).sqrt()
+        places = queries[:, learned : learned + PLACE] / unit
         key_places = keys[:, learned : learned + PLACE] * unit
-        plain = (x.contiguous().numpy() for x in (queries[:, :learned], places, keys[:, :learned], key_places))
-        return next(plain), next(plain), next(plain), next(plain)
+        return _plain(queries[:, :learned]), _plain(places), _plain(keys[:, :learned]), _plain(key_places)
 
     def _placed(self, latent: torch.Tensor) -> torch.Tensor:
         position: torch.Tensor = self.position
@@ -102,6 +100,11 @@ class GeometricAttention(nn.Module):
                 position[None], latent.shape[1:], mode="bilinear", align_corners=False
             )[0]
         return (latent.float() + position).permute(1, 2, 0)
+
+
+def _plain(tensor: torch.Tensor) -> Array:
+    array: Array = tensor.contiguous().numpy()
+    return array
 
 
 def _full_precision(like: torch.Tensor) -> torch.autocast:

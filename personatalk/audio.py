@@ -174,7 +174,7 @@ def normalise_loudness(samples: npt.NDArray[np.float32], level: float = 0.1) -> 
     Returns:
         (N,); silence stays silence.
     """
-    return (samples * _gain(samples, level)).astype(np.float32)
+    return at_common_loudness(samples, level)[:]
 
 
 def _gain(sound: Sound, level: float) -> float:

@@ -117,7 +117,6 @@ class _Waiting:
         reason: Why it gets none here; None if it does.
         shot: Number of its shot.
         strength: How much of the new mouth it shows, 0..1.
-        usable: Whether it has a face that can be cut out.
         crop: The source's face crop, uint8 (S, S, 3); None if there is no usable face.
         transform: Picture to crop, (2, 3).
         reference: The frame as a face reference.
@@ -128,7 +127,6 @@ class _Waiting:
     reason: str | None
     shot: int
     strength: float
-    usable: bool
     crop: npt.NDArray[np.uint8] | None = None
     transform: Array | None = None
     reference: Reference | None = None
@@ -222,7 +220,7 @@ class Dubbing:
         for place, (frame, before) in enumerate(steps, start):
             found = self.role.analysis.reason.get(frame.index)
             shot, share = int(self.role.analysis.shot_of[frame.index]), float(self._strength[place])
-            waiting = _Waiting(frame, before, found and found.value, shot, share, found is None)
+            waiting = _Waiting(frame, before, found and found.value, shot, share)
             if not self.role.dubbed[place]:
                 waiting.reason = Reason.ORIGINAL.value
             elif found is None and share == 0:
@@ -231,7 +229,7 @@ class Dubbing:
 
     def _cut_out(self, waiting: _Waiting) -> _Waiting:
         """Cut out and encode the face."""
-        if waiting.usable:
+        if waiting.frame.index not in self.role.analysis.reason:
             with self.report.stage("references"):
                 waiting.transform = self.crops.transform(waiting.frame.index)
                 waiting.crop = self.crops.cut(waiting.frame)

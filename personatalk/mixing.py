@@ -86,10 +86,8 @@ def _blocks(
         if start + len(block) > last:
             yield from (_part(*known, first, last, fade, True) for known in waiting if known[0] < last)
             return
-        while waiting[0][0] + len(waiting[0][1]) <= last - fade:
+        while waiting and waiting[0][0] + len(waiting[0][1]) <= last - fade:
             yield _part(*waiting.popleft(), first, last, fade, False)
-            if not waiting:
-                break
     yield from (_part(*known, first, last, fade, False) for known in waiting)
 
 

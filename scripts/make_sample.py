@@ -140,21 +140,32 @@ def write_sound(out: Any, track: Any, samples: Array, rate: int) -> None:
     out.mux(track.encode(None))
 
 
+def add_film(out: Any, side: int, crf: int) -> Any:
+    """Add a square H.264 track to a file that is being written."""
+    film = out.add_stream("libx264", rate=FPS, options={"crf": str(crf), "preset": "slow"})
+    film.width = film.height = side
+    film.pix_fmt = "yuv420p"
+    context = film.codec_context
+    context.colorspace = context.color_primaries = context.color_trc = BT709
+    context.color_range = LIMITED
+    return film
+
+
+def write_picture(out: Any, film: Any, rgb: npt.NDArray[np.uint8], number: int) -> None:
+    """Encode the picture of a frame, scaled to the film's size."""
+    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+    frame = frame.reformat(film.width, film.height, "yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED)
+    frame.pts, frame.time_base = number, Fraction(1, FPS)
+    out.mux(film.encode(frame))
+
+
 def write_film(path: Path, character: Character, samples: Array, rate: int, rng: np.random.Generator) -> None:
     """Render all frames into an H.264 file with the speech as its sound."""
     with av.open(str(path), "w", container_options={"movflags": "+faststart"}) as out:
-        film = out.add_stream("libx264", rate=FPS, options={"crf": "19", "preset": "slow"})
-        film.width = film.height = SIZE
-        film.pix_fmt = "yuv420p"
-        context = film.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = BT709
-        context.color_range = LIMITED
+        film = add_film(out, SIZE, crf=19)
         track = add_sound(out, "aac", rate, 64_000)
         for number, pose in enumerate(tqdm(list(poses(samples, rate, rng)), unit="frame")):
-            frame = av.VideoFrame.from_ndarray(character.picture(pose), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED)
-            frame.pts, frame.time_base = number, Fraction(1, FPS)
-            out.mux(film.encode(frame))
+            write_picture(out, film, character.picture(pose), number)
         out.mux(film.encode(None))
         write_sound(out, track, samples, rate)
 

@@ -6,12 +6,11 @@ python scripts/make_turning.py tests/data/turning.mp4
 from __future__ import annotations
 
 import argparse
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from make_sample import BT709, FPS, LIMITED
+from make_sample import add_film, write_picture
 from sample_face import Pose
 from sample_picture import Character
 
@@ -33,16 +32,9 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     character = Character(MorphableModel.load(), 3)
     with av.open(str(parser.parse_args().output), "w") as out:
-        film = out.add_stream("libx264", rate=FPS, options={"crf": "20", "preset": "slow"})
-        film.width = film.height = SIDE
-        film.pix_fmt = "yuv420p"
-        film.codec_context.colorspace = BT709
-        film.codec_context.color_range = LIMITED
+        film = add_film(out, SIDE, crf=20)
         for number in range(FRAMES):
-            frame = av.VideoFrame.from_ndarray(character.picture(pose(number)), format="rgb24")
-            frame = frame.reformat(SIDE, SIDE, "yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED)
-            frame.pts, frame.time_base = number, Fraction(1, FPS)
-            out.mux(film.encode(frame))
+            write_picture(out, film, character.picture(pose(number)), number)
         out.mux(film.encode(None))
 
 
