@@ -42,7 +42,7 @@ class GeometricAttention(nn.Module):
     def queries(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Queries of the chosen cells: latent (C, h, w), code (9, h, w), bool (h, w) to (Q, D)."""
         with _full_precision(latent):
-            learned = self.query(self._placed(latent)[where])
+            learned = self.query(self._placed(latent, where))
         scaled = code.flatten(1).T[where.flatten()] * self.log_precision.exp()
         # |a - b|^2 / 2 = |a|^2 / 2 - a b + |b|^2 / 2; the first term is the same for all keys and drops out.
         joined = torch.cat([learned, scaled, torch.ones_like(scaled[:, :1])], dim=1)
@@ -51,7 +51,7 @@ class GeometricAttention(nn.Module):
     def keys(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Keys of the chosen cells, (K, D)."""
         with _full_precision(latent):
-            learned = self.key(self._placed(latent)[where])
+            learned = self.key(self._placed(latent, where))
         chosen = code.flatten(1).T[where.flatten()]
         norm = (chosen.square() * self.log_precision.exp()).sum(dim=1, keepdim=True) / 2
         return torch.cat([learned, chosen, -norm], dim=1)
@@ -93,13 +93,14 @@ class GeometricAttention(nn.Module):
         key_places = keys[:, learned : learned + PLACE] * unit
         return _plain(queries[:, :learned]), _plain(places), _plain(keys[:, :learned]), _plain(key_places)
 
-    def _placed(self, latent: torch.Tensor) -> torch.Tensor:
+    def _placed(self, latent: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        """Latents and positional embeddings of the chosen cells, (N, C)."""
         position: torch.Tensor = self.position
         if position.shape[1:] != latent.shape[1:]:
             position = nn.functional.interpolate(
                 position[None], latent.shape[1:], mode="bilinear", align_corners=False
             )[0]
-        return (latent.float() + position).permute(1, 2, 0)
+        return latent.permute(1, 2, 0)[where].float() + position.permute(1, 2, 0)[where]
 
 
 def _plain(tensor: torch.Tensor) -> Array:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import HubertConfig, HubertModel
 
 from .errors import WeightsError
+from .hubert import Hubert, HubertSizes
+
+if TYPE_CHECKING:
+    from transformers import HubertConfig
 
 SAMPLE_RATE = 16000
 """Samples per second that the encoder hears."""
@@ -59,7 +62,7 @@ class AudioEncoder(nn.Module):
 
     def __init__(self, dim: int, hubert: dict[str, Any]) -> None:
         super().__init__()
-        self.hubert = HubertModel(HubertConfig(**hubert))
+        self.hubert: Any = _network(hubert)
         hidden = self.hubert.config.hidden_size
         self.to_frames = nn.Linear(2 * hidden, dim)
 
@@ -77,18 +80,34 @@ class AudioEncoder(nn.Module):
 
         Frame j stands for time j / 25; a linear layer interpolates the two features on either side of it.
         """
-        features = self.hubert.encoder(self.hubert.feature_projection(convolved))[0]
+        features = self.transform(self.hubert.feature_projection(convolved))
         before = torch.cat([features[:, :1], features[:, :-1]], dim=1)
         pairs = torch.cat([before, features], dim=-1)
         interpolated: torch.Tensor = self.to_frames(pairs[:, 0 : 2 * (pairs.shape[1] // 2) : 2])
         return interpolated
+
+    def transform(self, projected: torch.Tensor) -> torch.Tensor:
+        """HuBERT's transformer, (B, F, C) to the same."""
+        found = self.hubert.encoder(projected)
+        features: torch.Tensor = found if isinstance(found, torch.Tensor) else found[0]
+        return features
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Features at the video's clock: 16 kHz (B, N) to (B, N // 640, D); frame j stands for time j / 25."""
         return self.contextualise(self.convolve(samples))
 
 
-def receptive_field(config: HubertConfig) -> int:
+def _network(config: dict[str, Any]) -> nn.Module:
+    """HuBERT of a configuration, from `transformers` where it has another layout than ours."""
+    sizes = HubertSizes.of(config)
+    if sizes is not None:
+        return Hubert(sizes)
+    from transformers import HubertConfig, HubertModel
+
+    return HubertModel(HubertConfig(**config))
+
+
+def receptive_field(config: HubertSizes | HubertConfig) -> int:
     """Samples under one output frame of the convolutions; 400 for HuBERT as published."""
     field, step = 1, 1
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
@@ -103,6 +122,8 @@ def hubert_config(checkpoint: Path | str) -> dict[str, Any]:
     Raises:
         WeightsError: There is no such checkpoint, or it is no HuBERT.
     """
+    from transformers import HubertConfig
+
     try:
         values, _ = HubertConfig.get_config_dict(str(checkpoint))
     except (OSError, ValueError) as error:
@@ -120,6 +141,8 @@ def load_hubert(encoder: AudioEncoder, checkpoint: Path | str) -> None:
     Raises:
         WeightsError: There is no such checkpoint, it is no HuBERT or damaged, or its sizes are not the encoder's.
     """
+    from transformers import HubertConfig, HubertModel
+
     hidden = hubert_config(checkpoint).get("hidden_size", HubertConfig().hidden_size)
     if 2 * hidden != encoder.to_frames.in_features:
         raise WeightsError(

@@ -154,8 +154,8 @@ def _add_choices(dub: argparse.ArgumentParser) -> None:
     )
     _add_choice(dub)
     dub.add_argument("--codec", default="libx264", help="video encoder (default: libx264)")
-    dub.add_argument("--crf", type=float, default=14, help="quality, lower is better (default: 14, near-transparent)")
-    dub.add_argument("--preset", default="medium", help="speed preset of the encoder (default: medium)")
+    dub.add_argument("--crf", type=float, default=13, help="quality, lower is better (default: 13, near-transparent)")
+    dub.add_argument("--preset", default="faster", help="speed preset of the encoder (default: faster)")
     dub.add_argument(
         "--silence",
         choices=["rest", "original"],
@@ -184,6 +184,13 @@ def _add_persona(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     make.add_argument("--quiet", action="store_true", help="no progress bars")
     _add_choice(make)
     _add_models(make)
+    make.add_argument(
+        "--textures",
+        type=float,
+        default=2.0,
+        metavar="GB",
+        help="most that the texture latents of a video's frames may take, some 0.6 a minute; 0: none (default: 2)",
+    )
     make.set_defaults(run=_persona_make)
     show = steps.add_parser("show", help="print what a persona holds")
     show.add_argument("persona", type=Path, metavar="NAME.persona")
@@ -333,7 +340,7 @@ def _persona_make(options: argparse.Namespace) -> int:
     search = FaceSearch(options.face, options.face_model, options.identity)
     models = Models.load(options.morphable, options.stage1, options.stage2, options.deep3d)
     with closing(Bars(options.interrupt, options.quiet)) as bars:
-        made = persona.make(options.videos, models, search, bars)
+        made = persona.make(options.videos, models, search, bars, 1e9 * options.textures, options.output.absolute().parent)
     made.save(options.output)
     print("\n".join([str(options.output), *persona.describe(made, models)]))
     return 0

@@ -67,7 +67,8 @@ def match_colours(rendered: Picture, source: Picture, mask: Array) -> Picture:
         spread_weight += trust * cv2.GaussianBlur(weight, (0, 0), sigma)
     shift = np.clip(spread / (spread_weight[..., None] + 1e-6), -MOST_SHIFT, MOST_SHIFT)
     smooth = cv2.resize(shift, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.clip(rendered + smooth + 0.5, 0, 255).astype(np.uint8)
+    matched: Picture = cv2.add(rendered, smooth, dtype=cv2.CV_8U)  # rounds, and stays in 0..255
+    return matched
 
 
 def to_picture(crop: Picture, mask: Array, transform: Array, width: int, height: int) -> Patch | None:

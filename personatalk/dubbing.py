@@ -32,6 +32,14 @@ Step = tuple[Frame, "str | None"]
 """A frame of the output, and why it has no new mouth; None if it has."""
 
 
+class FaceReferences(Protocol):
+    """Frames of the source that are encoded already."""
+
+    def reference(self, frame: int) -> Reference | None:
+        """A frame as a face reference; None where it is not known."""
+        ...
+
+
 class Motion(Protocol):
     """What the mouth does at a time."""
 
@@ -49,12 +57,14 @@ class Role:
         motion: What the mouth does.
         dubbed: Which frames of the output are wanted, bool (N,).
         lips: Lip references that are known already, by shot.
+        faces: Face references that are known already.
     """
 
     analysis: Analysis
     motion: Motion
     dubbed: npt.NDArray[np.bool_]
     lips: Mapping[int, list[Reference]] = field(default_factory=dict)
+    faces: FaceReferences | None = None
 
 
 def dubbed_frames(
@@ -233,7 +243,8 @@ class Dubbing:
             with self.report.stage("references"):
                 waiting.transform = self.crops.transform(waiting.frame.index)
                 waiting.crop = self.crops.cut(waiting.frame)
-                waiting.reference = self._encode(waiting.frame.index, waiting.crop)
+                known = self.role.faces and self.role.faces.reference(waiting.frame.index)
+                waiting.reference = known or self._encode(waiting.frame.index, waiting.crop)
         return waiting
 
     def _encode(self, index: int, crop: npt.NDArray[np.uint8]) -> Reference:

@@ -97,15 +97,16 @@ class EncodeOptions:
     Attributes:
         codec: FFmpeg's name of the video encoder; another one is taken, with a warning, where the output
             container cannot hold its codec (webm).
-        crf: Quality of the encoders that know it, lower is better; 14 is near transparent for x264.
-        preset: Speed of the x264 and x265 encoders, "ultrafast" to "veryslow".
+        crf: Quality of the encoders that know it, lower is better; 13 is near transparent for x264.
+        preset: Speed of the x264 and x265 encoders, "ultrafast" to "veryslow". "faster" takes half the time of
+            "medium" and some 10 % more room at the same PSNR.
         audio_codec: FFmpeg's name of the speech's encoder, None for what suits the container.
         audio_bitrate: Bits per second of the speech, None for a generous rate.
     """
 
     codec: str = "libx264"
-    crf: float = 14
-    preset: str = "medium"
+    crf: float = 13
+    preset: str = "faster"
     audio_codec: str | None = None
     audio_bitrate: int | None = None
 

@@ -4,7 +4,7 @@ Of the thousands of cells of all references a query takes texture from some doze
 the face. All scores have the form  q . k - |a - b|^2 / 2,  where q and k are learned and a and b say where a cell lies,
 in units that make the second part a Gaussian. Keys are sorted into buckets by their place; of each query only the
 buckets around it are looked at, as far out as the distance of the nearest key makes it necessary, and of those only the
-keys whose distance does not make their share negligible.
+keys whose distance does not make their share negligible. Neighbours need about as many buckets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ IntArray = npt.NDArray[np.int64]
 
 PLACE = 9
 """Numbers that say where a cell lies; see `stage2.GeometryMap.code`."""
-BUCKET = 6.0
+BUCKET = 3.0
 """Side of a bucket in standard deviations of the Gaussian."""
 LEAST_MARGIN = 4.0
 """By how much the Gaussian part of a score may always be worse than the best one's; e to its power is the ratio of the
@@ -26,6 +26,11 @@ shares. What the learned part may make good again comes on top; see `margins`.""
 SPREADS = 2.0
 """Of how many spreads of the keys that is reckoned with. One shows where the head is turned otherwise than in the
 references, or the mouth is shut and theirs are open."""
+LEAST_SHARE = 1e-4
+"""Keys with less than this share of the best one's are left out."""
+STRETCH = 1.5
+"""By how much a squared distance on the plane of the buckets may be more than that of the places. It is at most 3, and
+more than 1 only where cells of two kinds meet."""
 FARTHEST = 1e4
 """Places beyond this are not sorted."""
 
@@ -35,7 +40,8 @@ def margins(learned: Array, keys: Array) -> Array:
 
     The learned parts of two keys' scores mostly differ by less than the query's length times some spreads of the keys.
     """
-    spread = np.sqrt(((keys - keys.mean(axis=0)) ** 2).sum(axis=1).mean())
+    mean = keys.mean(axis=0)
+    spread = np.sqrt(max(0.0, float(np.vdot(keys, keys)) / len(keys) - float(mean @ mean)))
     return (LEAST_MARGIN + SPREADS * np.linalg.norm(learned, axis=1) * spread).astype(np.float32)
 
 
@@ -71,9 +77,9 @@ def _jit(inline: str = "never") -> numba.core.registry.CPUDispatcher:
     return numba.njit(cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, nogil=True, inline=inline)
 
 
-@_jit()  # type: ignore[untyped-decorator]
+@_jit("always")  # type: ignore[untyped-decorator]
 def _flat(place: Array) -> tuple[float, float]:
-    """A place on the plane of the buckets: never farther apart than sqrt(3) times the places are."""
+    """A place on the plane of the buckets."""
     return place[0] + place[3] + place[6], place[1] + place[4] + place[7]
 
 
@@ -122,20 +128,7 @@ def _measure(place: Array, keys: Array, distance: Array) -> np.float32:
     return least
 
 
-@_jit()  # type: ignore[untyped-decorator]
-def _mix(scores: Array, chosen: IntArray, values: Array, out: Array) -> None:
-    """The mean of chosen values, weighted by the softmax of their scores."""
-    highest, total = scores.max(), np.float32(0)
-    for m in range(len(scores)):
-        weight = np.exp(scores[m] - highest)
-        total += weight
-        for c in range(values.shape[1]):
-            out[c] += weight * values[chosen[m], c]
-    for c in range(values.shape[1]):
-        out[c] /= total
-
-
-@_jit()  # type: ignore[untyped-decorator]
+@_jit("always")  # type: ignore[untyped-decorator]
 def _choose(
     learned: Array, keys: Array, numbers: IntArray, distance: Array, most: float, chosen: IntArray, scores: Array
 ) -> int:
@@ -143,12 +136,27 @@ def _choose(
     found = 0
     for k in range(len(distance)):
         if distance[k] <= most:
-            score = np.float32(0)
+            number, score = numbers[k], -distance[k] / 2
             for d in range(len(learned)):
-                score += learned[d] * keys[numbers[k], d]
-            chosen[found], scores[found] = numbers[k], score - distance[k] / 2
+                score += learned[d] * keys[number, d]
+            chosen[found], scores[found] = number, score
             found += 1
     return found
+
+
+@_jit("always")  # type: ignore[untyped-decorator]
+def _mix(scores: Array, chosen: IntArray, values: Array, out: Array) -> None:
+    """The mean of chosen values, weighted by the softmax of their scores."""
+    highest, total = scores.max(), np.float32(0)
+    least = highest + np.log(LEAST_SHARE)
+    for m in range(len(scores)):
+        if scores[m] > least:
+            weight, number = np.exp(scores[m] - highest), chosen[m]
+            total += weight
+            for c in range(values.shape[1]):
+                out[c] += weight * values[number, c]
+    for c in range(values.shape[1]):
+        out[c] /= total
 
 
 @_jit()  # type: ignore[untyped-decorator]
@@ -158,11 +166,11 @@ def _attend(
     left, top, columns, rows, starts, numbers, ordered = _sorted(key_places)
     count = len(numbers)
     distance, scores = np.empty(count, np.float32), np.empty(count, np.float32)
-    chosen = np.empty(count, np.int64)
+    chosen, needed = np.empty(count, np.int64), 1
     for q in range(len(learned)):
         x, y = _flat(places[q])
         column, row = int(np.floor((x - left) / BUCKET)), int(np.floor((y - top) / BUCKET))
-        least, reach, needed = np.float32(0), 0, 1
+        most, reach = np.float32(0), 0
         # Of keys farther than the buckets that were looked at reach, nothing is known yet.
         while reach < needed:
             reach, least = needed, np.float32(np.inf)
@@ -171,14 +179,12 @@ def _attend(
             for r in range(above, below):
                 span = slice(starts[r * columns + before], starts[r * columns + after])
                 least = min(least, _measure(places[q], ordered[:, span], distance[span]))
+            most = least + 2 * margin[q]
             if (above, below, before, after) == (0, rows, 0, columns):
                 break
-            most = least + 2 * margin[q]
-            needed = int(min(np.sqrt(3 * most) / BUCKET + 1, 2 * reach))
+            needed = max(1, int(min(np.sqrt(STRETCH * most) / BUCKET + 1, 2 * reach)))
         found = 0
         for r in range(above, below):
             span = slice(starts[r * columns + before], starts[r * columns + after])
-            found += _choose(
-                learned[q], keys, numbers[span], distance[span], least + 2 * margin[q], chosen[found:], scores[found:]
-            )
+            found += _choose(learned[q], keys, numbers[span], distance[span], most, chosen[found:], scores[found:])
         _mix(scores[:found], chosen, values, out[q])

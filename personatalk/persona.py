@@ -2,12 +2,14 @@
 
 It holds, for each video that it was made from, the analysis (faces, shots, geometry) and the encoded lip references of
 every shot; for the speaker, a sample of expressions from which stage 1 embeds the style, and pictures of the lips. The
-file is a `.safetensors` of numbers alone: reading one runs no code.
+file is a `.safetensors` of numbers alone: reading one runs no code. It also has the texture latents of the frames, by far
+the most of it, which are read as they are needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -30,12 +32,18 @@ from .nearest import PLACE
 from .people import FaceSearch
 from .stage1 import speaking_style, style_sample
 from .stage2 import Reference
+from .textures import LARGEST, TABLES, Textures, encode
+from .weights import KeptTable
 
-KIND, VERSION = "persona", 2
+Progress = Callable[[str, int, int], None]
+
+KIND, VERSION = "persona", 3
+TABLE = ".textures."
+"""In the names of what is read as it is needed."""
 PICTURE = 96
 """Side of the pictures of the lips."""
-LARGEST = 1e6
-"""Numbers of references are smaller by far."""
+TEXTURES = 2e9
+"""Bytes that texture latents of a video take at most, if nothing else is said: those of three minutes."""
 PARTS = tuple(f.name for f in fields(Reference))
 
 
@@ -51,6 +59,7 @@ class Footage:
         analysis: As arrays; see `Analysis.arrays`.
         lips: Encoded lip references by shot, as arrays by part of `Reference` and the number of cells of each.
         kept_in: The persona's file, for messages.
+        textures: Texture latents of its frames.
     """
 
     name: str
@@ -60,6 +69,7 @@ class Footage:
     analysis: dict[str, npt.NDArray[Any]]
     lips: dict[int, dict[str, npt.NDArray[Any]]]
     kept_in: str = ""
+    textures: Textures | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,21 @@ class Persona:
         channels = models.stage2.channels
         return {shot: references(arrays, footage, channels) for shot, arrays in footage.lips.items()}
 
+    def textures(self, footage: Footage, models: Models) -> Textures | None:
+        """Texture latents of the frames; None where there are none, or other models encoded them.
+
+        Raises:
+            WeightsError: They are not the renderer's.
+        """
+        if footage.textures is None or models.fingerprint() != self.made_by:
+            return None
+        try:
+            footage.textures.check(models.stage2.channels, len(footage.analysis["time"]))
+        except ValueError as error:
+            where = f"{footage.kept_in}: the textures of {footage.name}"
+            raise WeightsError(f"{where} are damaged ({error}); make it anew") from error
+        return footage.textures
+
     def save(self, path: Path | str) -> None:
         """Write the persona, whole or not at all.
 
@@ -115,17 +140,20 @@ class Persona:
         """
         path = Path(path)
         arrays: dict[str, npt.NDArray[Any]] = {"beta": self.beta, "alpha": self.alpha, "pictures": self.pictures}
-        videos = []
+        videos, tables = [], {}
         for number, known in enumerate(self.footage):
             arrays |= {f"{number}.analysis.{name}": array for name, array in known.analysis.items()}
             for shot, parts in known.lips.items():
                 arrays |= {f"{number}.lips.{shot}.{name}": array for name, array in parts.items()}
+            if known.textures is not None:
+                arrays[f"{number}.cells"] = known.textures.cells
+                tables |= {f"{number}{TABLE}{name}": table for name, table in known.textures.tables.items()}
             said = {name: getattr(known, name) for name in ("name", "sha256", "face", "search")}
             videos.append(said | {"shots": sorted(known.lips)})
         config = {"made_by": self.made_by, "face": self.face, "videos": videos}
         try:
             with whole(path) as draft:
-                weights.save_arrays(draft, arrays, kind=KIND, version=VERSION, config=config, half=False)
+                weights.save_arrays(draft, arrays, kind=KIND, version=VERSION, config=config, half=False, tables=tables)
         except OSError as error:
             raise MediaError(f"{path}: the persona cannot be written ({error.strerror or error})") from error
 
@@ -140,7 +168,7 @@ class Persona:
         Raises:
             WeightsError: The file is missing, damaged, of another version or for another morphable model.
         """
-        arrays, config = weights.load_arrays(path, kind=KIND, version=VERSION)
+        arrays, config = weights.load_arrays(path, kind=KIND, version=VERSION, tables=TABLE)
         try:
             persona = _from_arrays(arrays, config, str(path))
             if config["face"] != fingerprint(model):
@@ -161,7 +189,11 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], config: dict[str, Any], pa
         analysis = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
         face = None if video["face"] is None else str(video["face"])
         name, digest, search = (str(video[key]) for key in ("name", "sha256", "search"))
-        footage.append(Footage(name, digest, face, search, analysis, lips, path))
+        textures = None
+        if f"{number}.cells" in arrays:
+            tables: dict[str, weights.Table] = {n: KeptTable(path, f"{number}{TABLE}{n}") for n in TABLES}
+            textures = Textures(arrays[f"{number}.cells"].astype(np.int64), tables)
+        footage.append(Footage(name, digest, face, search, analysis, lips, path, textures))
     pictures = arrays["pictures"]
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (PICTURE, PICTURE, 3):
         raise ValueError(f"pictures {pictures.dtype} {pictures.shape}")
@@ -230,7 +262,12 @@ def check_name(path: Path, videos: Sequence[Path]) -> None:
 
 
 def make(
-    videos: Sequence[Path | str], models: Models, search: FaceSearch | None = None, progress: Any = None
+    videos: Sequence[Path | str],
+    models: Models,
+    search: FaceSearch | None = None,
+    progress: Progress | None = None,
+    textures: float = TEXTURES,
+    folder: Path | None = None,
 ) -> Persona:
     """Make a persona from videos of one speaker.
 
@@ -239,10 +276,12 @@ def make(
         models: The trained parts.
         search: Finds the speaker among several people.
         progress: Told about the progress, as `pipeline.dub` tells it.
+        textures: Bytes that the texture latents of each video's frames may take, some 10 MB a second.
+        folder: Where they find room until the persona is saved, if not where the system keeps such files.
 
     Raises:
         FaceError: A video shows no usable face.
-        MediaError: A video cannot be read, or is given twice.
+        MediaError: A video cannot be read, or is given twice; or the disk is full.
     """
     search = search or FaceSearch()
     footage: list[Footage] = []
@@ -255,7 +294,9 @@ def make(
             with search.open(reader, progress) as (tracker, follower):
                 analysis = analyse(reader, tracker, models.morphable, progress, models.initialise, follower)
             lips, seen = _encoded(reader, analysis, models)
-        footage.append(Footage(Path(video).name, digest, search.face, search.described(), analysis.arrays(), lips))
+            kept = _textures(reader, analysis, models, textures, folder, progress)
+        said = (Path(video).name, digest, search.face, search.described())
+        footage.append(Footage(*said, analysis.arrays(), lips, textures=kept))
         beta.append(analysis.beta[analysis.usable])
         alpha += [shot.alpha for shot in analysis.shots if shot.alpha.any()]
         pictures += seen
@@ -287,6 +328,19 @@ def _encoded(
     return lips, pictures
 
 
+def _textures(
+    reader: VideoReader, analysis: Analysis, models: Models, most: float, folder: Path | None, progress: Progress | None
+) -> Textures | None:
+    """Texture latents of the frames, if there is to be room for any."""
+    if most <= 0:
+        return None
+    where = Path(tempfile.gettempdir()) if folder is None else folder
+    try:
+        return encode(reader, analysis, models, most, where, progress or (lambda stage, steps, total: None))
+    except OSError as error:
+        raise MediaError(f"{where}: no room for texture latents ({error.strerror or error})") from error
+
+
 def _mouth(crop: npt.NDArray[np.uint8], vertices: Array, model: MorphableModel) -> npt.NDArray[np.uint8]:
     lips = vertices[model.lips, :2]
     low, high = lips.min(axis=0), lips.max(axis=0)
@@ -309,6 +363,8 @@ def describe(persona: Persona, models: Models) -> list[str]:
         count, usable = len(known.analysis["time"]), int(known.analysis["usable"].sum())
         face = "" if known.face is None else f", face {known.face}"
         lines.append(f"{known.name}{face}: {count} frames, {usable} usable, {len(known.lips)} shots with lips{fits}")
+        if known.textures is not None:
+            lines.append(f"{known.name}: texture latents of {np.count_nonzero(known.textures.cells)} frames")
     return lines
 
 

@@ -298,8 +298,11 @@ class _Job:
         dubbed = timeline.dubbed
         if self.options.silence == "original":
             dubbed = dubbed & spoken(samples, timeline.time)
-        lips = persona.lips(known, self.models) if persona is not None and known is not None else {}
-        return _Cast([Role(analysis, motion, dubbed, lips)], timeline, self.speeches[0])
+        role = Role(analysis, motion, dubbed)
+        if persona is not None and known is not None:
+            lips, faces = persona.lips(known, self.models), persona.textures(known, self.models)
+            role = replace(role, lips=lips, faces=faces)
+        return _Cast([role], timeline, self.speeches[0])
 
     def several_speakers(self) -> _Cast:
         """The people of the list of cues."""

@@ -244,7 +244,7 @@ def _blend(source: Any, target: Any, box: Box, patch: UInt8, mask: Float32) -> N
     inner = np.s_[box.top - outer.top : box.bottom - outer.top, box.left - outer.left : box.right - outer.left]
     region = crop(source, outer)
     rgb = to_rgb(region).copy()
-    rgb[inner] = np.where(mask[..., None] > 0, patch, rgb[inner])
+    np.copyto(rgb[inner], patch, where=mask[..., None] > 0)
     weight = np.zeros(rgb.shape[:2], np.float32)
     weight[inner] = mask
     new = planes_of(from_rgb(rgb, region)) or []
@@ -283,8 +283,10 @@ def crop(image: Any, box: Box) -> Any:
 def _mixed(plane: Plane, old: npt.NDArray[Any], new: npt.NDArray[Any], weight: Float32) -> npt.NDArray[Any]:
     """Blend samples (h, w, c) by a mask of pixels, averaged over the pixels of each sample."""
     share = _averaged(weight, plane.step_x, plane.step_y)[..., None]
-    mixed = old + (new.astype(np.float32) - old) * share
-    result = np.where(share > 0, np.rint(mixed), old).astype(old.dtype)
+    mixed = np.subtract(new, old, dtype=np.float32)
+    mixed *= share
+    # Where the share is 0, nothing is added: float32 holds 16 bits.
+    result = np.rint(np.add(mixed, old, out=mixed), out=mixed).astype(old.dtype)
     if plane.alpha is not None:
         result[..., plane.alpha] = old[..., plane.alpha]
     return result

@@ -67,7 +67,7 @@ def compile_now() -> None:
     render(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), np.zeros((3, 3), np.float32), 4)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _fill(
     points: npt.NDArray[np.float64],
     triangles: IntArray,

@@ -20,14 +20,15 @@ FACE_REACH = 0.62
 the ears the jaw hardly moves, and hair and earrings begin."""
 FEATHER = 0.035
 """Standard deviation of the soft edge of the generated region, in model units."""
-
+CORNERS = 24
+"""Corners of what stands for a circle around a point."""
 TAIL = 0.05
 """Opacity under which the soft edge is cut off."""
 
 
 def lip_region(model: MorphableModel, vertices: Array, size: int) -> Array:
     """M_lip: hull of the lips, dilated."""
-    return _dilate(_hull(vertices[model.lips], size), LIP_MARGIN, size)
+    return _hull(vertices[model.lips], LIP_MARGIN, size).astype(np.float32) / 255
 
 
 def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
@@ -36,9 +37,8 @@ def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
     Target and source both belong in: where the new jaw is higher than the old one, the old one must be painted over.
     """
     points = (model.lower > 0.9) & (np.abs(model.mean[:, 0]) < FACE_REACH)
-    hulls = np.maximum.reduce([_hull(vertices[points], size) for vertices in shapes])
-    mask = _dilate(hulls, FACE_MARGIN, size)
-    soft = cv2.GaussianBlur(mask, (0, 0), FEATHER * _pixels_per_unit(size))
+    mask = np.maximum.reduce([_hull(vertices[points], FACE_MARGIN, size) for vertices in shapes])
+    soft = cv2.GaussianBlur(mask, (0, 0), FEATHER * _pixels_per_unit(size)).astype(np.float32) / 255
     # The blur's long tail would cost much and show nothing.
     soft = np.clip((soft - TAIL) / (1 - 2 * TAIL), 0, 1)
     # The crop's own edge must be soft as well, in case the face reaches beyond it.
@@ -60,18 +60,16 @@ def _pixels_per_unit(size: int) -> float:
     return size / CROP_SPAN
 
 
-def _hull(points: Array, size: int) -> npt.NDArray[np.uint8]:
-    mask = np.zeros((size, size), np.uint8)
+def _hull(points: Array, margin: float, size: int) -> npt.NDArray[np.uint8]:
+    """Hull of points and of all that is within a margin in model units, uint8 (size, size) in 0..255."""
+    turn = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False, dtype=np.float32)
+    around = max(1.0, margin * _pixels_per_unit(size)) * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    inner = cv2.convexHull(points[:, :2].astype(np.float32))
     # 4 fractional bits and an antialiased edge: the outline moves smoothly from frame to frame.
-    hull = cv2.convexHull((points[:, :2] * 16).round().astype(np.int32))
-    cv2.fillConvexPoly(mask, hull, 255, lineType=cv2.LINE_AA, shift=4)
+    outer = cv2.convexHull(((inner + around).reshape(-1, 2) * 16).round().astype(np.int32))
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(mask, outer, 255, lineType=cv2.LINE_AA, shift=4)
     return mask
-
-
-def _dilate(mask: npt.NDArray[np.uint8], margin: float, size: int) -> Array:
-    radius = max(1, round(margin * _pixels_per_unit(size)))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return cv2.dilate(mask, kernel).astype(np.float32) / 255
 
 
 def _border(size: int) -> Array:

@@ -12,7 +12,7 @@ does all of it, plainly, on full grids; tests hold the two against each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tupl
     face = rasterizer.render(vertices, model.triangles, _face_attributes(model), size)
     mouth = rasterizer.render(*_mouth_mesh(model, vertices, size), size)
     # Lips in front of the mouth's inside hide it.
-    mouth *= face[..., 3:] == 0
+    mouth[face[..., 3] > 0] = 0
     background = (1 - face[..., 3:]) * (1 - mouth[..., 3:])
     place = np.stack(np.meshgrid(*[(np.arange(grid) + 0.5)] * 2, indexing="xy")).astype(np.float32)
     pooled = [_pool(x, grid) for x in (face, mouth, background)]
@@ -241,9 +241,20 @@ class Renderer(nn.Module):
 
     @torch.inference_mode()
     def encode_frozen(self, crops: list[npt.NDArray[np.uint8]], maps: list[GeometryMap]) -> list[Reference]:
-        """`encode_references` for crops uint8 (S, S, 3), without gradients."""
+        """`encode_references` for crops uint8 (S, S, 3), without gradients, in numbers that float16 holds.
+
+        References that a persona keeps are then the same as those that are encoded anew.
+        """
         with fast_convolutions():
-            return self.encode_references(torch.stack([to_tensor(crop) for crop in crops]), maps)
+            found = self.encode_references(torch.stack([to_tensor(crop) for crop in crops]), maps)
+        return [self._halved(reference) for reference in found]
+
+    def _halved(self, reference: Reference) -> Reference:
+        """A reference in half precision, but for the places of its keys."""
+        for keys in (reference.lip_keys, reference.face_keys):
+            keys[:, : self.channels] = keys[:, : self.channels].half()
+        lips, faces = (values.half().float() for values in (reference.lip_values, reference.face_values))
+        return replace(reference, lip_values=lips, face_values=faces)
 
     def _encoded(self, encoder: Encoder, pictures: torch.Tensor, region: torch.Tensor) -> torch.Tensor:
         """Latents (N, C, h, w) of pictures (N, 3, S, S), right in a region of cells (h, w)."""

@@ -103,7 +103,8 @@ def mark(crop: Picture, time: float) -> Picture:
     """
     pattern = np.tensordot(_shares(np.array([time]))[0], _patterns(), 1)
     fine = cv2.resize(pattern, crop.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    return np.clip(np.rint(crop + AMPLITUDE * fine[..., None]), 0, 255).astype(np.uint8)
+    marked: Picture = cv2.add(crop, cv2.merge([AMPLITUDE * fine] * 3), dtype=cv2.CV_8U)  # rounds, and stays in 0..255
+    return marked
 
 
 @dataclass(frozen=True)

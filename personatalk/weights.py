@@ -6,9 +6,10 @@ A path alone is enough to build a network; nothing is unpickled; loading is stri
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .errors import WeightsError
+from .files import hidden
 
 _UNBUILDABLE: tuple[type[Exception], ...] = (
     *(TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, AssertionError, MemoryError),
@@ -26,6 +28,62 @@ _UNBUILDABLE: tuple[type[Exception], ...] = (
 """What networks raise on a configuration that is not theirs."""
 
 Module = TypeVar("Module", bound=torch.nn.Module)
+
+
+class Table(Protocol):
+    """Rows of numbers that are read where they are asked for, as there may be more than fit into memory."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Kind of the numbers."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and width."""
+        ...
+
+    def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Some rows, (stop - start, width)."""
+        ...
+
+
+class KeptTable:
+    """A table in a file of ours.
+
+    Args:
+        path: The file.
+        name: The table's.
+
+    Raises:
+        WeightsError: The file cannot be read, or has no such table.
+    """
+
+    def __init__(self, path: Path | str, name: str) -> None:
+        try:
+            # Mapped into memory, not read.
+            self._slice = safe_open(path, framework="np").__enter__().get_slice(name)
+            self.shape = tuple(self._slice.get_shape())
+            self.dtype = np.dtype(DTYPES[self._slice.get_dtype()])
+        except (SafetensorError, OSError, KeyError) as error:
+            raise WeightsError(f"{path}: not a readable weights file ({error}); get or train it again") from error
+
+    def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Some rows."""
+        found: npt.NDArray[Any] = self._slice[start:stop]
+        return found
+
+
+DTYPES = {"F32": "<f4", "F16": "<f2"}
+"""Numbers of tables, by their names in the file."""
+BLOCK = 1 << 16
+"""Rows of a table that are copied at once."""
+
+
+def blocks(table: Table) -> Iterator[npt.NDArray[Any]]:
+    """All rows of a table, piece by piece."""
+    for start in range(0, table.shape[0], BLOCK):
+        yield table.rows(start, min(start + BLOCK, table.shape[0]))
 
 
 def packaged(name: str) -> Path:
@@ -41,6 +99,7 @@ def save_arrays(
     version: int,
     config: dict[str, Any],
     half: bool = True,
+    tables: Mapping[str, Table] | None = None,
 ) -> None:
     """Write named arrays.
 
@@ -51,6 +110,10 @@ def save_arrays(
         version: Version of this kind's layout; a reader takes no other.
         config: JSON-able sizes that rebuild the network.
         half: Keep floating point arrays as float16, as networks need no more; otherwise all are kept as they are.
+        tables: Further arrays, which are copied piece by piece and read by `KeptTable`.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,10 +125,41 @@ def save_arrays(
         save_file(kept, path, metadata={f"personatalk.{key}": value for key, value in metadata.items()})
     except SafetensorError as error:  # a full disk comes in its class
         raise OSError(str(error)) from error
+    if tables:
+        _append(path, tables)
 
 
-def load_arrays(path: Path | str, *, kind: str, version: int) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+def _append(path: Path, tables: Mapping[str, Table]) -> None:
+    """Add tables to a `.safetensors` file, which its library would only write from memory."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        end = path.stat().st_size - 8 - size
+        names = {dtype: name for name, dtype in DTYPES.items()}
+        for name, table in tables.items():
+            start, end = end, end + table.dtype.itemsize * int(np.prod(table.shape))
+            header[name] = {"dtype": names[table.dtype.str], "shape": list(table.shape), "data_offsets": [start, end]}
+        written = json.dumps(header, separators=(",", ":")).encode()
+        written += b" " * (-len(written) % 8)
+        with hidden(path).open("wb") as draft:
+            draft.write(len(written).to_bytes(8, "little") + written)
+            shutil.copyfileobj(file, draft)
+            for table in tables.values():
+                for block in blocks(table):
+                    draft.write(np.ascontiguousarray(block).tobytes())
+    Path(draft.name).replace(path)
+
+
+def load_arrays(
+    path: Path | str, *, kind: str, version: int, tables: str | None = None
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Read what `save_arrays` wrote.
+
+    Args:
+        path: The file.
+        kind: What it must be for.
+        version: Version of the layout that it must have.
+        tables: Arrays with this in their names are tables, and not read.
 
     Returns:
         The arrays by name, as they were kept, and the configuration.
@@ -80,7 +174,8 @@ def load_arrays(path: Path | str, *, kind: str, version: int) -> tuple[dict[str,
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             _check_header(path, metadata, kind, version)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            names = [name for name in file.keys() if tables is None or tables not in name]  # noqa: SIM118 - not a dict
+            arrays = {name: file.get_tensor(name) for name in names}
             config = json.loads(metadata["personatalk.config"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise WeightsError(f"{path}: not a readable weights file ({error}); get or train it again") from error

@@ -1,0 +1,146 @@
+"""Texture latents of the frames of a video, kept on the disk: face references that need no encoding.
+
+A minute of video takes about 600 MB, so they are written and read frame by frame.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .analysis import Analysis
+from .dubbing import Crops
+from .media import Frame, VideoReader
+from .models import Models
+from .nearest import PLACE
+from .parallel import side_by_side
+from .stage2 import Reference
+from .weights import Table
+
+Numbers = npt.NDArray[Any]
+
+TABLES = {"keys": np.dtype(np.float16), "places": np.dtype(np.float32), "values": np.dtype(np.float16)}
+"""Learned part of the keys, where they lie (which needs more digits), and values: a row for each cell."""
+LARGEST = 1e6
+"""Numbers of references are smaller by far."""
+
+
+class Spool:
+    """A table that grows, in a file without a name that is gone with it.
+
+    Args:
+        dtype: Kind of the numbers.
+        width: Numbers of a row.
+        folder: Where the disk has room for it.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], width: int, folder: Path) -> None:
+        self.dtype, self.shape = dtype, (0, width)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with the table
+
+    def append(self, rows: Numbers) -> None:
+        """Add rows.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        self._file.write(np.ascontiguousarray(rows, self.dtype).tobytes())
+        self.shape = (self.shape[0] + len(rows), self.shape[1])
+
+    def rows(self, start: int, stop: int) -> Numbers:
+        """Some rows."""
+        self._file.flush()
+        size = self.dtype.itemsize * self.shape[1]
+        found = os.pread(self._file.fileno(), size * (stop - start), size * start)
+        return np.frombuffer(found, self.dtype).reshape(-1, self.shape[1])
+
+
+@dataclass(frozen=True)
+class Textures:
+    """Face references of a video.
+
+    Attributes:
+        cells: Cells of each frame, 0 where it is not kept, (T,).
+        tables: By the names of `TABLES`; the frames' rows one after the other.
+    """
+
+    cells: npt.NDArray[np.int64]
+    tables: dict[str, Table]
+
+    def check(self, channels: int, frames: int) -> None:
+        """Find out whether they are a renderer's with so many channels.
+
+        Raises:
+            ValueError: They are not, or do not fit each other.
+        """
+        if self.cells.shape != (frames,) or (self.cells < 0).any() or set(self.tables) != set(TABLES):
+            raise ValueError(f"textures of {self.cells.shape} frames, not of {frames}")
+        for name, dtype in TABLES.items():
+            width = PLACE + 1 if name == "places" else channels
+            table = self.tables[name]
+            if table.shape != (int(self.cells.sum()), width) or table.dtype != dtype:
+                raise ValueError(f"textures' {name} {table.dtype} {table.shape}")
+
+    @functools.cached_property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        return np.cumsum(self.cells)
+
+    def reference(self, frame: int) -> Reference | None:
+        """A frame as a face reference, without lips; None where it is not kept, or damaged."""
+        stop = int(self._ends[frame])
+        start = stop - int(self.cells[frame])
+        if start == stop:
+            return None
+        rows = {name: torch.from_numpy(table.rows(start, stop)).float() for name, table in self.tables.items()}
+        if not all(bool((part.abs() < LARGEST).all()) for part in rows.values()):
+            return None
+        keys, values = torch.cat([rows["keys"], rows["places"]], dim=1), rows["values"]
+        return Reference(keys[:0], values[:0], keys, values)
+
+
+def encode(reader: VideoReader, analysis: Analysis, models: Models, most: float, folder: Path, tell: Any) -> Textures:
+    """Encode the frames of a video that show the face, from the first on.
+
+    Args:
+        reader: The video.
+        analysis: Where the face is.
+        models: The trained parts.
+        most: Bytes that they may take; frames for which there is no more room are left out.
+        folder: Where there is room on the disk.
+        tell: Told about the progress, as `pipeline.dub` tells it.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    crops = Crops(models.morphable, analysis, int(models.stage2.config["size"]))
+    widths = {"keys": models.stage2.channels, "places": PLACE + 1, "values": models.stage2.channels}
+    spools = {name: Spool(dtype, widths[name], folder) for name, dtype in TABLES.items()}
+    cells = np.zeros(len(analysis), np.int64)
+
+    def encoded(frame: Frame) -> tuple[int, Reference | None]:
+        usable = analysis.usable[frame.index]
+        return frame.index, crops.encode(models.stage2, frame.index, crops.cut(frame)) if usable else None
+
+    with closing(side_by_side(encoded, reader.frames())) as found:
+        for index, reference in found:
+            tell("textures", 1, len(analysis))
+            if reference is None:
+                continue
+            keys, values = reference.face_keys.numpy(), reference.face_values.numpy()
+            rows = {"keys": keys[:, : values.shape[1]], "places": keys[:, values.shape[1] :], "values": values}
+            most -= sum(TABLES[name].itemsize * part.size for name, part in rows.items())
+            if most < 0:
+                break
+            for name, part in rows.items():
+                spools[name].append(part)
+            cells[index] = len(values)
+    return Textures(cells, dict(spools))
