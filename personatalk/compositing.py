@@ -7,6 +7,7 @@ result show the same skin, and warped to the picture; nothing outside the mask i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -41,6 +42,11 @@ class Patch:
     top: int
 
 
+def colours(crop: Any) -> Any:
+    """Means over the cells of the grid on which colours are compared: (S, S, ...) to (64, 64, ...)."""
+    return cv2.resize(crop, (COLOUR_GRID, COLOUR_GRID), interpolation=cv2.INTER_AREA)
+
+
 def match_colours(rendered: Picture, source: Picture, mask: Array) -> Picture:
     """Shift the rendered crop's colours so that they meet the source's along the mask's edge.
 
@@ -49,11 +55,10 @@ def match_colours(rendered: Picture, source: Picture, mask: Array) -> Picture:
 
     Args:
         rendered: Rendered crop, uint8 (S, S, 3).
-        source: The source's crop, uint8 (S, S, 3).
+        source: The source's crop, uint8 (S, S, 3), or its `colours`.
         mask: Opacity, (S, S).
     """
-    grid = (COLOUR_GRID, COLOUR_GRID)
-    small, old, new = (cv2.resize(x, grid, interpolation=cv2.INTER_AREA) for x in (mask, source, rendered))
+    small, old, new = (colours(x) for x in (mask, source, rendered))
     difference = old.astype(np.float32) - new
     weight = ((small > 0.02) & (small < 0.95)).astype(np.float32)
     weight *= np.abs(difference).max(axis=2) < SAME_PLACE

@@ -35,8 +35,8 @@ Step = tuple[Frame, "str | None"]
 class FaceReferences(Protocol):
     """Frames of the source that are encoded already."""
 
-    def reference(self, frame: int) -> Reference | None:
-        """A frame as a face reference; None where it is not known."""
+    def known(self, frame: int) -> tuple[Reference, npt.NDArray[np.uint8]] | None:
+        """A frame as a face reference, and its crop as `compositing.colours` gives it; None where it is not known."""
         ...
 
 
@@ -127,7 +127,8 @@ class _Waiting:
         reason: Why it gets none here; None if it does.
         shot: Number of its shot.
         strength: How much of the new mouth it shows, 0..1.
-        crop: The source's face crop, uint8 (S, S, 3); None if there is no usable face.
+        crop: The source's face crop, uint8 (S, S, 3), or its colours where no more is needed; None if there is no
+            usable face.
         transform: Picture to crop, (2, 3).
         reference: The frame as a face reference.
     """
@@ -241,10 +242,14 @@ class Dubbing:
         """Cut out and encode the face."""
         if waiting.frame.index not in self.role.analysis.reason:
             with self.report.stage("references"):
-                waiting.transform = self.crops.transform(waiting.frame.index)
-                waiting.crop = self.crops.cut(waiting.frame)
-                known = self.role.faces and self.role.faces.reference(waiting.frame.index)
-                waiting.reference = known or self._encode(waiting.frame.index, waiting.crop)
+                index = waiting.frame.index
+                waiting.transform = self.crops.transform(index)
+                known = self.role.faces and self.role.faces.known(index)
+                if known and index not in self.role.analysis.covers:
+                    waiting.reference, waiting.crop = known
+                else:
+                    waiting.crop = self.crops.cut(waiting.frame)
+                    waiting.reference = known[0] if known else self._encode(index, waiting.crop)
         return waiting
 
     def _encode(self, index: int, crop: npt.NDArray[np.uint8]) -> Reference:

@@ -32,7 +32,7 @@ from .nearest import PLACE
 from .people import FaceSearch
 from .stage1 import speaking_style, style_sample
 from .stage2 import Reference
-from .textures import LARGEST, TABLES, Textures, encode
+from .textures import COLOURS, LARGEST, TABLES, Textures, encode
 from .weights import KeptTable
 
 Progress = Callable[[str, int, int], None]
@@ -191,7 +191,7 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], config: dict[str, Any], pa
         name, digest, search = (str(video[key]) for key in ("name", "sha256", "search"))
         textures = None
         if f"{number}.cells" in arrays:
-            tables: dict[str, weights.Table] = {n: KeptTable(path, f"{number}{TABLE}{n}") for n in TABLES}
+            tables: dict[str, weights.Table] = {n: KeptTable(path, f"{number}{TABLE}{n}") for n in (*TABLES, COLOURS)}
             textures = Textures(arrays[f"{number}.cells"].astype(np.int64), tables)
         footage.append(Footage(name, digest, face, search, analysis, lips, path, textures))
     pictures = arrays["pictures"]

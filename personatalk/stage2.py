@@ -11,6 +11,7 @@ does all of it, plainly, on full grids; tests hold the two against each other.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -223,6 +224,7 @@ class Renderer(nn.Module):
         self.lip_attention = GeometricAttention(channels, grid, 0.7, sharpness)
         self.face_attention = GeometricAttention(channels, grid, 0.7, sharpness)
         self.decoder = Decoder(channels, width)
+        self._casts: dict[nn.Module, tuple[int, nn.Module]] = {}
         # The order in memory in which processors do convolutions fastest.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -260,7 +262,7 @@ class Renderer(nn.Module):
         """Latents (N, C, h, w) of pictures (N, 3, S, S), right in a region of cells (h, w)."""
         rows, columns = _box(region, REACH)
         out = pictures.new_zeros(len(pictures), self.channels, *region.shape)
-        out[:, :, rows, columns] = encoder(pictures[:, :, _pixels(rows), _pixels(columns)] - 0.5).to(out.dtype)
+        out[:, :, rows, columns] = self._cast(encoder)(pictures[:, :, _pixels(rows), _pixels(columns)] - 0.5)
         return out
 
     def _reference(self, latent: torch.Tensor, texture: torch.Tensor, drawn: GeometryMap) -> Reference:
@@ -315,8 +317,17 @@ class Renderer(nn.Module):
         """Latents (B, C, h, w) and geometries (B, 3, 4h, 4w) to pictures (B, 3, 4h, 4w) in 0..1 (not clipped)."""
         small = nn.functional.avg_pool2d(geometries, STRIDE) - 0.5
         joined = torch.cat([latents, small], dim=1).contiguous(memory_format=torch.channels_last)
-        picture: torch.Tensor = self.decoder(joined) + 0.5
+        picture: torch.Tensor = self._cast(self.decoder)(joined) + 0.5
         return picture
+
+    def _cast(self, part: nn.Module) -> nn.Module:
+        """A part in bfloat16 where convolutions are to be done so, cast once and not at each use."""
+        if torch.is_grad_enabled() or not torch.is_autocast_enabled("cpu") or not part.state_dict()["0.weight"].is_cpu:
+            return part
+        state = sum(parameter._version for parameter in part.parameters())
+        if part not in self._casts or self._casts[part][0] != state:
+            self._casts[part] = (state, copy.deepcopy(part).bfloat16())
+        return self._casts[part][1]
 
     def forward(self, targets: list[GeometryMap], lips: list[Reference], faces: list[Reference]) -> torch.Tensor:
         """Render targets that share their references, (B, 3, S, S); right under each target's mask only."""

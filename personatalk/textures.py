@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from .analysis import Analysis
+from .compositing import COLOUR_GRID, colours
 from .dubbing import Crops
 from .media import Frame, VideoReader
 from .models import Models
@@ -30,6 +31,8 @@ Numbers = npt.NDArray[Any]
 
 TABLES = {"keys": np.dtype(np.float16), "places": np.dtype(np.float32), "values": np.dtype(np.float16)}
 """Learned part of the keys, where they lie (which needs more digits), and values: a row for each cell."""
+COLOURS = "colours"
+"""The crops' colours, uint8, a row for each frame that is kept."""
 LARGEST = 1e6
 """Numbers of references are smaller by far."""
 
@@ -70,7 +73,7 @@ class Textures:
 
     Attributes:
         cells: Cells of each frame, 0 where it is not kept, (T,).
-        tables: By the names of `TABLES`; the frames' rows one after the other.
+        tables: By the names of `TABLES`, the frames' rows one after the other, and `COLOURS`.
     """
 
     cells: npt.NDArray[np.int64]
@@ -82,29 +85,38 @@ class Textures:
         Raises:
             ValueError: They are not, or do not fit each other.
         """
-        if self.cells.shape != (frames,) or (self.cells < 0).any() or set(self.tables) != set(TABLES):
+        if self.cells.shape != (frames,) or (self.cells < 0).any() or set(self.tables) != {*TABLES, COLOURS}:
             raise ValueError(f"textures of {self.cells.shape} frames, not of {frames}")
         for name, dtype in TABLES.items():
             width = PLACE + 1 if name == "places" else channels
             table = self.tables[name]
             if table.shape != (int(self.cells.sum()), width) or table.dtype != dtype:
                 raise ValueError(f"textures' {name} {table.dtype} {table.shape}")
+        table = self.tables[COLOURS]
+        if table.shape != (np.count_nonzero(self.cells), 3 * COLOUR_GRID**2) or table.dtype != np.uint8:
+            raise ValueError(f"textures' {COLOURS} {table.dtype} {table.shape}")
 
     @functools.cached_property
     def _ends(self) -> npt.NDArray[np.int64]:
         return np.cumsum(self.cells)
 
-    def reference(self, frame: int) -> Reference | None:
-        """A frame as a face reference, without lips; None where it is not kept, or damaged."""
+    @functools.cached_property
+    def _kept(self) -> npt.NDArray[np.int64]:
+        return np.cumsum(self.cells > 0)
+
+    def known(self, frame: int) -> tuple[Reference, npt.NDArray[np.uint8]] | None:
+        """A frame as a face reference, without lips, and its colours; None where it is not kept, or damaged."""
         stop = int(self._ends[frame])
         start = stop - int(self.cells[frame])
         if start == stop:
             return None
-        rows = {name: torch.from_numpy(table.rows(start, stop)).float() for name, table in self.tables.items()}
+        rows = {name: torch.from_numpy(self.tables[name].rows(start, stop)).float() for name in TABLES}
         if not all(bool((part.abs() < LARGEST).all()) for part in rows.values()):
             return None
         keys, values = torch.cat([rows["keys"], rows["places"]], dim=1), rows["values"]
-        return Reference(keys[:0], values[:0], keys, values)
+        number = int(self._kept[frame])
+        colours = self.tables[COLOURS].rows(number - 1, number).reshape(COLOUR_GRID, COLOUR_GRID, 3)
+        return Reference(keys[:0], values[:0], keys, values), colours
 
 
 def encode(reader: VideoReader, analysis: Analysis, models: Models, most: float, folder: Path, tell: Any) -> Textures:
@@ -124,20 +136,25 @@ def encode(reader: VideoReader, analysis: Analysis, models: Models, most: float,
     crops = Crops(models.morphable, analysis, int(models.stage2.config["size"]))
     widths = {"keys": models.stage2.channels, "places": PLACE + 1, "values": models.stage2.channels}
     spools = {name: Spool(dtype, widths[name], folder) for name, dtype in TABLES.items()}
+    spools[COLOURS] = Spool(np.dtype(np.uint8), 3 * COLOUR_GRID**2, folder)
     cells = np.zeros(len(analysis), np.int64)
 
-    def encoded(frame: Frame) -> tuple[int, Reference | None]:
-        usable = analysis.usable[frame.index]
-        return frame.index, crops.encode(models.stage2, frame.index, crops.cut(frame)) if usable else None
+    def encoded(frame: Frame) -> tuple[int, Reference, npt.NDArray[np.uint8]] | None:
+        if not analysis.usable[frame.index]:
+            return None
+        crop = crops.cut(frame)
+        return frame.index, crops.encode(models.stage2, frame.index, crop), colours(crop)
 
-    with closing(side_by_side(encoded, reader.frames())) as found:
-        for index, reference in found:
+    with closing(side_by_side(encoded, reader.frames())) as steps:
+        for found in steps:
             tell("textures", 1, len(analysis))
-            if reference is None:
+            if found is None:
                 continue
+            index, reference, seen = found
             keys, values = reference.face_keys.numpy(), reference.face_values.numpy()
             rows = {"keys": keys[:, : values.shape[1]], "places": keys[:, values.shape[1] :], "values": values}
-            most -= sum(TABLES[name].itemsize * part.size for name, part in rows.items())
+            rows[COLOURS] = seen.reshape(1, -1)
+            most -= sum(spools[name].dtype.itemsize * part.size for name, part in rows.items())
             if most < 0:
                 break
             for name, part in rows.items():

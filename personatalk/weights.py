@@ -74,7 +74,7 @@ class KeptTable:
         return found
 
 
-DTYPES = {"F32": "<f4", "F16": "<f2"}
+DTYPES = {"F32": "<f4", "F16": "<f2", "U8": "|u1"}
 """Numbers of tables, by their names in the file."""
 BLOCK = 1 << 16
 """Rows of a table that are copied at once."""
@@ -241,11 +241,19 @@ def load_module(network: Callable[..., Module], path: Path | str, *, kind: str, 
     """
     arrays, config = load_arrays(path, kind=kind, version=version)
     _check_layers(config, len(arrays), path)
-    # First without memory: sizes that the tensors do not have could ask for any amount of it.
+    # The package's own files are what they say, and the meta device takes a second to start.
+    if Path(path).parent != packaged("any").parent:
+        _check_sizes(network, config, arrays, path)
+    return fill_module(build(network, config, path), arrays, path)
+
+
+def _check_sizes(
+    network: Callable[..., Module], config: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], path: Path | str
+) -> None:
+    """Build a network without memory: sizes that its tensors do not have could ask for any amount of it."""
     with torch.device("meta"):
         outline = build(network, config, path)
     _filled(outline, {n: torch.empty(a.shape, device="meta") for n, a in arrays.items()}, path, assign=True)
-    return fill_module(build(network, config, path), arrays, path)
 
 
 def _check_layers(config: dict[str, Any], most: int, path: Path | str) -> None:
