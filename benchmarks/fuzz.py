@@ -216,13 +216,15 @@ def style_seed(folder: Path) -> list[Path]:
 def a_persona() -> Any:
     """A persona of one video of six frames, and its morphable model."""
     from personatalk.analysis import Analysis, Reason, Shot
+    from personatalk.compositing import COLOUR_GRID
     from personatalk.geometry import MorphableModel
     from personatalk.models import fingerprint
     from personatalk.nearest import PLACE
     from personatalk.persona import Footage, Persona, names
+    from personatalk.textures import COLOURS, TABLES, Spool, Textures
 
     model, count = MorphableModel.load(), 6
-    tables = {"time": np.arange(count) / 25, "duration": np.full(count, 0.04), "usable": np.arange(count) > 0}
+    series = {"time": np.arange(count) / 25, "duration": np.full(count, 0.04), "usable": np.arange(count) > 0}
     shots = [Shot(0, 4, np.ones(model.num_identity, np.float32)), Shot(4, 6, np.ones(model.num_identity, np.float32))]
     analysis = Analysis(
         info=None,  # type: ignore[arg-type]
@@ -233,11 +235,17 @@ def a_persona() -> Any:
         pose=np.ones((count, 6), np.float32),
         covers={2: np.ones(4, np.uint8)},
         lips_hidden=np.zeros(count, np.float32),
-        **tables,
+        **series,
     )
     lips = {n: np.ones((4, CHANNELS + (PLACE + 1) * n.endswith("keys")), np.float32) for n in names()}
     lips |= {n: np.array([2, 2]) for n in names() if n.endswith("count")}
-    footage = [Footage("a.mp4", "00", None, "{}", analysis.arrays(), {0: lips})]
+    widths = {"keys": CHANNELS, "places": PLACE + 1, "values": CHANNELS}
+    tables = {name: Spool(dtype, widths[name]) for name, dtype in TABLES.items()}
+    tables[COLOURS] = Spool(np.dtype(np.uint8), 3 * COLOUR_GRID**2)
+    for name, rows in (("keys", 8), ("places", 8), ("values", 8), (COLOURS, 4)):
+        tables[name].append(np.ones((rows, tables[name].shape[1]), np.float32))
+    textures = Textures(np.array([0, 2, 2, 0, 2, 2]), dict(tables))
+    footage = [Footage("a.mp4", "00", None, "{}", analysis.arrays(), {0: lips}, textures=textures)]
     pictures = np.zeros((2, 96, 96, 3), np.uint8)
     return Persona(analysis.beta, shots[0].alpha, pictures, "x", fingerprint(model), footage), model
 
@@ -251,12 +259,15 @@ def persona_seed(folder: Path) -> list[Path]:
 def load_persona(path: Path, out: Path) -> None:
     """All of a persona: what a dub takes of it, and what is shown."""
     from personatalk.geometry import MorphableModel
-    from personatalk.persona import Persona, analysis_of, draw, references
+    from personatalk.persona import Persona, analysis_of, checked_textures, draw, references
 
     model = MorphableModel.load()
     persona = Persona.load(path, model)
     for known in persona.footage:
-        analysis_of(known, None, model)  # type: ignore[arg-type]
+        analysis = analysis_of(known, None, model)  # type: ignore[arg-type]
+        textures = checked_textures(known, CHANNELS)
+        for frame in range(len(analysis)) if textures else ():
+            textures.known(frame)
         for arrays in known.lips.values():
             references(arrays, known, CHANNELS)
     assert draw(persona, model).dtype == np.uint8

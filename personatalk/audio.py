@@ -63,7 +63,7 @@ class AudioEncoder(nn.Module):
     def __init__(self, dim: int, hubert: dict[str, Any]) -> None:
         super().__init__()
         self.hubert: Any = _network(hubert)
-        hidden = self.hubert.config.hidden_size
+        hidden: int = self.hubert.config.hidden_size
         self.to_frames = nn.Linear(2 * hidden, dim)
 
     def convolve(self, samples: torch.Tensor) -> torch.Tensor:
@@ -97,7 +97,7 @@ class AudioEncoder(nn.Module):
         return self.contextualise(self.convolve(samples))
 
 
-def _network(config: dict[str, Any]) -> nn.Module:
+def _network(config: dict[str, Any]) -> Any:
     """HuBERT of a configuration, from `transformers` where it has another layout than ours."""
     sizes = HubertSizes.of(config)
     if sizes is not None:

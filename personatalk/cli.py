@@ -189,7 +189,7 @@ def _add_persona(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=float,
         default=2.0,
         metavar="GB",
-        help="most that the texture latents of a video's frames may take, some 0.6 a minute; 0: none (default: 2)",
+        help="most that the texture latents of a video's frames may take, some 0.9 a minute; 0: none (default: 2)",
     )
     make.set_defaults(run=_persona_make)
     show = steps.add_parser("show", help="print what a persona holds")
@@ -340,7 +340,9 @@ def _persona_make(options: argparse.Namespace) -> int:
     search = FaceSearch(options.face, options.face_model, options.identity)
     models = Models.load(options.morphable, options.stage1, options.stage2, options.deep3d)
     with closing(Bars(options.interrupt, options.quiet)) as bars:
-        made = persona.make(options.videos, models, search, bars, 1e9 * options.textures, options.output.absolute().parent)
+        made = persona.make(
+            options.videos, models, search, bars, 1e9 * options.textures, options.output.absolute().parent
+        )
     made.save(options.output)
     print("\n".join([str(options.output), *persona.describe(made, models)]))
     return 0

@@ -140,7 +140,8 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, F, D) to the same."""
-        q, k, v = (layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.q_proj, self.k_proj, self.v_proj))
+        projected = (layer(x) for layer in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in projected)
         dropout = self.dropout if self.training else 0.0
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
         joined: torch.Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))

@@ -2,8 +2,8 @@
 
 It holds, for each video that it was made from, the analysis (faces, shots, geometry) and the encoded lip references of
 every shot; for the speaker, a sample of expressions from which stage 1 embeds the style, and pictures of the lips. The
-file is a `.safetensors` of numbers alone: reading one runs no code. It also has the texture latents of the frames, by far
-the most of it, which are read as they are needed.
+file is a `.safetensors` of numbers alone: reading one runs no code. It also has the texture latents of the frames, by
+far the most of it, which are read as they are needed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TABLE = ".textures."
 PICTURE = 96
 """Side of the pictures of the lips."""
 TEXTURES = 2e9
-"""Bytes that texture latents of a video take at most, if nothing else is said: those of three minutes."""
+"""Bytes that texture latents of a video take at most, if nothing else is said: those of two minutes."""
 PARTS = tuple(f.name for f in fields(Reference))
 
 
@@ -123,14 +123,9 @@ class Persona:
         Raises:
             WeightsError: They are not the renderer's.
         """
-        if footage.textures is None or models.fingerprint() != self.made_by:
+        if models.fingerprint() != self.made_by:
             return None
-        try:
-            footage.textures.check(models.stage2.channels, len(footage.analysis["time"]))
-        except ValueError as error:
-            where = f"{footage.kept_in}: the textures of {footage.name}"
-            raise WeightsError(f"{where} are damaged ({error}); make it anew") from error
-        return footage.textures
+        return checked_textures(footage, models.stage2.channels)
 
     def save(self, path: Path | str) -> None:
         """Write the persona, whole or not at all.
@@ -140,7 +135,8 @@ class Persona:
         """
         path = Path(path)
         arrays: dict[str, npt.NDArray[Any]] = {"beta": self.beta, "alpha": self.alpha, "pictures": self.pictures}
-        videos, tables = [], {}
+        videos: list[dict[str, Any]] = []
+        tables: dict[str, weights.Table] = {}
         for number, known in enumerate(self.footage):
             arrays |= {f"{number}.analysis.{name}": array for name, array in known.analysis.items()}
             for shot, parts in known.lips.items():
@@ -239,6 +235,21 @@ def references(arrays: dict[str, npt.NDArray[Any]], known: Footage, channels: in
     return found
 
 
+def checked_textures(known: Footage, channels: int) -> Textures | None:
+    """Texture latents of the frames, for a renderer with so many channels; None where there are none.
+
+    Raises:
+        WeightsError: They do not fit each other.
+    """
+    if known.textures is not None:
+        try:
+            known.textures.check(channels, len(known.analysis["time"]))
+        except ValueError as error:
+            where = f"{known.kept_in}: the textures of {known.name}"
+            raise WeightsError(f"{where} are damaged ({error}); make it anew") from error
+    return known.textures
+
+
 def _digest(video: Path | str) -> str:
     try:
         return sha256(video)
@@ -276,7 +287,7 @@ def make(
         models: The trained parts.
         search: Finds the speaker among several people.
         progress: Told about the progress, as `pipeline.dub` tells it.
-        textures: Bytes that the texture latents of each video's frames may take, some 10 MB a second.
+        textures: Bytes that the texture latents of each video's frames may take, some 15 MB a second.
         folder: Where they find room until the persona is saved, if not where the system keeps such files.
 
     Raises:
@@ -334,11 +345,12 @@ def _textures(
     """Texture latents of the frames, if there is to be room for any."""
     if most <= 0:
         return None
-    where = Path(tempfile.gettempdir()) if folder is None else folder
     try:
-        return encode(reader, analysis, models, most, where, progress or (lambda stage, steps, total: None))
+        return encode(reader, analysis, models, most, folder, progress or (lambda stage, steps, total: None))
     except OSError as error:
-        raise MediaError(f"{where}: no room for texture latents ({error.strerror or error})") from error
+        raise MediaError(
+            f"{folder or tempfile.gettempdir()}: no room for texture latents ({error.strerror or error})"
+        ) from error
 
 
 def _mouth(crop: npt.NDArray[np.uint8], vertices: Array, model: MorphableModel) -> npt.NDArray[np.uint8]:

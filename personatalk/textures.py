@@ -1,6 +1,6 @@
 """Texture latents of the frames of a video, kept on the disk: face references that need no encoding.
 
-A minute of video takes about 600 MB, so they are written and read frame by frame.
+A minute of video takes about 900 MB, so they are written and read frame by frame.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ from .weights import Table
 
 Numbers = npt.NDArray[Any]
 
-TABLES = {"keys": np.dtype(np.float16), "places": np.dtype(np.float32), "values": np.dtype(np.float16)}
+TABLES: dict[str, np.dtype[Any]] = {
+    "keys": np.dtype(np.float16),
+    "places": np.dtype(np.float32),
+    "values": np.dtype(np.float16),
+}
 """Learned part of the keys, where they lie (which needs more digits), and values: a row for each cell."""
 COLOURS = "colours"
 """The crops' colours, uint8, a row for each frame that is kept."""
@@ -43,10 +47,10 @@ class Spool:
     Args:
         dtype: Kind of the numbers.
         width: Numbers of a row.
-        folder: Where the disk has room for it.
+        folder: Where the disk has room for it, if not where the system keeps such files.
     """
 
-    def __init__(self, dtype: np.dtype[Any], width: int, folder: Path) -> None:
+    def __init__(self, dtype: np.dtype[Any], width: int, folder: Path | None = None) -> None:
         self.dtype, self.shape = dtype, (0, width)
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with the table
 
@@ -61,10 +65,11 @@ class Spool:
 
     def rows(self, start: int, stop: int) -> Numbers:
         """Some rows."""
-        self._file.flush()
         size = self.dtype.itemsize * self.shape[1]
-        found = os.pread(self._file.fileno(), size * (stop - start), size * start)
-        return np.frombuffer(found, self.dtype).reshape(-1, self.shape[1])
+        self._file.seek(size * start)
+        found = self._file.read(size * (stop - start))
+        self._file.seek(0, os.SEEK_END)
+        return np.frombuffer(bytearray(found), self.dtype).reshape(-1, self.shape[1])
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,9 @@ class Textures:
         return Reference(keys[:0], values[:0], keys, values), colours
 
 
-def encode(reader: VideoReader, analysis: Analysis, models: Models, most: float, folder: Path, tell: Any) -> Textures:
+def encode(
+    reader: VideoReader, analysis: Analysis, models: Models, most: float, folder: Path | None, tell: Any
+) -> Textures:
     """Encode the frames of a video that show the face, from the first on.
 
     Args:
@@ -127,15 +134,15 @@ def encode(reader: VideoReader, analysis: Analysis, models: Models, most: float,
         analysis: Where the face is.
         models: The trained parts.
         most: Bytes that they may take; frames for which there is no more room are left out.
-        folder: Where there is room on the disk.
+        folder: Where there is room on the disk; None for where the system keeps such files.
         tell: Told about the progress, as `pipeline.dub` tells it.
 
     Raises:
         OSError: The disk is full.
     """
     crops = Crops(models.morphable, analysis, int(models.stage2.config["size"]))
-    widths = {"keys": models.stage2.channels, "places": PLACE + 1, "values": models.stage2.channels}
-    spools = {name: Spool(dtype, widths[name], folder) for name, dtype in TABLES.items()}
+    widths: dict[str, int] = {"keys": models.stage2.channels, "places": PLACE + 1, "values": models.stage2.channels}
+    spools: dict[str, Spool] = {name: Spool(dtype, widths[name], folder) for name, dtype in TABLES.items()}
     spools[COLOURS] = Spool(np.dtype(np.uint8), 3 * COLOUR_GRID**2, folder)
     cells = np.zeros(len(analysis), np.int64)
 

@@ -62,7 +62,8 @@ class KeptTable:
     def __init__(self, path: Path | str, name: str) -> None:
         try:
             # Mapped into memory, not read.
-            self._slice = safe_open(path, framework="np").__enter__().get_slice(name)
+            file: Any = safe_open(path, framework="np")
+            self._slice = file.get_slice(name)
             self.shape = tuple(self._slice.get_shape())
             self.dtype = np.dtype(DTYPES[self._slice.get_dtype()])
         except (SafetensorError, OSError, KeyError) as error:

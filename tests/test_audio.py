@@ -15,6 +15,7 @@ from transformers import BertConfig, BertModel, HubertConfig, HubertModel
 from personatalk.audio import (
     FPS,
     SAMPLE_RATE,
+    SMALL_HUBERT,
     STRIDE,
     AudioEncoder,
     hubert_config,
@@ -22,6 +23,7 @@ from personatalk.audio import (
     normalise_loudness,
 )
 from personatalk.errors import WeightsError
+from personatalk.hubert import Hubert
 
 PER_FRAME = SAMPLE_RATE // FPS
 
@@ -222,3 +224,29 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
         hubert_config(tmp_path)
     with pytest.raises(WeightsError):
         load_hubert(AudioEncoder(24, TINY), tmp_path)
+
+
+def test_our_own_network_is_hubert() -> None:
+    """Same names, same numbers, with gradients too, as `transformers` has it."""
+    torch.manual_seed(0)
+    own = AudioEncoder(24, SMALL_HUBERT)
+    assert isinstance(own.hubert, Hubert)
+    plain = HubertModel(HubertConfig(**SMALL_HUBERT))
+    plain.load_state_dict(own.hubert.state_dict())
+    sound = 0.1 * torch.randn(2, 32000)
+    for network in (own.hubert.eval(), plain.eval()):
+        network.zero_grad()
+    found = own.hubert.encoder(own.hubert.feature_projection(own.hubert.feature_extractor(sound).transpose(1, 2)))
+    wanted = plain(sound).last_hidden_state
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    found.square().sum().backward()
+    wanted.square().sum().backward()
+    theirs = dict(plain.named_parameters())
+    for name, parameter in own.hubert.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-2, atol=1e-3)
+
+
+def test_other_layouts_are_left_to_transformers() -> None:
+    for more in ({"feat_extract_norm": "group"}, {"do_stable_layer_norm": False}, {"hidden_act": "relu"}):
+        assert isinstance(AudioEncoder(24, {**SMALL_HUBERT, **more}).hubert, HubertModel)

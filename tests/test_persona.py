@@ -113,7 +113,7 @@ def test_it_is_shown(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_damaged_one_is_explained(tmp_path: Path, models: Models, kept: Path) -> None:
-    arrays, config = weights.load_arrays(kept, kind="persona", version=2)
+    arrays, config = weights.load_arrays(kept, kind="persona", version=3)
     broken = [
         ({**arrays, "beta": arrays["beta"][:, :5]}, config, "another morphable model"),
         ({k: v for k, v in arrays.items() if k != "pictures"}, config, "not a readable persona"),
@@ -123,7 +123,7 @@ def test_a_damaged_one_is_explained(tmp_path: Path, models: Models, kept: Path) 
         (arrays, {**config, "videos": [{"name": "x"}]}, "not a readable persona"),
     ]
     for content, said, message in broken:
-        weights.save_arrays(tmp_path / "x.persona", content, kind="persona", version=2, config=said, half=False)
+        weights.save_arrays(tmp_path / "x.persona", content, kind="persona", version=3, config=said, half=False)
         with pytest.raises(WeightsError, match=message):
             Persona.load(tmp_path / "x.persona", models.morphable)
     weights.save_arrays(tmp_path / "x.persona", arrays, kind="persona", version=99, config=config)
