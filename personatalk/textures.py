@@ -92,6 +92,9 @@ class Textures:
         """
         if self.cells.shape != (frames,) or (self.cells < 0).any() or set(self.tables) != {*TABLES, COLOURS}:
             raise ValueError(f"textures of {self.cells.shape} frames, not of {frames}")
+        # None has more than all: their sum does not overflow.
+        if (self.cells > self.tables["keys"].shape[0]).any():
+            raise ValueError("textures of more cells than there are")
         for name, dtype in TABLES.items():
             width = PLACE + 1 if name == "places" else channels
             table = self.tables[name]
@@ -159,6 +162,8 @@ def encode(
                 continue
             index, reference, seen = found
             keys, values = reference.face_keys.numpy(), reference.face_values.numpy()
+            if not len(values):
+                continue
             rows = {"keys": keys[:, : values.shape[1]], "places": keys[:, values.shape[1] :], "values": values}
             rows[COLOURS] = seen.reshape(1, -1)
             most -= sum(spools[name].dtype.itemsize * part.size for name, part in rows.items())

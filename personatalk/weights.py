@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .errors import WeightsError
-from .files import hidden
+from .files import whole
 
 _UNBUILDABLE: tuple[type[Exception], ...] = (
     *(TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, AssertionError, MemoryError),
@@ -132,23 +132,21 @@ def save_arrays(
 
 def _append(path: Path, tables: Mapping[str, Table]) -> None:
     """Add tables to a `.safetensors` file, which its library would only write from memory."""
-    with path.open("rb") as file:
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    with whole(path) as longer, path.open("rb") as file, longer.open("wb") as draft:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
         end = path.stat().st_size - 8 - size
-        names = {dtype: name for name, dtype in DTYPES.items()}
         for name, table in tables.items():
             start, end = end, end + table.dtype.itemsize * int(np.prod(table.shape))
             header[name] = {"dtype": names[table.dtype.str], "shape": list(table.shape), "data_offsets": [start, end]}
         written = json.dumps(header, separators=(",", ":")).encode()
         written += b" " * (-len(written) % 8)
-        with hidden(path).open("wb") as draft:
-            draft.write(len(written).to_bytes(8, "little") + written)
-            shutil.copyfileobj(file, draft)
-            for table in tables.values():
-                for block in blocks(table):
-                    draft.write(np.ascontiguousarray(block).tobytes())
-    Path(draft.name).replace(path)
+        draft.write(len(written).to_bytes(8, "little") + written)
+        shutil.copyfileobj(file, draft)
+        for table in tables.values():
+            for block in blocks(table):
+                draft.write(np.ascontiguousarray(block).tobytes())
 
 
 def load_arrays(

@@ -110,6 +110,7 @@ def test_those_of_another_renderer_are_not_taken(models: Models, known: tuple[Pe
         replace(textures, cells=textures.cells[:-1]),
         replace(textures, cells=-textures.cells),
         replace(textures, cells=textures.cells + 1),
+        replace(textures, cells=np.array([2**62] * 4 + textures.cells[4:].tolist())),
         replace(textures, tables={**textures.tables, "keys": textures.tables["places"]}),
         replace(textures, tables={**textures.tables, COLOURS: textures.tables["places"]}),
         replace(textures, tables={name: textures.tables[name] for name in TABLES}),
@@ -136,6 +137,22 @@ def test_a_full_disk_is_said(models: Models, clip: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Spool, "append", full)
     with pytest.raises(MediaError, match="no room for texture latents"):
         persona.make([clip], models)
+
+
+def test_nothing_is_left_of_a_save_that_failed(tmp_path: Path, known: tuple[Persona, Textures]) -> None:
+    class Broken(Spool):
+        def rows(self, start: int, stop: int) -> np.ndarray:
+            raise OSError(28, "No space left on device")
+
+    loaded, textures = known
+    table = Broken(np.dtype(np.float16), 64)
+    table.shape = textures.tables["keys"].shape
+    broken = replace(textures, tables={**textures.tables, "keys": table})
+    (tmp_path / "anna.persona").write_bytes(b"the user's")
+    with pytest.raises(MediaError, match="No space left"):
+        replace(loaded, footage=[replace(loaded.footage[0], textures=broken)]).save(tmp_path / "anna.persona")
+    assert [p.name for p in tmp_path.iterdir()] == ["anna.persona"]
+    assert (tmp_path / "anna.persona").read_bytes() == b"the user's"
 
 
 def test_tables_are_copied_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
