@@ -38,6 +38,8 @@ MEMORY = 6 << 30
 """Bytes of address space of the process that reads the cases."""
 CHANNELS = 2
 """Of the renderer for which the persona is made."""
+CELLS = 4096
+"""Of its grid."""
 GROWTH = 1 << 30
 """Bytes by which one case may raise the peak of resident memory."""
 
@@ -265,11 +267,11 @@ def load_persona(path: Path, out: Path) -> None:
     persona = Persona.load(path, model)
     for known in persona.footage:
         analysis = analysis_of(known, None, model)  # type: ignore[arg-type]
-        textures = checked_textures(known, CHANNELS)
+        textures = checked_textures(known, CHANNELS, CELLS)
         for frame in range(len(analysis)) if textures else ():
             textures.known(frame)
         for arrays in known.lips.values():
-            references(arrays, known, CHANNELS)
+            references(arrays, known, CHANNELS, CELLS)
     assert draw(persona, model).dtype == np.uint8
 
 

@@ -46,7 +46,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     "1 Mbit/s at 512 x 512": {"rate": 1e6 / 512**2},
     "half size, crf 23": {"crf": 23, "shrink": 2},
 }
-WRITTEN = "as written (crf 13)"
+WRITTEN = "as written"
 
 
 def recode(source: Path, target: Path, crf: float = 0, rate: float = 0, shrink: int = 1) -> None:

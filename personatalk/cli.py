@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 from collections.abc import Sequence
@@ -82,6 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return code
+
+
+def _gigabytes(words: str) -> float:
+    number = float(words)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{words}: give 0 or more")
+    return number
 
 
 def _positive(word: str) -> int:
@@ -186,7 +194,7 @@ def _add_persona(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_models(make)
     make.add_argument(
         "--textures",
-        type=float,
+        type=_gigabytes,
         default=2.0,
         metavar="GB",
         help="most that the texture latents of a video's frames may take, some 0.9 a minute; 0: none (default: 2)",

@@ -38,6 +38,10 @@ class HubertSizes:
     feat_proj_dropout: float
     hidden_dropout: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride) > 0:
+            raise ValueError("conv_dim, conv_kernel and conv_stride must be of one length")
+
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> HubertSizes | None:
         """The sizes of a configuration; None if it says more than these, or is of another layout."""
@@ -84,7 +88,7 @@ class Convolutions(nn.Module):
 
     def __init__(self, config: HubertSizes) -> None:
         super().__init__()
-        sizes = zip([1, *config.conv_dim], config.conv_dim, config.conv_kernel, config.conv_stride, strict=False)
+        sizes = zip([1, *config.conv_dim[:-1]], config.conv_dim, config.conv_kernel, config.conv_stride, strict=True)
         self.conv_layers = nn.ModuleList(Convolution(*size) for size in sizes)
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:

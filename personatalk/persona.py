@@ -31,7 +31,7 @@ from .mux import same_file
 from .nearest import PLACE
 from .people import FaceSearch
 from .stage1 import speaking_style, style_sample
-from .stage2 import Reference
+from .stage2 import STRIDE, Reference
 from .textures import COLOURS, LARGEST, TABLES, Textures, encode
 from .weights import KeptTable
 
@@ -114,8 +114,8 @@ class Persona:
         """
         if models.fingerprint() != self.made_by:
             return {}
-        channels = models.stage2.channels
-        return {shot: references(arrays, footage, channels) for shot, arrays in footage.lips.items()}
+        sizes = (models.stage2.channels, _cells(models))
+        return {shot: references(arrays, footage, *sizes) for shot, arrays in footage.lips.items()}
 
     def textures(self, footage: Footage, models: Models) -> Textures | None:
         """Texture latents of the frames; None where there are none, or other models encoded them.
@@ -125,7 +125,7 @@ class Persona:
         """
         if models.fingerprint() != self.made_by:
             return None
-        return checked_textures(footage, models.stage2.channels)
+        return checked_textures(footage, models.stage2.channels, _cells(models))
 
     def save(self, path: Path | str) -> None:
         """Write the persona, whole or not at all.
@@ -211,8 +211,8 @@ def _packed(references: Sequence[Reference]) -> dict[str, npt.NDArray[Any]]:
     return packed
 
 
-def references(arrays: dict[str, npt.NDArray[Any]], known: Footage, channels: int) -> list[Reference]:
-    """Encoded references from their arrays, for a renderer with so many channels.
+def references(arrays: dict[str, npt.NDArray[Any]], known: Footage, channels: int, most: int) -> list[Reference]:
+    """Encoded references from their arrays, for a renderer with so many channels and cells.
 
     Raises:
         WeightsError: They do not fit each other.
@@ -226,7 +226,10 @@ def references(arrays: dict[str, npt.NDArray[Any]], known: Footage, channels: in
                 raise ValueError(f"{part} is no table of width {width}")
             if not bool((tensor.abs() < LARGEST).all()):
                 raise ValueError(f"{part} holds numbers of {LARGEST:g} and more")
-            parts.append(torch.split(tensor, [int(c) for c in arrays[f"{part}_count"]]))
+            counts = [int(c) for c in arrays[f"{part}_count"]]
+            if max(counts, default=0) > most:
+                raise ValueError(f"{part} has {max(counts)} cells of {most}")
+            parts.append(torch.split(tensor, counts))
         found = [Reference(*tensors) for tensors in zip(*parts, strict=True)]
     except (ValueError, RuntimeError, TypeError, KeyError) as error:
         raise WeightsError(f"{known.kept_in}: the lips of {known.name} are damaged ({error}); make it anew") from error
@@ -235,15 +238,20 @@ def references(arrays: dict[str, npt.NDArray[Any]], known: Footage, channels: in
     return found
 
 
-def checked_textures(known: Footage, channels: int) -> Textures | None:
-    """Texture latents of the frames, for a renderer with so many channels; None where there are none.
+def _cells(models: Models) -> int:
+    """Cells of the renderer's grid."""
+    return (int(models.stage2.config["size"]) // STRIDE) ** 2
+
+
+def checked_textures(known: Footage, channels: int, most: int) -> Textures | None:
+    """Texture latents of the frames, for a renderer with so many channels and cells; None where there are none.
 
     Raises:
         WeightsError: They do not fit each other.
     """
     if known.textures is not None:
         try:
-            known.textures.check(channels, len(known.analysis["time"]))
+            known.textures.check(channels, most, len(known.analysis["time"]))
         except ValueError as error:
             where = f"{known.kept_in}: the textures of {known.name}"
             raise WeightsError(f"{where} are damaged ({error}); make it anew") from error
@@ -343,7 +351,7 @@ def _textures(
     reader: VideoReader, analysis: Analysis, models: Models, most: float, folder: Path | None, progress: Progress | None
 ) -> Textures | None:
     """Texture latents of the frames, if there is to be room for any."""
-    if most <= 0:
+    if not most > 0:
         return None
     try:
         return encode(reader, analysis, models, most, folder, progress or (lambda stage, steps, total: None))

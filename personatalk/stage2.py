@@ -224,7 +224,7 @@ class Renderer(nn.Module):
         self.lip_attention = GeometricAttention(channels, grid, 0.7, sharpness)
         self.face_attention = GeometricAttention(channels, grid, 0.7, sharpness)
         self.decoder = Decoder(channels, width)
-        self._casts: dict[nn.Module, tuple[int, nn.Module]] = {}
+        self._casts: dict[nn.Module, tuple[list[tuple[int, int]], nn.Module]] = {}
         # The order in memory in which processors do convolutions fastest.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -324,7 +324,9 @@ class Renderer(nn.Module):
         """A part in bfloat16 where convolutions are to be done so, cast once and not at each use."""
         if torch.is_grad_enabled() or not torch.is_autocast_enabled("cpu") or not part.state_dict()["0.weight"].is_cpu:
             return part
-        state = sum(parameter._version for parameter in part.parameters())
+        # Where numbers lie, and how often they were written, tells weights that have changed; "inference tensors" count
+        # no writing.
+        state = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in part.parameters()]
         if part not in self._casts or self._casts[part][0] != state:
             self._casts[part] = (state, copy.deepcopy(part).bfloat16())
         return self._casts[part][1]

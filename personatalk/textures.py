@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
+import threading
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ class Spool:
 
     def __init__(self, dtype: np.dtype[Any], width: int, folder: Path | None = None) -> None:
         self.dtype, self.shape = dtype, (0, width)
+        self._lock = threading.Lock()
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with the table
 
     def append(self, rows: Numbers) -> None:
@@ -66,9 +68,10 @@ class Spool:
     def rows(self, start: int, stop: int) -> Numbers:
         """Some rows."""
         size = self.dtype.itemsize * self.shape[1]
-        self._file.seek(size * start)
-        found = self._file.read(size * (stop - start))
-        self._file.seek(0, os.SEEK_END)
+        with self._lock:
+            self._file.seek(size * start)
+            found = self._file.read(size * (stop - start))
+            self._file.seek(0, os.SEEK_END)
         return np.frombuffer(bytearray(found), self.dtype).reshape(-1, self.shape[1])
 
 
@@ -84,17 +87,21 @@ class Textures:
     cells: npt.NDArray[np.int64]
     tables: dict[str, Table]
 
-    def check(self, channels: int, frames: int) -> None:
-        """Find out whether they are a renderer's with so many channels.
+    def check(self, channels: int, most: int, frames: int) -> None:
+        """Find out whether they are a renderer's.
+
+        Args:
+            channels: Of the renderer.
+            most: Cells of its grid.
+            frames: Of the video.
 
         Raises:
             ValueError: They are not, or do not fit each other.
         """
         if self.cells.shape != (frames,) or (self.cells < 0).any() or set(self.tables) != {*TABLES, COLOURS}:
             raise ValueError(f"textures of {self.cells.shape} frames, not of {frames}")
-        # None has more than all: their sum does not overflow.
-        if (self.cells > self.tables["keys"].shape[0]).any():
-            raise ValueError("textures of more cells than there are")
+        if (self.cells > most).any():
+            raise ValueError(f"textures of a frame with {self.cells.max()} cells of {most}")
         for name, dtype in TABLES.items():
             width = PLACE + 1 if name == "places" else channels
             table = self.tables[name]
@@ -167,7 +174,7 @@ def encode(
             rows = {"keys": keys[:, : values.shape[1]], "places": keys[:, values.shape[1] :], "values": values}
             rows[COLOURS] = seen.reshape(1, -1)
             most -= sum(spools[name].dtype.itemsize * part.size for name, part in rows.items())
-            if most < 0:
+            if not most >= 0:
                 break
             for name, part in rows.items():
                 spools[name].append(part)

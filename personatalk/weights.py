@@ -6,6 +6,7 @@ A path alone is enough to build a network; nothing is unpickled; loading is stri
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -138,7 +139,7 @@ def _append(path: Path, tables: Mapping[str, Table]) -> None:
         header = json.loads(file.read(size))
         end = path.stat().st_size - 8 - size
         for name, table in tables.items():
-            start, end = end, end + table.dtype.itemsize * int(np.prod(table.shape))
+            start, end = end, end + table.dtype.itemsize * math.prod(table.shape)
             header[name] = {"dtype": names[table.dtype.str], "shape": list(table.shape), "data_offsets": [start, end]}
         written = json.dumps(header, separators=(",", ":")).encode()
         written += b" " * (-len(written) % 8)

@@ -250,3 +250,10 @@ def test_our_own_network_is_hubert() -> None:
 def test_other_layouts_are_left_to_transformers() -> None:
     for more in ({"feat_extract_norm": "group"}, {"do_stable_layer_norm": False}, {"hidden_act": "relu"}):
         assert isinstance(AudioEncoder(24, {**SMALL_HUBERT, **more}).hubert, HubertModel)
+
+
+def test_sizes_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ValueError, match="one length"):
+        AudioEncoder(24, {**SMALL_HUBERT, "conv_stride": [160, 2]})
+    with pytest.raises(ValueError, match="heads"):
+        AudioEncoder(24, {**SMALL_HUBERT, "num_attention_heads": 5})

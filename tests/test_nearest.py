@@ -66,6 +66,22 @@ def test_the_shipped_renderer_loses_nothing(
     assert dense[inside].std() > 5
 
 
+def test_what_is_cast_once_follows_the_weights(model: MorphableModel) -> None:
+    target = geometry_map(model, face_in_crop(model, 256, 0.1, (0.1, 0.3, 0.0)), 256)
+    # Numbers that are made there do not count how often they are written.
+    with torch.inference_mode():
+        networks = [Renderer.load(), Renderer.load()]
+        known = networks[0].encode_frozen([smooth_picture(256, 256, 1, 0)], [target])
+        pictures = [network.render(target, known, known) for network in networks]
+    np.testing.assert_array_equal(*pictures)
+    network = Renderer.load()
+    before = network.render(target, known, known)
+    with torch.no_grad():
+        network.decoder[0].weight.mul_(0.5)
+    after = network.render(target, known, known)
+    assert np.abs(after.astype(int) - before).max() > 5
+
+
 def test_merged_references_answer_for_all(model: MorphableModel) -> None:
     part = stage2.Reference(*(torch.rand(3, 4) for _ in range(4)))
     assert merged([part]) is part

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +13,7 @@ from sample_clips import decoded, write_sound, write_video
 from synthetic import Picture, pose_of
 
 import personatalk
-from personatalk import Models, occlusion
+from personatalk import Models, occlusion, persona
 from personatalk.faces import open_tracker
 from personatalk.fitting import Estimate, Initialiser
 from personatalk.geometry import Array, MorphableModel, apply_transform, crop_transform, project, warp
@@ -223,7 +223,8 @@ def test_things_survive_a_dub(tmp_path: Path, model: MorphableModel, bare: Seen)
     source = write_video(tmp_path / "in.mp4", pictures)
     speech = write_sound(tmp_path / "speech.wav", read_speech(sample_files()[1])[: 16000 * FRAMES // 25])
     options = personatalk.DubOptions(encode=EncodeOptions(crf=4, preset="ultrafast"))
-    report = personatalk.dub(source, speech, tmp_path / "out.mp4", models=Models.load(), options=options)
+    models = Models.load()
+    report = personatalk.dub(source, speech, tmp_path / "out.mp4", models=models, options=options)
     (span,) = report.passed_through
     assert span.reason == "mouth covered"
     assert 0.3 * FRAMES < span.first < 0.5 * FRAMES < span.last < 0.7 * FRAMES
@@ -235,3 +236,7 @@ def test_things_survive_a_dub(tmp_path: Path, model: MorphableModel, bare: Seen)
     assert np.quantile(inside, 0.98) < 12
     # Elsewhere the mouth is new.
     assert max(c.max() for c in change[:12]) > 30
+    persona.make([source], models, folder=tmp_path).save(tmp_path / "anna.persona")
+    options = replace(options, persona=tmp_path / "anna.persona")
+    personatalk.dub(source, speech, tmp_path / "kept.mp4", models=models, options=options)
+    np.testing.assert_array_equal(np.stack(decoded(tmp_path / "kept.mp4")), np.stack(new))

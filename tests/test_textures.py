@@ -110,6 +110,7 @@ def test_those_of_another_renderer_are_not_taken(models: Models, known: tuple[Pe
         replace(textures, cells=textures.cells[:-1]),
         replace(textures, cells=-textures.cells),
         replace(textures, cells=textures.cells + 1),
+        replace(textures, cells=np.array([int(textures.cells.sum()), 0, 0, 0, 0, 0, 0, 0])),
         replace(textures, cells=np.array([2**62] * 4 + textures.cells[4:].tolist())),
         replace(textures, tables={**textures.tables, "keys": textures.tables["places"]}),
         replace(textures, tables={**textures.tables, COLOURS: textures.tables["places"]}),
@@ -128,6 +129,25 @@ def test_damaged_numbers_are_encoded_anew(known: tuple[Persona, Textures], wrong
     places.append(rows)
     damaged = replace(textures, tables={**textures.tables, "places": places})
     assert damaged.known(1) is None and damaged.known(0) is not None and damaged.known(2) is not None
+
+
+def test_two_videos_of_one_speaker(tmp_path: Path, models: Models, clip: Path) -> None:
+    other = write_video(tmp_path / "other.mp4", [f[:, ::-1].copy() for f in sample_frames(4)])
+    persona.make([clip, other], models, folder=tmp_path).save(tmp_path / "anna.persona")
+    loaded = Persona.load(tmp_path / "anna.persona", models.morphable)
+    for number, (video, count) in enumerate(((clip, 5), (other, 4))):
+        footage = loaded.find(video)
+        assert footage is loaded.footage[number]
+        textures = loaded.textures(footage, models)
+        assert textures is not None and np.count_nonzero(textures.cells) == count
+        assert all(textures.known(i) for i in range(count))
+
+
+def test_room_is_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ("nan", "-1", "inf", "much"):
+        with pytest.raises(SystemExit):
+            cli.main(["persona", "make", "x.mp4", "-o", str(tmp_path / "x.persona"), "--textures", words])
+        assert "--textures" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_said(models: Models, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
