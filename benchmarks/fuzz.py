@@ -218,12 +218,11 @@ def style_seed(folder: Path) -> list[Path]:
 def a_persona() -> Any:
     """A persona of one video of six frames, and its morphable model."""
     from personatalk.analysis import Analysis, Reason, Shot
-    from personatalk.compositing import COLOUR_GRID
     from personatalk.geometry import MorphableModel
     from personatalk.models import fingerprint
     from personatalk.nearest import PLACE
     from personatalk.persona import Footage, Persona, names
-    from personatalk.textures import COLOURS, TABLES, Spool, Textures
+    from personatalk.textures import COLOURS, Spool, Textures, layout
 
     model, count = MorphableModel.load(), 6
     series = {"time": np.arange(count) / 25, "duration": np.full(count, 0.04), "usable": np.arange(count) > 0}
@@ -241,9 +240,7 @@ def a_persona() -> Any:
     )
     lips = {n: np.ones((4, CHANNELS + (PLACE + 1) * n.endswith("keys")), np.float32) for n in names()}
     lips |= {n: np.array([2, 2]) for n in names() if n.endswith("count")}
-    widths = {"keys": CHANNELS, "places": PLACE + 1, "values": CHANNELS}
-    tables = {name: Spool(dtype, widths[name]) for name, dtype in TABLES.items()}
-    tables[COLOURS] = Spool(np.dtype(np.uint8), 3 * COLOUR_GRID**2)
+    tables = {name: Spool(*kind) for name, kind in layout(CHANNELS).items()}
     for name, rows in (("keys", 8), ("places", 8), ("values", 8), (COLOURS, 4)):
         tables[name].append(np.ones((rows, tables[name].shape[1]), np.float32))
     textures = Textures(np.array([0, 2, 2, 0, 2, 2]), dict(tables))

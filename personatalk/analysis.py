@@ -23,6 +23,9 @@ from .occlusion import MOUTH_COVERED, Places, find
 Initialise = Callable[[npt.NDArray[np.uint8], Array], Estimate]
 """The learned initialisation: upright picture (H, W, 3) and landmarks (478, 3) to the coefficients of a frame."""
 
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, the steps done since the last call, and their total (0: unknown)."""
+
 SMALLEST_FACE = 16.0
 """Least distance in pixels between the eyes' outer corners of a face that can be dubbed."""
 LARGEST_YAW = 65.0
@@ -169,11 +172,15 @@ class _Scan:
     samples: list[npt.NDArray[np.uint8] | None]
 
 
+def silent(stage: str, steps: int, total: int) -> None:
+    """Tell nobody about the progress."""
+
+
 def analyse(
     reader: VideoReader,
     tracker: FaceTracker,
     model: MorphableModel,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     initialise: Initialise | None = None,
     follower: FaceFollower | None = None,
 ) -> Analysis:
@@ -191,7 +198,7 @@ def analyse(
         FaceError: No frame of the video shows a usable face.
         MediaError: The file is damaged.
     """
-    tell, estimated = progress or (lambda stage, steps, total: None), reader.info.estimated_frames
+    tell, estimated = progress or silent, reader.info.estimated_frames
     closed_form = Initialiser(model)
     initialise = initialise or (lambda rgb, face: closed_form(face))
     follower = follower or Follower()

@@ -80,17 +80,11 @@ class AudioEncoder(nn.Module):
 
         Frame j stands for time j / 25; a linear layer interpolates the two features on either side of it.
         """
-        features = self.transform(self.hubert.feature_projection(convolved))
+        features = self.hubert.encoder(self.hubert.feature_projection(convolved))[0]
         before = torch.cat([features[:, :1], features[:, :-1]], dim=1)
         pairs = torch.cat([before, features], dim=-1)
         interpolated: torch.Tensor = self.to_frames(pairs[:, 0 : 2 * (pairs.shape[1] // 2) : 2])
         return interpolated
-
-    def transform(self, projected: torch.Tensor) -> torch.Tensor:
-        """HuBERT's transformer, (B, F, C) to the same."""
-        found = self.hubert.encoder(projected)
-        features: torch.Tensor = found if isinstance(found, torch.Tensor) else found[0]
-        return features
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Features at the video's clock: 16 kHz (B, N) to (B, N // 640, D); frame j stands for time j / 25."""

@@ -191,13 +191,12 @@ class Transformer(nn.Module):
         self.layer_norm, self.dropout = nn.LayerNorm(config.hidden_size), nn.Dropout(config.hidden_dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, F, D) to the same."""
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        """(B, F, D) to the same, first and alone in what `transformers` returns more in."""
         x = self.dropout(x + self.pos_conv_embed(x))
         for layer in self.layers:
             x = layer(x)
-        normed: torch.Tensor = self.layer_norm(x)
-        return normed
+        return (self.layer_norm(x),)
 
 
 def _initialise(module: nn.Module) -> None:

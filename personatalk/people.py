@@ -7,7 +7,7 @@ box per person and frame, and a few small pictures.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from .analysis import Progress, silent
 from .choice import FaceNumber, FacePicture, FacePlace, FaceSide, parse_choice
 from .crowd import face_box, open_crowd
 from .errors import FaceError, MediaError
@@ -92,7 +93,7 @@ def find_people(
     reader: VideoReader,
     tracker: FaceTracker,
     recogniser: Recogniser | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> People:
     """Find everybody who is seen in a video, in one pass over it.
 
@@ -106,7 +107,7 @@ def find_people(
         MediaError: The file is damaged.
         FaceError: It shows nobody.
     """
-    tell = progress or (lambda stage, steps, total: None)
+    tell = progress or silent
     recogniser = recogniser or Appearance()
     linker, cuts = Linker(recogniser), CutDetector()
     times: list[float] = []
@@ -180,12 +181,12 @@ class FaceSearch:
             raise MediaError(f"{error.filename}: cannot be read ({error.strerror})") from error
         return json.dumps(words)
 
-    def find(self, video: Path | str, progress: Callable[[str, int, int], None] | None = None) -> People:
+    def find(self, video: Path | str, progress: Progress | None = None) -> People:
         """Everybody in a video file; see `find_people`."""
         with VideoReader(video) as reader:
             return self.people(reader, progress)
 
-    def people(self, reader: VideoReader, progress: Callable[[str, int, int], None] | None = None) -> People:
+    def people(self, reader: VideoReader, progress: Progress | None = None) -> People:
         """Everybody in a video; see `find_people`."""
         recogniser = open_recogniser(self.identity)
         with closing(open_crowd(self.face_model)) as tracker:
@@ -193,7 +194,7 @@ class FaceSearch:
 
     @contextmanager
     def open(
-        self, reader: VideoReader, progress: Callable[[str, int, int], None] | None = None
+        self, reader: VideoReader, progress: Progress | None = None
     ) -> Iterator[tuple[FaceTracker, FaceFollower | None]]:
         """A tracker, and the follower of the chosen person (None without a choice), for `analysis.analyse`.
 

@@ -9,7 +9,7 @@ far the most of it, which are read as they are needed.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from . import weights
-from .analysis import Analysis, analyse
+from .analysis import Analysis, Progress, analyse, silent
 from .dubbing import Crops, choose_lip_frames
 from .errors import MediaError, WeightsError
 from .files import sha256, whole
@@ -32,10 +32,8 @@ from .nearest import PLACE
 from .people import FaceSearch
 from .stage1 import speaking_style, style_sample
 from .stage2 import STRIDE, Reference
-from .textures import COLOURS, LARGEST, TABLES, Textures, encode
+from .textures import LARGEST, Textures, encode, layout
 from .weights import KeptTable
-
-Progress = Callable[[str, int, int], None]
 
 KIND, VERSION = "persona", 3
 TABLE = ".textures."
@@ -187,7 +185,7 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], config: dict[str, Any], pa
         name, digest, search = (str(video[key]) for key in ("name", "sha256", "search"))
         textures = None
         if f"{number}.cells" in arrays:
-            tables: dict[str, weights.Table] = {n: KeptTable(path, f"{number}{TABLE}{n}") for n in (*TABLES, COLOURS)}
+            tables: dict[str, weights.Table] = {n: KeptTable(path, f"{number}{TABLE}{n}") for n in layout(0)}
             textures = Textures(arrays[f"{number}.cells"].astype(np.int64), tables)
         footage.append(Footage(name, digest, face, search, analysis, lips, path, textures))
     pictures = arrays["pictures"]
@@ -354,7 +352,7 @@ def _textures(
     if not most > 0:
         return None
     try:
-        return encode(reader, analysis, models, most, folder, progress or (lambda stage, steps, total: None))
+        return encode(reader, analysis, models, most, folder, progress or silent)
     except OSError as error:
         raise MediaError(
             f"{folder or tempfile.gettempdir()}: no room for texture latents ({error.strerror or error})"

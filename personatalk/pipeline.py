@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from . import __version__, nearest, rasterizer, weights
-from .analysis import Analysis, analyse, runs
+from .analysis import Analysis, Progress, analyse, runs, silent
 from .audio import SAMPLE_RATE
 from .choice import FacePicture, parse_choice
 from .credentials import Provenance
@@ -40,9 +40,6 @@ from .seal import Seal
 from .segments import JobFolder
 from .stage1 import SpeechMotion, rest_offsets, speaking_style, spoken
 from .timeline import LengthPolicy, Plan, plan
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, the steps done since the last call, and their total (0: unknown)."""
 
 Silence = Literal["rest", "original"]
 
@@ -194,7 +191,7 @@ class _Job:
     ) -> None:
         self.cues = cues
         self.video, self.speeches, self.output, self.options = video, speeches, output, options
-        self.tell = progress or (lambda stage, steps, total: None)
+        self.tell = progress or silent
         self._models = models
         self._sounds: dict[Path, SampleFile] = {}
         words = ", ".join(map(str, speeches))

@@ -322,7 +322,7 @@ class Renderer(nn.Module):
 
     def _cast(self, part: nn.Module) -> nn.Module:
         """A part in bfloat16 where convolutions are to be done so, cast once and not at each use."""
-        if torch.is_grad_enabled() or not torch.is_autocast_enabled("cpu") or not part.state_dict()["0.weight"].is_cpu:
+        if torch.is_grad_enabled() or not torch.is_autocast_enabled("cpu") or not next(part.parameters()).is_cpu:
             return part
         # Where numbers lie, and how often they were written, tells weights that have changed; "inference tensors" count
         # no writing.

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .analysis import Analysis
+from .analysis import Analysis, Progress
 from .compositing import COLOUR_GRID, colours
 from .dubbing import Crops
 from .media import Frame, VideoReader
@@ -30,16 +30,19 @@ from .weights import Table
 
 Numbers = npt.NDArray[Any]
 
-TABLES: dict[str, np.dtype[Any]] = {
-    "keys": np.dtype(np.float16),
-    "places": np.dtype(np.float32),
-    "values": np.dtype(np.float16),
-}
+TABLES = ("keys", "places", "values")
 """Learned part of the keys, where they lie (which needs more digits), and values: a row for each cell."""
 COLOURS = "colours"
-"""The crops' colours, uint8, a row for each frame that is kept."""
+"""The crops' colours: a row for each frame that is kept."""
 LARGEST = 1e6
 """Numbers of references are smaller by far."""
+
+
+def layout(channels: int) -> dict[str, tuple[np.dtype[Any], int]]:
+    """Kind and number of the numbers in a row of each table, for a renderer with so many channels."""
+    half, single, byte = (np.dtype(kind) for kind in (np.float16, np.float32, np.uint8))
+    cells = dict(zip(TABLES, ((half, channels), (single, PLACE + 1), (half, channels)), strict=True))
+    return {**cells, COLOURS: (byte, 3 * COLOUR_GRID**2)}
 
 
 class Spool:
@@ -98,18 +101,15 @@ class Textures:
         Raises:
             ValueError: They are not, or do not fit each other.
         """
-        if self.cells.shape != (frames,) or (self.cells < 0).any() or set(self.tables) != {*TABLES, COLOURS}:
+        wanted = layout(channels)
+        if self.cells.shape != (frames,) or (self.cells < 0).any() or set(self.tables) != set(wanted):
             raise ValueError(f"textures of {self.cells.shape} frames, not of {frames}")
         if (self.cells > most).any():
             raise ValueError(f"textures of a frame with {self.cells.max()} cells of {most}")
-        for name, dtype in TABLES.items():
-            width = PLACE + 1 if name == "places" else channels
-            table = self.tables[name]
-            if table.shape != (int(self.cells.sum()), width) or table.dtype != dtype:
+        for name, (dtype, width) in wanted.items():
+            rows, table = np.count_nonzero(self.cells) if name == COLOURS else int(self.cells.sum()), self.tables[name]
+            if table.shape != (rows, width) or table.dtype != dtype:
                 raise ValueError(f"textures' {name} {table.dtype} {table.shape}")
-        table = self.tables[COLOURS]
-        if table.shape != (np.count_nonzero(self.cells), 3 * COLOUR_GRID**2) or table.dtype != np.uint8:
-            raise ValueError(f"textures' {COLOURS} {table.dtype} {table.shape}")
 
     @functools.cached_property
     def _ends(self) -> npt.NDArray[np.int64]:
@@ -135,7 +135,7 @@ class Textures:
 
 
 def encode(
-    reader: VideoReader, analysis: Analysis, models: Models, most: float, folder: Path | None, tell: Any
+    reader: VideoReader, analysis: Analysis, models: Models, most: float, folder: Path | None, tell: Progress
 ) -> Textures:
     """Encode the frames of a video that show the face, from the first on.
 
@@ -151,9 +151,7 @@ def encode(
         OSError: The disk is full.
     """
     crops = Crops(models.morphable, analysis, int(models.stage2.config["size"]))
-    widths: dict[str, int] = {"keys": models.stage2.channels, "places": PLACE + 1, "values": models.stage2.channels}
-    spools: dict[str, Spool] = {name: Spool(dtype, widths[name], folder) for name, dtype in TABLES.items()}
-    spools[COLOURS] = Spool(np.dtype(np.uint8), 3 * COLOUR_GRID**2, folder)
+    spools = {name: Spool(*kind, folder) for name, kind in layout(models.stage2.channels).items()}
     cells = np.zeros(len(analysis), np.int64)
 
     def encoded(frame: Frame) -> tuple[int, Reference, npt.NDArray[np.uint8]] | None:

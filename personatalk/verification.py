@@ -7,14 +7,13 @@ or carried to another video, but is lost as easily. The mark stays in the pictur
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from . import credentials
-from .analysis import analyse
+from .analysis import Progress, analyse, silent
 from .credentials import Credentials
 from .errors import FaceError
 from .faces import open_tracker
@@ -92,7 +91,7 @@ def verify(
     anchors: Path | str | None = None,
     model: MorphableModel | None = None,
     face_model: Path | str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Verification:
     """Look for everything that says that a video was dubbed.
 
@@ -125,10 +124,10 @@ def find_mark(
     path: Path,
     model: MorphableModel,
     face_model: Path | str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Mark:
     """Look for the mark in the face that is followed through a video; see `verify`."""
-    tell = progress or (lambda stage, steps, total: None)
+    tell = progress or silent
     with VideoReader(path) as reader:
         tracker = open_tracker(face_model)
         try:

@@ -88,9 +88,13 @@ def blocks(table: Table) -> Iterator[npt.NDArray[Any]]:
         yield table.rows(start, min(start + BLOCK, table.shape[0]))
 
 
+PACKAGED = Path(__file__).parent / "weights"
+"""Where the package has its own weights."""
+
+
 def packaged(name: str) -> Path:
     """Path of a weights file that is shipped inside the package."""
-    return Path(__file__).parent / "weights" / name
+    return PACKAGED / name
 
 
 def save_arrays(
@@ -242,7 +246,7 @@ def load_module(network: Callable[..., Module], path: Path | str, *, kind: str, 
     arrays, config = load_arrays(path, kind=kind, version=version)
     _check_layers(config, len(arrays), path)
     # The package's own files are what they say, and the meta device takes a second to start.
-    if Path(path).parent != packaged("any").parent:
+    if Path(path).parent != PACKAGED:
         _check_sizes(network, config, arrays, path)
     return fill_module(build(network, config, path), arrays, path)
 

@@ -8,11 +8,12 @@ import wave
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..analysis import Progress
 from ..audio import SAMPLE_RATE
 from ..errors import PersonaTalkError
 from ..media import VideoReader
 from ..models import Models
-from ..pipeline import Progress, dub
+from ..pipeline import dub
 from ..training.sources import VIDEO_SUFFIXES
 from .pair import Job
 

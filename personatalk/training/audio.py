@@ -156,7 +156,7 @@ class Pretrainer(nn.Module):
         heard = self.encoder.convolve(samples)
         projected = hubert.feature_projection(heard)
         projected = torch.where(mask[..., None], hubert.masked_spec_embed.to(projected.dtype), projected)
-        hidden = self.encoder.transform(projected)
+        hidden = hubert.encoder(projected)[0]
         return self.to_mel(heard), self.to_cluster(hidden), self.to_phone(hidden)
 
 
