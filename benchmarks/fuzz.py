@@ -77,7 +77,7 @@ class Score:
 def sounds(folder: Path) -> list[Path]:
     """A fifth of a second of sound in four containers."""
     import av
-    from media_clips import add_audio, encode_tone, write_wav
+    from helpers.media_clips import add_audio, encode_tone, write_wav
 
     found = [write_wav(folder / "s.wav", 0.3 * np.sin(np.arange(3200) / 20), 16000)]
     for name, codec in (("s.mp3", "libmp3lame"), ("s.ogg", "libopus"), ("s.flac", "flac")):
@@ -91,7 +91,7 @@ def sounds(folder: Path) -> list[Path]:
 
 def videos(folder: Path) -> list[Path]:
     """Five frames with sound in six containers."""
-    from media_clips import Clip, make
+    from helpers.media_clips import Clip, make
 
     kinds = [("v.mp4", "libx264", "aac"), ("v.mov", "libx264", "aac"), ("v.mkv", "libx264", "flac")]
     kinds += [("v.webm", "libvpx", "libopus"), ("v.avi", "mpeg4", "pcm_s16le"), ("v.ts", "mpeg2video", "mp2")]
@@ -108,9 +108,9 @@ class OneFace:
     """A tracker that sees the same face in every picture."""
 
     def __init__(self, *arguments: object) -> None:
-        from synthetic import talk
+        from helpers.synthetic import talk
 
-        from personatalk.geometry import MorphableModel
+        from personatalk.geometry.morphable_model import MorphableModel
 
         self.landmarks = talk(MorphableModel.load(), 1, 0.0, scale=24.0).landmarks[0]
 
@@ -124,7 +124,7 @@ class OneFace:
 
 def load_frames(path: Path, out: Path) -> None:
     """Every frame, and a second pass from the middle."""
-    from personatalk.media import VideoReader
+    from personatalk.media.reader import VideoReader
 
     with VideoReader(path) as reader:
         count = sum(len(frame.rgb()) > 0 for frame in reader.frames())
@@ -134,7 +134,8 @@ def load_frames(path: Path, out: Path) -> None:
 
 def load_speech(path: Path, out: Path) -> None:
     """All samples."""
-    from personatalk.media import probe_speech, read_speech
+    from personatalk.media.audio import read_speech
+    from personatalk.media.probe import probe_speech
 
     probe_speech(path)
     read_speech(path)
@@ -142,11 +143,14 @@ def load_speech(path: Path, out: Path) -> None:
 
 def load_front(path: Path, out: Path) -> None:
     """A dub up to its analysis, and its output with nothing dubbed."""
-    from personatalk.analysis import analyse
-    from personatalk.geometry import MorphableModel
-    from personatalk.media import VideoReader, read_speech
-    from personatalk.mux import EncodeOptions, VideoWriter, check_output
-    from personatalk.timeline import frames_in_order, plan, retimed
+    from personatalk.faces.analysis import analyse
+    from personatalk.geometry.morphable_model import MorphableModel
+    from personatalk.media.audio import read_speech
+    from personatalk.media.codecs import EncodeOptions
+    from personatalk.media.preflight import check_output
+    from personatalk.media.reader import VideoReader
+    from personatalk.media.timeline import frames_in_order, plan, retimed
+    from personatalk.media.writer import VideoWriter
 
     check_output(out / "o.mp4", [path])
     with VideoReader(path) as reader:
@@ -163,11 +167,12 @@ def load_front(path: Path, out: Path) -> None:
 
 def load_sheet(path: Path, out: Path) -> None:
     """The contact sheet."""
-    from personatalk import inspection, people
-    from personatalk.geometry import MorphableModel
+    from personatalk.faces import clustering
+    from personatalk.geometry.morphable_model import MorphableModel
+    from personatalk.pipeline import contact_sheet
 
-    people.open_tracker = OneFace  # type: ignore[assignment]
-    inspection.inspect(path, out / "sheet.png", MorphableModel.load(), count=2)
+    clustering.open_tracker = OneFace  # type: ignore[assignment]
+    contact_sheet.inspect(path, out / "sheet.png", MorphableModel.load(), count=2)
 
 
 # ---------------------------------------------------------------------------------------------- weights
@@ -175,7 +180,7 @@ def load_sheet(path: Path, out: Path) -> None:
 
 def arrays_seed(folder: Path) -> list[Path]:
     """A plain file of arrays."""
-    from personatalk.weights import save_arrays
+    from personatalk.utils.serialization import save_arrays
 
     arrays = {"a": np.ones((3, 4), np.float32), "b": np.arange(5)}
     save_arrays(folder / "w.safetensors", arrays, kind="thing", version=1, config={"n": 3, "deep": {"m": [1, 2]}})
@@ -184,7 +189,7 @@ def arrays_seed(folder: Path) -> list[Path]:
 
 def generator_seed(folder: Path) -> list[Path]:
     """A small geometry generator."""
-    from personatalk.stage1 import GeometryGenerator
+    from personatalk.stage1.network import GeometryGenerator
 
     hubert = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     hubert |= {"conv_dim": [4] * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
@@ -194,7 +199,7 @@ def generator_seed(folder: Path) -> list[Path]:
 
 def renderer_seed(folder: Path) -> list[Path]:
     """A small renderer."""
-    from personatalk.stage2 import Renderer
+    from personatalk.stage2.renderer import Renderer
 
     Renderer(channels=16, width=16, size=32).save(folder / "stage2.safetensors")
     return [folder / "stage2.safetensors"]
@@ -202,14 +207,14 @@ def renderer_seed(folder: Path) -> list[Path]:
 
 def morphable_seed(folder: Path) -> list[Path]:
     """The morphable model of the package."""
-    from personatalk.weights import packaged
+    from personatalk.utils.serialization import packaged
 
     return [Path(shutil.copy(packaged("morphable.safetensors"), folder))]
 
 
 def style_seed(folder: Path) -> list[Path]:
     """A small style encoder."""
-    from personatalk.evaluation.style import StyleEncoder
+    from personatalk.stage1.style_similarity import StyleEncoder
 
     StyleEncoder(6, 3, dim=8, layers=1, heads=2).save(folder / "style.safetensors")
     return [folder / "style.safetensors"]
@@ -217,12 +222,12 @@ def style_seed(folder: Path) -> list[Path]:
 
 def a_persona() -> Any:
     """A persona of one video of six frames, and its morphable model."""
-    from personatalk.analysis import Analysis, Reason, Shot
-    from personatalk.geometry import MorphableModel
-    from personatalk.models import fingerprint
-    from personatalk.nearest import PLACE
-    from personatalk.persona import Footage, Persona, names
-    from personatalk.textures import COLOURS, Spool, Textures, layout
+    from personatalk.faces.analysis import Analysis, Reason, Shot
+    from personatalk.geometry.morphable_model import MorphableModel
+    from personatalk.pipeline.latent_cache import COLOURS, Spool, Textures, layout
+    from personatalk.pipeline.persona import Footage, Persona, names
+    from personatalk.pipeline.weights import fingerprint
+    from personatalk.stage2.sparse_attention import PLACE
 
     model, count = MorphableModel.load(), 6
     series = {"time": np.arange(count) / 25, "duration": np.full(count, 0.04), "usable": np.arange(count) > 0}
@@ -257,8 +262,9 @@ def persona_seed(folder: Path) -> list[Path]:
 
 def load_persona(path: Path, out: Path) -> None:
     """All of a persona: what a dub takes of it, and what is shown."""
-    from personatalk.geometry import MorphableModel
-    from personatalk.persona import Persona, analysis_of, checked_textures, draw, references
+    from personatalk.geometry.morphable_model import MorphableModel
+    from personatalk.pipeline.persona import Persona, analysis_of, checked_textures, references
+    from personatalk.pipeline.persona_sheet import draw
 
     model = MorphableModel.load()
     persona = Persona.load(path, model)
@@ -283,7 +289,7 @@ def cue_seed(folder: Path) -> list[Path]:
 
 def load_cues(path: Path, out: Path) -> None:
     """The cues."""
-    from personatalk.cues import read_cues
+    from personatalk.pipeline.cues import read_cues
 
     read_cues(path)
 
@@ -292,7 +298,7 @@ def job_seeds(folder: Path) -> list[Path]:
     """What a job that was cut off has left: its key, and a segment."""
     import json
 
-    from personatalk.segments import HEADER
+    from personatalk.media.segments import HEADER
 
     notes = json.dumps([None, "no face"]).encode()
     packets = b"".join(HEADER.pack(i, i, 1, 1, 4) + b"abcd" for i in range(2))
@@ -305,7 +311,7 @@ def load_job(path: Path, out: Path) -> None:
     """A job's folder with the damaged file in it: what cannot be read is done again."""
     import shutil
 
-    from personatalk.segments import JobFolder, folder_of
+    from personatalk.media.segments import JobFolder, folder_of
 
     key: dict[str, Any] = {"kind": "fuzz"}
     with JobFolder(out / "seed.mp4", key) as job:
@@ -322,28 +328,28 @@ def load_job(path: Path, out: Path) -> None:
 
 def load_arrays(path: Path, out: Path) -> None:
     """Any file of arrays."""
-    from personatalk.weights import load_arrays
+    from personatalk.utils.serialization import load_arrays
 
     load_arrays(path, kind="thing", version=1)
 
 
 def load_generator(path: Path, out: Path) -> None:
     """Stage 1."""
-    from personatalk.stage1 import GeometryGenerator
+    from personatalk.stage1.network import GeometryGenerator
 
     GeometryGenerator.load(path)
 
 
 def load_renderer(path: Path, out: Path) -> None:
     """Stage 2."""
-    from personatalk.stage2 import Renderer
+    from personatalk.stage2.renderer import Renderer
 
     Renderer.load(path)
 
 
 def load_morphable(path: Path, out: Path) -> None:
     """The morphable model, and what is first done with it."""
-    from personatalk.geometry import MorphableModel
+    from personatalk.geometry.morphable_model import MorphableModel
 
     model = MorphableModel.load(path)
     vertices = model.vertices(np.zeros(model.num_identity, np.float32), np.zeros(model.num_expression, np.float32))
@@ -354,7 +360,7 @@ def load_morphable(path: Path, out: Path) -> None:
 
 def load_style(path: Path, out: Path) -> None:
     """The style encoder."""
-    from personatalk.evaluation.style import StyleEncoder
+    from personatalk.stage1.style_similarity import StyleEncoder
 
     StyleEncoder.load(path)
 
@@ -410,7 +416,7 @@ def speakers_seed(folder: Path) -> list[Path]:
 
 def load_speakers(path: Path, out: Path) -> None:
     """A speakers' table."""
-    from personatalk.training.sources import speaker_table
+    from personatalk.training.data.layouts import speaker_table
 
     speaker_table(path)
 
@@ -438,9 +444,9 @@ def load_study(path: Path, out: Path) -> None:
 
 def dataset_seeds(folder: Path) -> list[Path]:
     """A data set of one clip."""
-    from test_shards import dataset, made_up
+    from helpers.datasets import dataset, made_up
 
-    from personatalk.geometry import MorphableModel
+    from personatalk.geometry.morphable_model import MorphableModel
 
     dataset(folder, [made_up(MorphableModel.load(), frames=4)])
     return [folder / "manifest.json", folder / "shard-000000.json", folder / "shard-000000.tar"]
@@ -448,7 +454,7 @@ def dataset_seeds(folder: Path) -> list[Path]:
 
 def load_dataset(path: Path, out: Path) -> None:
     """All of a data set."""
-    from personatalk.training.shards import read_datasets
+    from personatalk.training.data.shards import read_datasets
 
     for row in read_datasets([path.parent], ["train"]):
         clip = row.load()
@@ -465,7 +471,7 @@ def batch_seed(folder: Path) -> list[Path]:
 
 def load_batch(path: Path, out: Path) -> None:
     """A batch whose jobs do nothing."""
-    from personatalk.batch import check_jobs, perform, read_jobs, run_batch
+    from personatalk.pipeline.batch import check_jobs, perform, read_jobs, run_batch
 
     jobs = read_jobs(path)
     check_jobs(path, jobs, out / "status.csv")
@@ -475,7 +481,7 @@ def load_batch(path: Path, out: Path) -> None:
 
 def status_seed(folder: Path) -> list[Path]:
     """The table of a batch."""
-    from personatalk.batch import Status, write_status
+    from personatalk.pipeline.batch import Status, write_status
 
     rows = [
         Status("/x/a.mp4", 2, "done", 1, 0, 3.5, "", "here/1", "abcd"),
@@ -487,7 +493,7 @@ def status_seed(folder: Path) -> list[Path]:
 
 def load_status(path: Path, out: Path) -> None:
     """The table of a batch, and what it says of jobs."""
-    from personatalk.batch import Job, begin, read_status, write_status
+    from personatalk.pipeline.batch import Job, begin, read_status, write_status
 
     write_status(out / "status.csv", begin([Job(2, path, path, Path("/x/a.mp4"))], read_status(path)).values())
 

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from personatalk.media import VideoReader
+from personatalk.media.reader import VideoReader
 
 RUN = """
 import sys

@@ -20,8 +20,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from personatalk.audio import SAMPLE_RATE
-from personatalk.media import VideoReader, read_speech
+from personatalk.audio.encoder import SAMPLE_RATE
+from personatalk.media.audio import read_speech
+from personatalk.media.reader import VideoReader
 
 FPS, PERIOD = 25, 180
 WORK = """

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from personatalk.faces import open_tracker
-from personatalk.media import VideoReader
-from personatalk.people import FaceSearch, open_recogniser
+from personatalk.faces.clustering import open_recogniser
+from personatalk.faces.landmarks import open_tracker
+from personatalk.faces.selection import FaceSearch
+from personatalk.media.reader import VideoReader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import people_clips
+from helpers import people_clips
 
 SPAN, FRAMES = 24, 8
 LENGTH = 60

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from personatalk.media import VideoReader
+from personatalk.media.reader import VideoReader
 
 
 def run(*words: object) -> float:

@@ -26,17 +26,18 @@ from pathlib import Path
 import av
 import numpy as np
 
-from personatalk.analysis import Analysis, analyse
-from personatalk.compositing import to_picture
-from personatalk.credentials import Provenance
 from personatalk.errors import PersonaTalkError
-from personatalk.faces import open_tracker
-from personatalk.geometry import MorphableModel, apply_transform, crop_transform, project, warp
-from personatalk.media import VideoReader
-from personatalk.mux import VideoWriter
-from personatalk.regions import face_region
-from personatalk.verification import find_mark
-from personatalk.watermark import WINDOW, Detector, Mark, mark
+from personatalk.faces.analysis import Analysis, analyse
+from personatalk.faces.landmarks import open_tracker
+from personatalk.geometry.camera import apply_transform, crop_transform, project, warp
+from personatalk.geometry.masks import face_region
+from personatalk.geometry.morphable_model import MorphableModel
+from personatalk.media.reader import VideoReader
+from personatalk.media.writer import VideoWriter
+from personatalk.provenance.c2pa import Provenance
+from personatalk.provenance.verify import find_mark
+from personatalk.provenance.watermark import WINDOW, Detector, Mark, mark
+from personatalk.stage2.compositing import to_picture
 
 SUFFIXES = {".mp4", ".mpg", ".mov", ".mkv", ".avi"}
 SETTINGS: dict[str, dict[str, float]] = {
@@ -175,7 +176,8 @@ def plain(source: Path, options: argparse.Namespace) -> Iterator[dict[str, objec
 
 def dubs(source: Path, options: argparse.Namespace) -> Iterator[dict[str, object]]:
     """True dubs of one stretch of each clip, with provenance and without, and re-encoded."""
-    from personatalk.pipeline import DubOptions, Models, dub
+    from personatalk.pipeline.dub import Models, dub
+    from personatalk.pipeline.options import DubOptions
 
     models = Models.load()
     with tempfile.TemporaryDirectory() as name:

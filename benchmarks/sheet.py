@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from personatalk.faces import open_tracker
-from personatalk.media import VideoReader
+from personatalk.faces.landmarks import open_tracker
+from personatalk.media.reader import VideoReader
 
 WIDTH, HEIGHT = 240, 200
 

@@ -26,13 +26,15 @@ from typing import Any
 
 import numpy as np
 
-from personatalk import Models, pipeline
-from personatalk.audio import SAMPLE_RATE
+from personatalk import Models
+from personatalk.audio.encoder import SAMPLE_RATE
+from personatalk.audio.phones import aligned_phones
 from personatalk.evaluation import metrics
 from personatalk.evaluation.jobs import write_silence
-from personatalk.faces import open_tracker
-from personatalk.media import VideoReader, read_speech
-from personatalk.training.phones import aligned_phones
+from personatalk.faces.landmarks import open_tracker
+from personatalk.media.audio import read_speech
+from personatalk.media.reader import VideoReader
+from personatalk.pipeline import dub
 
 
 def track(video: Path) -> dict[str, np.ndarray]:
@@ -55,7 +57,7 @@ def track(video: Path) -> dict[str, np.ndarray]:
 def dubbed(clip: Path, speech: Path, output: Path, models: Models) -> dict[str, np.ndarray]:
     """Dub, and track the result."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    pipeline.dub(clip, speech, output, models=models)
+    dub.dub(clip, speech, output, models=models)
     return track(output)
 
 

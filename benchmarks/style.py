@@ -11,8 +11,8 @@ import argparse
 
 import numpy as np
 
-from personatalk.evaluation.style import StyleEncoder, auc, same_speaker
-from personatalk.training.shards import read_datasets
+from personatalk.stage1.style_similarity import StyleEncoder, auc, same_speaker
+from personatalk.training.data.shards import read_datasets
 from personatalk.training.style import by_speaker
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from personatalk import Models, dubbing, pipeline
-from personatalk.media import VideoReader
-from personatalk.training.sources import find
+from personatalk import Models
+from personatalk.media.reader import VideoReader
+from personatalk.pipeline import dub, rendering
+from personatalk.training.data.layouts import find
 
 MASKS: dict[int, np.ndarray] = {}
 """Where pixels may have changed, by output frame of the run in progress: bool, packed to bits."""
@@ -44,11 +45,11 @@ class Row:
 
 def watch_masks() -> None:
     """Make the pipeline leave the mask of every frame here."""
-    compose = dubbing.Dubbing._composed
+    compose = rendering.Dubbing._composed
 
-    def watched(self: dubbing.Dubbing, waiting: dubbing._Waiting, rendered: np.ndarray, mask: np.ndarray) -> object:
+    def watched(self: rendering.Dubbing, waiting: rendering._Waiting, rendered: np.ndarray, mask: np.ndarray) -> object:
         width, height = self.reader.info.upright_size
-        patch = dubbing.to_picture(rendered, mask, waiting.transform, width, height)
+        patch = rendering.to_picture(rendered, mask, waiting.transform, width, height)
         touched = np.zeros((height, width), bool)
         if patch is not None:
             h, w = patch.mask.shape
@@ -60,7 +61,7 @@ def watch_masks() -> None:
         MASKS[self.report.frames - 1] = np.packbits(touched)
         return compose(self, waiting, rendered, mask)
 
-    dubbing.Dubbing._composed = watched  # type: ignore[method-assign,assignment]
+    rendering.Dubbing._composed = watched  # type: ignore[method-assign,assignment]
 
 
 def measure(source: Path, result: Path) -> tuple[int, int, bool, float, float]:
@@ -110,7 +111,7 @@ def main() -> None:
             name = "own" if speech == clip else speech.stem
             result = arguments.output / f"{clip.stem}__{name}.mp4"
             start = time.perf_counter()
-            report = pipeline.dub(clip, speech, result, models=models)
+            report = dub.dub(clip, speech, result, models=models)
             seconds = time.perf_counter() - start
             source_count, count, same, mean, worst = measure(clip, result)
             rows.append(Row(clip.name, name, count, source_count, same, report.dubbed, mean, worst, count / seconds))

@@ -2,41 +2,11 @@
 
 import personatalk
 report = personatalk.dub("video.mp4", "speech.wav", "dubbed.mp4")
+
+The public names stand in `__init__.pyi`; each is imported when it is first used, since PyTorch and MediaPipe take
+seconds to load and `personatalk --help` must not wait for them.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
-
-try:
-    __version__ = version("personatalk")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0+unknown"
-
-if TYPE_CHECKING:
-    from .credentials import Provenance
-    from .models import Models
-    from .pipeline import DubOptions, dub, dub_cues
-    from .report import Report
-
-__all__ = ["DubOptions", "Models", "Provenance", "Report", "__version__", "dub", "dub_cues"]
-
-
-_HOMES = {
-    "DubOptions": "pipeline",
-    "Models": "models",
-    "Provenance": "credentials",
-    "Report": "report",
-    "dub": "pipeline",
-    "dub_cues": "pipeline",
-}
-"""The module of each public name."""
-
-
-def __getattr__(name: str) -> Any:
-    # Torch and MediaPipe take seconds to import: `personatalk --help` must not wait for them.
-    if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

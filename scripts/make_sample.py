@@ -27,7 +27,7 @@ from sample_picture import SIZE, Character
 from scipy.ndimage import gaussian_filter1d
 from tqdm import tqdm
 
-from personatalk.geometry import MorphableModel
+from personatalk.geometry.morphable_model import MorphableModel
 
 Array = npt.NDArray[np.float32]
 

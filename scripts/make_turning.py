@@ -14,7 +14,7 @@ from make_sample import add_film, write_picture
 from sample_face import Pose
 from sample_picture import Character
 
-from personatalk.geometry import MorphableModel
+from personatalk.geometry.morphable_model import MorphableModel
 
 FRAMES, MOST, SIDE = 24, 80.0, 256
 """How many, the angle of the last in degrees, and the side of the pictures."""

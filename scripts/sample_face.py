@@ -14,8 +14,8 @@ import numpy.typing as npt
 from scipy.interpolate import PchipInterpolator
 from scipy.sparse import csr_matrix
 
-from personatalk import mesh, rasterizer
-from personatalk.geometry import MorphableModel
+from personatalk.geometry import mediapipe_mesh, rasterizer
+from personatalk.geometry.morphable_model import MorphableModel
 
 Array = npt.NDArray[Any]
 """Numbers of either precision; the rasteriser and the filters take single, geometry is done in double."""
@@ -27,7 +27,7 @@ NECK_PIVOT = np.array([0.0, 1.15, 0.75])
 RINGS = 8
 TEXTURE = (2048, 1024)
 """Width and height of the skin's texture in pixels."""
-OVAL = (*mesh.JAW, *reversed(mesh.FOREHEAD))
+OVAL = (*mediapipe_mesh.JAW, *reversed(mediapipe_mesh.FOREHEAD))
 UPPER_LIDS = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (263, 466, 388, 387, 386, 385, 384, 398, 362))
 LOWER_LIDS = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (263, 249, 390, 373, 374, 380, 381, 382, 362))
 CREASES = ((130, 247, 30, 29, 27, 28, 56, 190), (359, 467, 260, 259, 257, 258, 286, 414))
@@ -178,14 +178,14 @@ class Head:
 
     def _ring_triangles(self) -> IntArray:
         lattice = grid(RINGS + 1, len(OVAL), around=True)
-        vertex = np.concatenate([OVAL, mesh.NUM_VERTICES + np.arange(RINGS * len(OVAL))])
+        vertex = np.concatenate([OVAL, mediapipe_mesh.NUM_VERTICES + np.arange(RINGS * len(OVAL))])
         return np.asarray(vertex[lattice], np.int64)
 
     def _mimics(self) -> tuple[Array, Array]:
         """The least expression that changes given measures of the face, and their values on the mean face."""
 
         def measures(v: Array) -> Array:
-            gaps = [v[b, 1] - v[a, 1] for a, b in mesh.INNER_LIPS[:5:2]]
+            gaps = [v[b, 1] - v[a, 1] for a, b in mediapipe_mesh.INNER_LIPS[:5:2]]
             lips = [v[17, 1] - v[14, 1], v[13, 1] - v[0, 1], v[17, 2] - v[14, 2]]
             corner = (v[61, 1] + v[291, 1]) / 2
             still = [v[33, 1] + v[263, 1], v[145, 1] - v[159, 1], v[374, 1] - v[386, 1], v[0, 2], v[10, 1]]
@@ -211,7 +211,7 @@ class Head:
         return move
 
     def _brow_movement(self) -> Array:
-        brows = self.model.mean[list(mesh.BROWS)]
+        brows = self.model.mean[list(mediapipe_mesh.BROWS)]
         far = np.linalg.norm(self.model.mean[:, None] - brows, axis=-1).min(axis=1)
         return np.exp(-((far / 0.12) ** 2))[:, None] * np.array([0.0, -1.0, 0.0])
 
@@ -227,9 +227,9 @@ class Head:
         face = self.model.mean + move
         part_lips(face, pose.opening)
         out = self.rest.copy()
-        out[: mesh.NUM_VERTICES] = face
+        out[: mediapipe_mesh.NUM_VERTICES] = face
         fade = np.linspace(1, 0, RINGS + 1)[1:] ** 2
-        out[mesh.NUM_VERTICES :] += (fade[:, None, None] * move[list(OVAL)]).reshape(-1, 3)
+        out[mediapipe_mesh.NUM_VERTICES :] += (fade[:, None, None] * move[list(OVAL)]).reshape(-1, 3)
         return np.asarray(self.refine @ out)
 
 
@@ -242,7 +242,7 @@ def sorted_by_x(points: Array) -> tuple[Array, Array]:
 def part_lips(face: Array, opening: float) -> None:
     """Let no lip reach through the other, and let them touch all along where the mouth is closed."""
     closed = float(np.clip(1 - opening / 0.02, 0, 1))
-    for upper, lower in zip(mesh.UPPER_LIP_INNER[1:-1], mesh.LOWER_LIP_INNER[1:-1], strict=True):
+    for upper, lower in zip(mediapipe_mesh.UPPER_LIP_INNER[1:-1], mediapipe_mesh.LOWER_LIP_INNER[1:-1], strict=True):
         middle = (face[upper] + face[lower]) / 2
         weight = 1.0 if face[upper, 1] > face[lower, 1] else closed
         face[upper] += weight * (middle - face[upper])
@@ -285,7 +285,7 @@ def paint_skin(head: Head, rng: np.random.Generator) -> tuple[Array, Array]:
     stubble = spot((152, 176, 400, 136, 365, 2), 110, 70) * (1 + 0.5 * noise(rng, shape, (1.2, 1.2)))
     colour *= 1 - 0.10 * stubble[..., None] * np.array([1.0, 0.75, 0.55])
     freckles(colour, uv, rng)
-    lips = polygon((*mesh.UPPER_LIP_OUTER, *mesh.LOWER_LIP_OUTER[-2:0:-1]), 3.0)
+    lips = polygon((*mediapipe_mesh.UPPER_LIP_OUTER, *mediapipe_mesh.LOWER_LIP_OUTER[-2:0:-1]), 3.0)
     wrinkles = 1 + 0.05 * noise(rng, shape, (1.6, 14))
     colour += lips[..., None] * 0.85 * (LIPS * wrinkles[..., None] - colour)
     gloss = 0.30 + 0.25 * spot((4, 9, 151), 45, 60) + 0.35 * lips + 0.06 * noise(rng, shape, (1.5, 1.5))

@@ -31,8 +31,8 @@ from sample_face import (
 )
 from scipy.spatial.transform import Rotation
 
-from personatalk import mesh, rasterizer
-from personatalk.geometry import MorphableModel
+from personatalk.geometry import mediapipe_mesh, rasterizer
+from personatalk.geometry.morphable_model import MorphableModel
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -156,7 +156,7 @@ class Character:
         return sparkle
 
     def _put_mouth(self, buffers: Buffers, skin: Array, turn: Array, pose: Pose, covered: BoolArray) -> None:
-        ring = [*mesh.UPPER_LIP_INNER, *mesh.LOWER_LIP_INNER[-2:0:-1]]
+        ring = [*mediapipe_mesh.UPPER_LIP_INNER, *mediapipe_mesh.LOWER_LIP_INNER[-2:0:-1]]
         hole = opening_mask(skin[ring]) & ~covered
         if not hole.any():
             return

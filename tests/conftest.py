@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from personatalk.geometry import MorphableModel
-from personatalk.models import Models
+from personatalk.geometry.morphable_model import MorphableModel
+from personatalk.pipeline.weights import Models
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -25,10 +25,10 @@ import fuzz
 from mutations import BOMB, OWNED, PICKLE, mutated
 
 from personatalk.errors import LONGEST, MediaError, PersonaTalkError, WeightsError
-from personatalk.geometry import MorphableModel
-from personatalk.media import open_input
-from personatalk.mux import check_output
-from personatalk.report import check_report
+from personatalk.geometry.morphable_model import MorphableModel
+from personatalk.media.preflight import check_output
+from personatalk.media.probe import open_input
+from personatalk.pipeline.report import check_report
 
 DONE_AGAIN = {"job"}
 """What is damaged here is not refused: it is made anew."""
@@ -115,7 +115,7 @@ def test_a_message_is_one_line_of_bounded_length() -> None:
 
 
 def test_sound_of_no_channels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from personatalk import media
+    from personatalk.media import audio, reader
 
     class Layout:
         name = "0 channels"
@@ -125,8 +125,8 @@ def test_sound_of_no_channels_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
     path = fuzz.sounds(tmp_path)[3]
     with open_input(path) as container, pytest.raises(MediaError, match=r"s\.flac has damaged sound"):
-        monkeypatch.setattr(media, "container_start", lambda *_: 0.0)
-        list(media.decode_speech(container, Track, path, rate=16000))
+        monkeypatch.setattr(reader, "container_start", lambda *_: 0.0)
+        list(audio.decode_speech(container, Track, path, rate=16000))
 
 
 def test_a_name_too_long_for_any_file_is_said(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_damaged_data_set_is_refused(
 
 
 def test_a_damaged_picture_of_a_data_set_is_refused(tmp_path: Path) -> None:
-    from personatalk.training.shards import Crops
+    from personatalk.training.data.shards import Crops
 
     crops = Crops.encode([np.zeros((8, 8, 3), np.uint8)] * 2)
     broken = Crops(np.zeros_like(crops.data), crops.ends, "shard.tar: a")

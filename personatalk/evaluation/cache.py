@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WeightsError
-from ..files import sha256
+from ..utils.files import sha256
 
 TIMEOUT = 60
 """Seconds without an answer after which a download is given up."""

@@ -8,14 +8,14 @@ import wave
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..analysis import Progress
-from ..audio import SAMPLE_RATE
+from ..audio.encoder import SAMPLE_RATE
 from ..errors import PersonaTalkError
-from ..media import VideoReader
-from ..models import Models
-from ..pipeline import dub
-from ..training.sources import VIDEO_SUFFIXES
-from .pair import Job
+from ..media.codecs import VIDEO_SUFFIXES
+from ..media.reader import VideoReader
+from ..pipeline.dub import dub
+from ..pipeline.weights import Models
+from ..utils.progress import Progress
+from .compare import Job
 
 
 def from_list(path: Path) -> list[Job]:

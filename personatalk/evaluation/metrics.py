@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..geometry import Array
+from ..utils.arrays import Array
 
 Picture = npt.NDArray[np.uint8]
 Series = npt.NDArray[np.float64]

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 
 from ..errors import WeightsError
-from ..geometry import Array
-from ..identity import FIVE_LANDMARKS, FIVE_POINTS, Identity, open_onnx, probe
+from ..faces.recognition import FIVE_LANDMARKS, FIVE_POINTS, Identity
+from ..utils.arrays import Array
+from ..utils.onnx import open_onnx, probe
 from .metrics import Picture
 
 __all__ = ["FIVE_LANDMARKS", "FIVE_POINTS", "Identity", "Inception", "Perceptual", "VideoFeatures", "script", "square"]

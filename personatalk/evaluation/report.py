@@ -14,10 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..geometry import Array
+from ..utils.arrays import Array
 from . import metrics
+from .compare import Result
 from .metrics import Picture, Series
-from .pair import Result
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import PersonaTalkError
-from ..training.sources import VIDEO_SUFFIXES
+from ..media.codecs import VIDEO_SUFFIXES
 from .metrics import bootstrap
 
 QUESTIONS = {

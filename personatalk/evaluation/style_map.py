@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FaceError, PersonaTalkError
-from ..geometry import Array, MorphableModel
-from ..training.sources import VIDEO_SUFFIXES
-from .pair import at_25, track
-from .style import StyleEncoder
+from ..geometry.morphable_model import MorphableModel
+from ..media.codecs import VIDEO_SUFFIXES
+from ..stage1.style_similarity import StyleEncoder
+from ..utils.arrays import Array
+from .compare import at_25, track
 
 FEWEST = 4
 """Points that a map needs."""

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..audio import SAMPLE_RATE
+from ..audio.encoder import SAMPLE_RATE
 from ..errors import WeightsError
-from ..geometry import Array
+from ..utils.arrays import Array
 from .metrics import Picture
 
 SIDE = 224

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ..errors import PersonaTalkError
 from .config import read
+from .data.shards import write_json
 from .engine import fabric, fit
-from .shards import write_json
 from .stage1 import Stage1Config, Stage1Task
 from .stage2 import Stage2Config, Stage2Task
 

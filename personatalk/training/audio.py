@@ -23,15 +23,17 @@ from scipy.spatial import cKDTree
 from torch import nn
 from transformers.audio_utils import mel_filter_bank
 
-from .. import weights
-from ..audio import SAMPLE_RATE, SMALL_HUBERT, STRIDE, AudioEncoder, normalise_loudness
+from ..audio.encoder import SAMPLE_RATE, SMALL_HUBERT, STRIDE, AudioEncoder
+from ..audio.loudness import normalise_loudness
+from ..audio.phones import PHONES, cached_phones
 from ..errors import MediaError
-from ..media import read_speech
+from ..media.audio import read_speech
+from ..media.codecs import VIDEO_SUFFIXES
+from ..utils import serialization
 from .config import TrainConfig
+from .data.layouts import SOUND_SUFFIXES
+from .data.synthesis import known_phones
 from .engine import Task, Validation
-from .phones import PHONES, cached_phones
-from .sources import SOUND_SUFFIXES, VIDEO_SUFFIXES
-from .synthesis import known_phones
 
 KIND, VERSION = "audio-encoder", 1
 MELS = 40
@@ -248,8 +250,8 @@ class AudioTask(Task[Sample]):
         self.config, self.sounds = config, [s.samples for s in sounds]
         self.network = Pretrainer(config.clusters)
         if config.start is not None:
-            arrays, _ = weights.load_arrays(config.start, kind=KIND, version=VERSION)
-            weights.fill_module(self.network.encoder.hubert, arrays, config.start)
+            arrays, _ = serialization.load_arrays(config.start, kind=KIND, version=VERSION)
+            serialization.fill_module(self.network.encoder.hubert, arrays, config.start)
         else:
             self.network.tune()
         for module in self.network.modules():
@@ -357,4 +359,4 @@ class AudioTask(Task[Sample]):
 
     def save(self, network: Pretrainer, path: Path) -> None:
         """Write the encoder without the heads."""
-        weights.save_module(path, network.encoder.hubert, kind=KIND, version=VERSION, config=SMALL_HUBERT)
+        serialization.save_module(path, network.encoder.hubert, kind=KIND, version=VERSION, config=SMALL_HUBERT)

@@ -29,7 +29,7 @@ from torch.utils.tensorboard import SummaryWriter
 from ..errors import PersonaTalkError
 from .checkpoints import Averaged, load_checkpoint, save_checkpoint
 from .config import TrainConfig
-from .shards import write_json
+from .data.shards import write_json
 
 Sample = TypeVar("Sample")
 

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..geometry import MorphableModel, apply_transform, crop_transform, project
-from ..stage2 import to_tensor
-from .adversary import SMALL, FeatureNetwork
+from ..geometry.camera import apply_transform, crop_transform, project
+from ..geometry.morphable_model import MorphableModel
+from ..stage2.renderer import to_tensor
 from .config import TrainConfig
+from .data.shards import Clip, Row, read_datasets, spread
+from .discriminator import SMALL, FeatureNetwork
 from .engine import Task, Validation, weighted
-from .shards import Clip, Row, read_datasets, spread
 
 VALIDATIONS = 64
 """Clips of a validation at most, of each of which six crops are taken."""

@@ -16,12 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from .. import mesh
 from ..errors import PersonaTalkError
-from ..faces import CutDetector, Follower, open_tracker
-from ..geometry import IntArray, MorphableModel
-from ..media import VideoReader
-from .sources import find
+from ..faces.follow import Follower
+from ..faces.landmarks import open_tracker
+from ..faces.shots import CutDetector
+from ..geometry import mediapipe_mesh
+from ..geometry.morphable_model import MorphableModel
+from ..media.reader import VideoReader
+from ..utils.arrays import IntArray
+from .data.layouts import find
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -38,7 +41,7 @@ def build(clips: Iterable[Array], num_identity: int = 48, num_expression: int = 
         num_identity: Number of shape components.
         num_expression: Number of expression components.
     """
-    raw = [clip[:, : mesh.NUM_VERTICES].astype(np.float64) for clip in clips]
+    raw = [clip[:, : mediapipe_mesh.NUM_VERTICES].astype(np.float64) for clip in clips]
     mean = mean_face(raw)
     index = mirror_index(mean)
     both = raw + [mirrored(clip, index) for clip in raw]
@@ -47,8 +50,8 @@ def build(clips: Iterable[Array], num_identity: int = 48, num_expression: int = 
     neutrals = [neutral(clip) for clip in aligned]
     mean = np.mean(neutrals, axis=0)
     differences = np.concatenate([clip[::3] - rest for clip, rest in zip(aligned, neutrals, strict=True)])
-    weight = np.ones(mesh.NUM_VERTICES)
-    weight[list(mesh.LIPS)] = LIP_WEIGHT
+    weight = np.ones(mediapipe_mesh.NUM_VERTICES)
+    weight[list(mediapipe_mesh.LIPS)] = LIP_WEIGHT
     identity = _components(np.stack(neutrals) - mean, np.ones_like(weight), num_identity)
     expression = _components(differences, weight, num_expression)
     return _assemble(mean, identity, expression)
@@ -61,7 +64,7 @@ def mirrored(clip: Array, index: IntArray) -> Array:
 
 def align(clip: Array, mean: Array) -> Array:
     """Similarity-align every face (T, V, 3) to the mean (V, 3) over the rigid vertices."""
-    rigid = list(mesh.RIGID)
+    rigid = list(mediapipe_mesh.RIGID)
     target = mean[rigid] - mean[rigid].mean(axis=0)
     centre = clip[:, rigid].mean(axis=1, keepdims=True)
     source = clip[:, rigid] - centre
@@ -75,7 +78,7 @@ def align(clip: Array, mean: Array) -> Array:
 
 def neutral(aligned: Array) -> Array:
     """Mean of the frames with the mouth most closed: (T, V, 3) to (V, 3)."""
-    upper, lower = mesh.INNER_LIPS[0]
+    upper, lower = mediapipe_mesh.INNER_LIPS[0]
     gap = np.linalg.norm(aligned[:, upper] - aligned[:, lower], axis=-1)
     count = max(1, round(NEUTRAL_SHARE * len(gap)))
     return aligned[np.argsort(gap)[:count]].mean(axis=0)
@@ -91,10 +94,10 @@ def mean_face(clips: list[Array]) -> Array:
 
 
 def _upright(face: Array) -> Array:
-    left, right = face[mesh.OUTER_EYE_CORNERS[0]], face[mesh.OUTER_EYE_CORNERS[1]]
+    left, right = face[mediapipe_mesh.OUTER_EYE_CORNERS[0]], face[mediapipe_mesh.OUTER_EYE_CORNERS[1]]
     across = (right - left) / np.linalg.norm(right - left)
     # Down runs from the eyes' middle to the middle between the mouth's corners, and the cheeks lie level in depth.
-    down = face[list(mesh.MOUTH_CORNERS)].mean(axis=0) - (left + right) / 2
+    down = face[list(mediapipe_mesh.MOUTH_CORNERS)].mean(axis=0) - (left + right) / 2
     down -= across * (across @ down)
     down /= np.linalg.norm(down)
     axes = np.stack([across, down, np.cross(across, down)], axis=1)
@@ -119,20 +122,28 @@ def _components(samples: Array, weight: Array, count: int) -> Array:
 
 
 def _assemble(mean: Array, identity: Array, expression: Array) -> MorphableModel:
-    parts = (mesh.LIPS, mesh.JAW, mesh.FOREHEAD, mesh.EYES, mesh.BROWS, mesh.NOSE, mesh.RIGID)
+    parts = (
+        mediapipe_mesh.LIPS,
+        mediapipe_mesh.JAW,
+        mediapipe_mesh.FOREHEAD,
+        mediapipe_mesh.EYES,
+        mediapipe_mesh.BROWS,
+        mediapipe_mesh.NOSE,
+        mediapipe_mesh.RIGID,
+    )
     keypoints = sorted(set().union(*parts))
     return MorphableModel(
         mean=mean.astype(np.float32),
         identity=identity.astype(np.float32),
         expression=expression.astype(np.float32),
-        triangles=mesh.triangles(),
+        triangles=mediapipe_mesh.triangles(),
         keypoints=np.array(keypoints),
         landmarks=np.array(keypoints),
-        rigid=np.array([keypoints.index(v) for v in mesh.RIGID]),
-        lips=np.array(mesh.LIPS),
-        inner_lips=np.array(mesh.INNER_LIPS),
-        mouth_corners=np.array(mesh.MOUTH_CORNERS),
-        jaw=np.array(mesh.JAW),
+        rigid=np.array([keypoints.index(v) for v in mediapipe_mesh.RIGID]),
+        lips=np.array(mediapipe_mesh.LIPS),
+        inner_lips=np.array(mediapipe_mesh.INNER_LIPS),
+        mouth_corners=np.array(mediapipe_mesh.MOUTH_CORNERS),
+        jaw=np.array(mediapipe_mesh.JAW),
         lower=lower_weight(mean),
     )
 

@@ -18,18 +18,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import weights
-from ..audio import SMALL_HUBERT, hubert_config, load_hubert
+from ..audio.encoder import SMALL_HUBERT, hubert_config, load_hubert
 from ..errors import PersonaTalkError
-from ..geometry import Array, MorphableModel, resampled
-from ..stage1 import GeometryGenerator
-from . import audio as audio_training
-from . import offset
+from ..geometry.morphable_model import MorphableModel
+from ..stage1.network import GeometryGenerator
+from ..utils import serialization
+from ..utils.arrays import Array, resampled
+from . import audio
 from .audio import played
 from .config import TrainConfig
+from .data import offset
+from .data.shards import Row, read_datasets, spread
 from .engine import Task, Validation, weighted
 from .plots import curves
-from .shards import Row, read_datasets, spread
 
 SPEEDS = (1.0, 0.9, 1.1, 0.85, 1.0, 1.15)
 """How fast the copies of a clip are said: sound and mouth together."""
@@ -233,7 +234,7 @@ class Stage1Task(Task[Window]):
         done once for each copy.
         """
         random = np.random.default_rng([self.config.seed, clip, variant])
-        samples = audio_training.augment(self._speech(clip, variant).samples[None], random)
+        samples = audio.augment(self._speech(clip, variant).samples[None], random)
         encoder = self.network.audio
         with torch.no_grad():
             there = torch.from_numpy(samples).to(next(encoder.parameters()).device)
@@ -325,6 +326,6 @@ def starting_network(config: Stage1Config, model: MorphableModel) -> GeometryGen
         # Random convolutions would stay random: without another encoder that of the shipped network is taken.
         network.audio.hubert.load_state_dict(GeometryGenerator.load().audio.hubert.state_dict())
     if config.audio is not None:
-        arrays, _ = weights.load_arrays(config.audio, kind=audio_training.KIND, version=audio_training.VERSION)
-        weights.fill_module(network.audio.hubert, arrays, config.audio)
+        arrays, _ = serialization.load_arrays(config.audio, kind=audio.KIND, version=audio.VERSION)
+        serialization.fill_module(network.audio.hubert, arrays, config.audio)
     return network

@@ -20,19 +20,22 @@ import torch
 from torch import nn
 
 from ..errors import PersonaTalkError
-from ..geometry import CROP_SIZE, Array, MorphableModel, apply_transform, crop_transform, project
-from ..references import (
+from ..geometry.camera import CROP_SIZE, apply_transform, crop_transform, project
+from ..geometry.morphable_model import MorphableModel
+from ..stage2.geometry_map import GeometryMap, geometry_map
+from ..stage2.references import (
     FACE_REFERENCES,
     LIP_REFERENCES_TRAINING,
     training_face_references,
     training_lip_references,
 )
-from ..stage2 import GeometryMap, Renderer, geometry_map, to_tensor
-from .adversary import Discriminator, FeatureNetwork, hinge, matched
+from ..stage2.renderer import Renderer, to_tensor
+from ..utils.arrays import Array
 from .config import TrainConfig
+from .data.shards import Clip, Row, read_datasets
+from .discriminator import Discriminator, FeatureNetwork, hinge, matched
 from .engine import Task, Validation, weighted
 from .plots import sheet
-from .shards import Clip, Row, read_datasets
 
 LEVELS = 3
 SHORTEST = 25

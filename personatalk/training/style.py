@@ -16,11 +16,12 @@ import torch
 from torch import nn
 
 from ..errors import PersonaTalkError
-from ..evaluation.style import StyleEncoder, auc, same_speaker
-from ..geometry import Array, MorphableModel
+from ..geometry.morphable_model import MorphableModel
+from ..stage1.style_similarity import StyleEncoder, auc, same_speaker
+from ..utils.arrays import Array
 from .config import TrainConfig
+from .data.shards import Row, read_datasets
 from .engine import Task, Validation
-from .shards import Row, read_datasets
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Speech in: the audio encoder, loudness, voice activity."""

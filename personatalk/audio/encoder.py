@@ -1,0 +1,156 @@
+"""Audio encoder of HuBERT's design (paper, section 3.1): temporal convolutions, then a transformer encoder.
+
+By default a small one of our own; any HuBERT checkpoint in the format of `transformers` drops in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from ..errors import WeightsError
+from .hubert import Hubert, HubertSizes
+
+if TYPE_CHECKING:
+    from transformers import HubertConfig
+
+SAMPLE_RATE = 16000
+"""Samples per second that the encoder hears."""
+STRIDE = 320
+"""Samples per output frame: the features come at 50 a second."""
+FPS = 25
+"""Frames per second of the model's clock [paper, section 4.1]."""
+
+SMALL_HUBERT: dict[str, Any] = {
+    "hidden_size": 192,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    # HuBERT's seven short convolutions take days of speech to become a spectrum. A long one that starts as a bank of
+    # filters and two short ones are one within minutes, and cost less.
+    "conv_dim": [256, 128, 128],
+    "conv_kernel": [400, 3, 3],
+    "conv_stride": [160, 2, 1],
+    "conv_bias": True,
+    # A norm over channels, not over time: what a frame hears then does not depend on the length of the chunk.
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+    "num_conv_pos_embeddings": 32,
+    "num_conv_pos_embedding_groups": 8,
+    "layerdrop": 0.0,
+    "activation_dropout": 0.0,
+    "attention_dropout": 0.0,
+    "feat_proj_dropout": 0.0,
+}
+"""Configuration of our own encoder, as `transformers.HubertConfig` takes it."""
+
+
+class AudioEncoder(nn.Module):
+    """HuBERT, and a linear layer that brings its features to the frame rate of the video.
+
+    Args:
+        dim: Size D of the features that come out.
+        hubert: Configuration for `transformers.HubertConfig`.
+    """
+
+    def __init__(self, dim: int, hubert: dict[str, Any]) -> None:
+        super().__init__()
+        self.hubert: Any = _network(hubert)
+        hidden: int = self.hubert.config.hidden_size
+        self.to_frames = nn.Linear(2 * hidden, dim)
+
+    def convolve(self, samples: torch.Tensor) -> torch.Tensor:
+        """HuBERT's temporal convolutions: 16 kHz (B, N) to (B, N // 320, C), 50 a second.
+
+        Feature k stands for the samples around (k + 1/2) * 320.
+        """
+        edge = (receptive_field(self.hubert.config) - STRIDE) // 2
+        features: torch.Tensor = self.hubert.feature_extractor(nn.functional.pad(samples, (edge, edge)))
+        return features.transpose(1, 2)
+
+    def contextualise(self, convolved: torch.Tensor) -> torch.Tensor:
+        """HuBERT's transformer and the interpolation to the video's clock: (B, F, C) to (B, F // 2, D).
+
+        Frame j stands for time j / 25; a linear layer interpolates the two features on either side of it.
+        """
+        features = self.hubert.encoder(self.hubert.feature_projection(convolved))[0]
+        before = torch.cat([features[:, :1], features[:, :-1]], dim=1)
+        pairs = torch.cat([before, features], dim=-1)
+        interpolated: torch.Tensor = self.to_frames(pairs[:, 0 : 2 * (pairs.shape[1] // 2) : 2])
+        return interpolated
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Features at the video's clock: 16 kHz (B, N) to (B, N // 640, D); frame j stands for time j / 25."""
+        return self.contextualise(self.convolve(samples))
+
+
+def _network(config: dict[str, Any]) -> Any:
+    """HuBERT of a configuration, from `transformers` where it has another layout than ours."""
+    sizes = HubertSizes.of(config)
+    if sizes is not None:
+        return Hubert(sizes)
+    from transformers import HubertConfig, HubertModel
+
+    return HubertModel(HubertConfig(**config))
+
+
+def receptive_field(config: HubertSizes | HubertConfig) -> int:
+    """Samples under one output frame of the convolutions; 400 for HuBERT as published."""
+    field, step = 1, 1
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        field += (kernel - 1) * step
+        step *= stride
+    return field
+
+
+def hubert_config(checkpoint: Path | str) -> dict[str, Any]:
+    """Configuration of a HuBERT checkpoint, a folder or a name on the hub.
+
+    Raises:
+        WeightsError: There is no such checkpoint, or it is no HuBERT.
+    """
+    from transformers import HubertConfig
+
+    try:
+        values, _ = HubertConfig.get_config_dict(str(checkpoint))
+    except (OSError, ValueError) as error:
+        raise WeightsError(_unloadable(checkpoint, error)) from error
+    if values.get("model_type") != "hubert":
+        raise WeightsError(
+            f"{checkpoint}: no HuBERT checkpoint, but one of {values.get('model_type') or 'nothing known'}"
+        )
+    return dict(HubertConfig.from_dict(values).to_diff_dict())
+
+
+def load_hubert(encoder: AudioEncoder, checkpoint: Path | str) -> None:
+    """Put the weights of a HuBERT checkpoint, a folder or a name on the hub, into an encoder of its configuration.
+
+    Raises:
+        WeightsError: There is no such checkpoint, it is no HuBERT or damaged, or its sizes are not the encoder's.
+    """
+    from transformers import HubertConfig, HubertModel
+
+    hidden = hubert_config(checkpoint).get("hidden_size", HubertConfig().hidden_size)
+    if 2 * hidden != encoder.to_frames.in_features:
+        raise WeightsError(
+            f"{checkpoint}: features of size {hidden}, but {encoder.to_frames.in_features // 2} are wanted;"
+            " train stage 1 with this encoder first"
+        )
+    try:
+        hubert, found = HubertModel.from_pretrained(str(checkpoint), output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(_unloadable(checkpoint, error)) from error
+    # The embedding of masked input is only used in pretraining; some checkpoints leave it out.
+    missing = set(found["missing_keys"]) - {"masked_spec_embed"}
+    if missing or found["mismatched_keys"]:
+        raise WeightsError(f"{checkpoint}: tensors are missing or of another size: {sorted(missing)[:3]}")
+    encoder.hubert = hubert
+
+
+def _unloadable(checkpoint: Path | str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return f"{checkpoint}: no HuBERT checkpoint can be loaded from there ({reason})"

@@ -1,0 +1,277 @@
+"""The command line of measuring: `personatalk evaluate`, `style-map` and `study`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import PersonaTalkError
+
+if TYPE_CHECKING:
+    from ..evaluation.compare import Job, Judges, Result, Track
+    from ..geometry.morphable_model import MorphableModel
+
+Loaded = TypeVar("Loaded")
+Commands = Any
+"""What `add_subparsers` returns."""
+
+
+def add_evaluate(commands: Commands) -> None:
+    """Add `personatalk evaluate`."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure dubbed videos against their references",
+        description="Hold generated videos against the real ones, or dub a folder with its own sound and measure that."
+        " Writes table.md, clips.csv, report.json and report.html. Columns whose network is not given are left out.",
+    )
+    source = evaluate.add_mutually_exclusive_group(required=True)
+    source.add_argument("--pairs", type=Path, metavar="LIST.csv", help="columns reference, generated[, name, text]")
+    source.add_argument("--reference", type=Path, metavar="FOLDER", help="real videos; needs --generated")
+    source.add_argument("--self-dub", type=Path, metavar="FOLDER", help="videos to dub with their own sound")
+    evaluate.add_argument(
+        "--generated", type=Path, nargs="+", default=[], metavar="FOLDER", help="one folder for each system"
+    )
+    evaluate.add_argument(
+        "--ablation", type=Path, metavar="RUNS", help="with --self-dub: what 'personatalk ablate' trained (Table 4)"
+    )
+    evaluate.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT", help="folder of the report")
+    evaluate.add_argument("--arcface", type=Path, metavar="FILE.onnx", help="identity network, for CSIM")
+    evaluate.add_argument("--lpips", type=Path, metavar="FILE.onnx", help="LPIPS network")
+    evaluate.add_argument("--inception", type=Path, metavar="FILE.pt", help="Inception as TorchScript, for FID")
+    evaluate.add_argument("--syncnet", type=Path, metavar="syncnet_v2.model", help="for SyncScore and LSE-D")
+    evaluate.add_argument("--i3d", type=Path, metavar="FILE.pt", help="I3D as TorchScript, for FVD")
+    evaluate.add_argument(
+        "--lr-asd",
+        type=Path,
+        nargs=2,
+        metavar=("VISUAL.onnx", "BACKEND.onnx"),
+        help="active-speaker network, a coarse meter of sync",
+    )
+    evaluate.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch networks that are not given from their authors into the cache, checked by SHA-256",
+    )
+    evaluate.add_argument("--style", type=Path, metavar="FILE", help="style encoder (default: the package's)")
+    for name in ("morphable", "stage1", "stage2"):
+        evaluate.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{name} weights (default: the package's)")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def add_style_map(commands: Commands) -> None:
+    """Add `personatalk style-map`."""
+    style_map = commands.add_parser(
+        "style-map",
+        help="map the speaking styles of originals and dubs",
+        description="Draw a t-SNE map of the speaking styles of videos (Figure 5 of the paper), and print how well"
+        " speakers keep together.",
+    )
+    style_map.add_argument("original", type=Path, metavar="FOLDER", help="original videos")
+    style_map.add_argument("--generated", type=Path, metavar="FOLDER", help="dubs, called after their originals")
+    style_map.add_argument("--speakers", type=Path, metavar="TABLE.csv", help="columns 'file' and 'speaker'")
+    style_map.add_argument("-o", "--output", type=Path, required=True, metavar="MAP.png")
+    style_map.add_argument("--style", type=Path, metavar="FILE", help="style encoder (default: the package's)")
+    style_map.add_argument("--morphable", type=Path, metavar="FILE", help="morphable model (default: the package's)")
+    style_map.set_defaults(run=_style_map)
+
+
+def add_study(commands: Commands) -> None:
+    """Add `personatalk study`."""
+    study = commands.add_parser("study", help="a blinded rating study, and its mean opinion scores")
+    steps = study.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    make = steps.add_parser("make", help="write a rating page", description="Write a static page that raters open.")
+    make.add_argument("systems", nargs="+", metavar="NAME=FOLDER", help="videos of each system, same names")
+    make.add_argument("--original", type=Path, metavar="FOLDER", help="original videos, shown beside")
+    make.add_argument("-o", "--output", type=Path, required=True, metavar="STUDY", help="a new folder")
+    make.add_argument("--seed", type=int, default=0, help="of the blind names (default: 0)")
+    make.set_defaults(run=_study_make)
+    score = steps.add_parser("score", help="mean opinion scores from the answers")
+    score.add_argument("study", type=Path, metavar="STUDY")
+    score.add_argument("answers", nargs="+", type=Path, metavar="ANSWERS.json")
+    score.set_defaults(run=_study_score)
+
+
+def _style_map(given: argparse.Namespace) -> int:
+    from ..evaluation import style_map
+    from ..geometry.morphable_model import MorphableModel
+    from ..stage1.style_similarity import StyleEncoder
+    from ..training.data.layouts import speaker_table
+
+    speakers = {} if given.speakers is None else speaker_table(given.speakers)
+    encoder, model = StyleEncoder.load(given.style), MorphableModel.load(given.morphable)
+    videos = [(*v, False) for v in style_map.videos_of(given.original, speakers)]
+    if given.generated is not None:
+        # A dub belongs to the speaker of the video that it is called after.
+        names = speakers or {
+            path.relative_to(given.original).with_suffix("").as_posix(): speaker for path, speaker, _ in videos
+        }
+        videos += [(*v, True) for v in style_map.videos_of(given.generated, names)]
+    points = []
+    for path, speaker, generated in videos:
+        try:
+            points += style_map.points_of(path, speaker, generated, encoder, model)
+        except PersonaTalkError as error:
+            print(f"left out: {error}", flush=True)
+    style_map.draw(points, style_map.place(points), given.output)
+    sets = {"originals": [p for p in points if not p.generated], "dubs": [p for p in points if p.generated]}
+    for name, chosen in {**sets, "together": points}.items():
+        if chosen:
+            print(f"{name}: {len(chosen)} stretches, silhouette of the speakers {style_map.silhouette(chosen):.3f}")
+    if sets["dubs"]:
+        print(f"dubs nearest to their own speaker's originals: {style_map.nearest_original(points):.3f}")
+    print(given.output)
+    return 0
+
+
+def _study_make(given: argparse.Namespace) -> int:
+    from ..evaluation import study
+
+    systems = {}
+    for word in given.systems:
+        name, mark, folder = word.partition("=")
+        if not mark or not name or name in systems:
+            raise PersonaTalkError(f"{word}: name every system once, as NAME=FOLDER")
+        systems[name] = Path(folder)
+    count = study.make(systems, given.original, given.output, given.seed)
+    print(
+        f"{given.output / study.PAGE / 'index.html'}: {count} videos to rate; give raters the folder {study.PAGE} alone"
+    )
+    return 0
+
+
+def _study_score(given: argparse.Namespace) -> int:
+    from ..evaluation import study
+
+    print(study.table(study.score(given.study, given.answers)))
+    return 0
+
+
+def _evaluate(given: argparse.Namespace) -> int:
+    from ..evaluation import report
+    from ..evaluation.compare import evaluate_pair, ground_truth
+    from ..geometry.morphable_model import MorphableModel
+
+    if given.ablation is not None and given.self_dub is None:
+        raise PersonaTalkError("--ablation needs --self-dub, the videos to dub")
+    if (given.reference is None) != (not given.generated):
+        raise PersonaTalkError("--reference and --generated belong together")
+    judges, model = _judges(given), MorphableModel.load(given.morphable)
+    sets, extra = _jobs(given)
+    rows = {**sets, **extra}
+    results: dict[str, list[Result]] = {name: [] for name in rows}
+    truth: list[Result] = []
+    references = dict.fromkeys(job.reference for jobs in rows.values() for job in jobs)
+    with report.Progress(given.output / "progress.csv") as progress:
+        for path in references:
+            reference = _tracked(path, model)
+            for name, jobs in rows.items():
+                for job in (j for j in jobs if j.reference == path):
+                    result = _tried(job, reference, lambda j, r: evaluate_pair(j, judges, model, r))
+                    results[name].append(result)
+                    progress.add(name, result)
+            own = [job for jobs in sets.values() for job in jobs if job.reference == path and not job.mismatched]
+            if own:
+                truth.append(_tried(own[0], reference, lambda j, r: ground_truth(j, judges, model, r)))
+                progress.add(report.GROUND_TRUTH, truth[-1])
+    for name in extra:
+        _join(results["PersonaTalk"], name, results.pop(name))
+    results[report.GROUND_TRUTH] = truth
+    table = report.write(given.output, results)
+    print(report.markdown(report.table(table)))
+    print("\n".join([*report.missing(table), *report.left_out(results), str(given.output / "report.html")]))
+    return 0
+
+
+def _tracked(path: Path, model: MorphableModel) -> Track | PersonaTalkError:
+    """A reference's track, or why there is none: each pair with it fails then, with that reason."""
+    from ..evaluation.compare import track
+
+    try:
+        return track(path, model)
+    except PersonaTalkError as error:
+        return error
+
+
+def _tried(job: Job, reference: Track | PersonaTalkError, measure: Callable[[Job, Track], Result]) -> Result:
+    """What was measured; a pair that cannot be is reported and does not end the run."""
+    from ..evaluation.compare import Result
+
+    try:
+        if isinstance(reference, PersonaTalkError):
+            raise reference
+        result = measure(job, reference)
+    except PersonaTalkError as error:
+        result = Result(job, notes={"failed": str(error)})
+        print(f"{job.name}: {error}", flush=True)
+    return result
+
+
+def _join(own: list[Result], kind: str, others: list[Result]) -> None:
+    """Add what silent and mismatched dubs say to the results of the same clips."""
+    by_name = {result.job.name: result for result in own}
+    for other in others:
+        result = by_name.get(other.job.name)
+        if result is None:
+            continue
+        if kind == "mismatched" and "leakage" in other.figures:
+            result.figures["leakage"] = other.figures["leakage"]
+        elif kind == "silent" and "spread" in other.figures and "spread" in result.figures:
+            result.figures["silent_dub"] = other.figures["spread"] / max(result.figures["spread"], 1e-9)
+
+
+def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Job]], dict[str, list[Job]]]:
+    """Pairs by row of the table, and the extra dubs of a self-dubbing."""
+    from ..evaluation import jobs
+    from ..evaluation.report import GROUND_TRUTH
+
+    if given.pairs is not None:
+        return {"generated": jobs.from_list(given.pairs)}, {}
+    if given.reference is not None:
+        names = [folder.resolve().name for folder in given.generated]
+        if len({*names, GROUND_TRUTH}) <= len(names):
+            raise PersonaTalkError(f"folders called {', '.join(names)}: each system needs a name of its own")
+        pairs = (jobs.from_folders(given.reference, folder) for folder in given.generated)
+        return dict(zip(names, pairs, strict=True)), {}
+    from ..pipeline.weights import Models
+    from ..training.ablation import weights_of
+
+    if given.ablation is not None:
+        sets = {}
+        for number, (name, (first, second)) in enumerate(weights_of(given.ablation).items()):
+            models = Models.load(given.morphable, first, second)
+            sets[name] = jobs.self_dubs(given.self_dub, given.output / f"dubs{number}", models, ("own",))["own"]
+        return sets, {}
+    models = Models.load(given.morphable, given.stage1, given.stage2)
+    made = jobs.self_dubs(given.self_dub, given.output / "dubs", models)
+    return {"PersonaTalk": made.pop("own")}, {kind: pairs for kind, pairs in made.items() if pairs}
+
+
+def _judges(given: argparse.Namespace) -> Judges:
+    """The networks that the user has."""
+    from ..evaluation import cache
+    from ..evaluation.active_speaker import ActiveSpeaker
+    from ..evaluation.compare import Judges
+    from ..evaluation.networks import Identity, Inception, Perceptual, VideoFeatures
+    from ..evaluation.syncnet import SyncNet
+    from ..stage1.style_similarity import StyleEncoder
+
+    def found(name: str, load: Callable[[Path], Loaded]) -> Loaded | None:
+        try:
+            path = cache.locate(name, getattr(given, name), given.download)
+        except PersonaTalkError as error:
+            # A network that cannot be had costs its columns, not the others.
+            print(error, flush=True)
+            return None
+        return None if path is None else load(path)
+
+    return Judges(
+        found("arcface", Identity),
+        found("lpips", Perceptual),
+        found("inception", Inception),
+        found("i3d", VideoFeatures),
+        found("syncnet", SyncNet.load),
+        None if given.lr_asd is None else ActiveSpeaker(*given.lr_asd),
+        StyleEncoder.load(given.style),
+    )

@@ -1,0 +1,100 @@
+"""The words that name a face: what `--face` takes, before any video is looked at."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from ..errors import FaceError
+
+Side = Literal["left", "right", "centre", "largest"]
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+FORMS = (
+    "a number (or several of one person, such as 1+3), left, right, centre, largest, a place such as 0.3,0.5"
+    " (or 0.3,0.5@12.5), or a picture"
+)
+NUMBER = r"\d+(?:\.\d+)?|\.\d+"
+PLACE = re.compile(rf"({NUMBER})\s*,\s*({NUMBER})")
+
+
+@dataclass(frozen=True)
+class FaceNumber:
+    """A person by the number that `personatalk faces` gives, or by several where it took one person for more."""
+
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FaceSide:
+    """A person by where the face is among the others.
+
+    Attributes:
+        side: Which of them.
+        time: Seconds of the frame that is meant; None for the one that `people.choose` documents.
+    """
+
+    side: Side
+    time: float | None = None
+
+
+@dataclass(frozen=True)
+class FacePlace:
+    """A person by a point of the picture.
+
+    Attributes:
+        x: From the left: a share of the width where both numbers are at most 1, else pixels.
+        y: From the top, likewise.
+        time: Seconds of the frame that is meant.
+    """
+
+    x: float
+    y: float
+    time: float = 0.0
+
+    def pixels(self, width: int, height: int) -> tuple[float, float]:
+        """The point in pixels of an upright picture."""
+        shares = self.x <= 1 and self.y <= 1
+        return (self.x * width, self.y * height) if shares else (self.x, self.y)
+
+
+@dataclass(frozen=True)
+class FacePicture:
+    """A person by a picture that shows that person alone."""
+
+    path: Path
+
+
+FaceChoice = FaceNumber | FaceSide | FacePlace | FacePicture
+
+
+def parse_choice(words: str) -> FaceChoice:
+    """Understand the words that name a face.
+
+    Args:
+        words: A number from 1, or several of one person (`1+3`); `left`, `right`, `centre` (or `center`) or
+            `largest`; `x,y`, as shares of the upright picture's width and height where both are at most 1 and in
+            pixels otherwise; the path of a picture. A time in seconds may follow sides and places: `left@12.5`,
+            `0.3,0.5@12.5`.
+
+    Raises:
+        FaceError: None of these.
+    """
+    words = words.strip()
+    if Path(words).suffix.lower() in PICTURE_SUFFIXES:
+        return FacePicture(Path(words))
+    if re.fullmatch(r"\d+(\s*\+\s*\d+)*", words):
+        numbers = tuple(sorted({int(word) for word in words.split("+")}))
+        if 0 in numbers:
+            raise FaceError(f"face {words}: people are numbered from 1")
+        return FaceNumber(numbers)
+    where, at, moment = (part.strip().lower() for part in words.partition("@"))
+    time = float(moment) if re.fullmatch(NUMBER, moment) else None
+    if (time is not None) == bool(at):
+        side = "centre" if where == "center" else where
+        if side in get_args(Side):
+            return FaceSide(cast(Side, side), time)
+        if place := PLACE.fullmatch(where):
+            return FacePlace(float(place[1]), float(place[2]), time or 0.0)
+    raise FaceError(f"{words!r} names no face; give {FORMS}")

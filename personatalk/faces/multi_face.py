@@ -1,0 +1,220 @@
+"""Several faces at once: a detector that sees small faces, and one tracker for each face found.
+
+MediaPipe's face mesh looks for faces with its short-range detector alone, which misses those narrower than about a
+tenth of the picture: the second person of a wide shot, as a rule. Here its full-range detector, which is in the same
+wheel, looks over the picture and over square tiles of it, and every face found gets a tracker of one face of its own,
+on a crop that moves and scales with the face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from .landmarks import FaceTracker, FloatArray, open_tracker, quiet_native_stderr
+from .shots import CutDetector
+
+MOST_FACES = 5
+"""Faces followed at once where nothing else is said."""
+CROP = 320
+"""Side in pixels of the crop that a face's tracker sees."""
+CROP_FACES = 2.5
+"""Side of the crop in the longer sides of the face's box."""
+DRIFT = 0.2
+"""The crop stands still, as its moves would shake the landmarks, until the face is off by this share of its size."""
+LEAP = 0.4
+"""A face that moves by more than this share of its size from one frame to the next must be found anew by the detector:
+trackers go on for some frames with landmarks that wander about where a face has been."""
+SAME_FACE = 0.45
+"""Two faces nearer to each other than this share of the larger one's size are one face, found twice."""
+TILED_ASPECT = 1.2
+"""A picture longer than this share of its shorter side is also looked over in square tiles."""
+
+Picture = npt.NDArray[np.uint8]
+Box = npt.NDArray[np.float32]
+"""Left, top, right and bottom in pixels, (4,)."""
+
+
+class FullRangeDetector:
+    """MediaPipe's full-range face detector, as it comes inside the wheel: boxes of faces from some 8 % of the picture.
+
+    Args:
+        min_confidence: Detection threshold, 0..1.
+    """
+
+    def __init__(self, min_confidence: float = 0.5) -> None:
+        with quiet_native_stderr():
+            import mediapipe as mp
+
+            detection = mp.solutions.face_detection
+            self._detector = detection.FaceDetection(model_selection=1, min_detection_confidence=min_confidence)
+            self._detector.process(np.zeros((64, 64, 3), np.uint8))
+
+    def detect(self, rgb: Picture) -> list[Box]:
+        """Boxes in pixels of the faces of a picture, uint8 (H, W, 3)."""
+        height, width = rgb.shape[:2]
+        found = self._detector.process(np.ascontiguousarray(rgb)).detections or []
+        boxes = (one.location_data.relative_bounding_box for one in found)
+        scale = np.array([width, height, width, height], np.float32)
+        return [np.array([b.xmin, b.ymin, b.xmin + b.width, b.ymin + b.height], np.float32) * scale for b in boxes]
+
+    def close(self) -> None:
+        """Free the network."""
+        self._detector.close()
+
+
+@dataclass
+class _Slot:
+    """One followed face.
+
+    Attributes:
+        tracker: Sees only the crop around this face.
+        box: Where the face was last; None where the slot is free.
+        face: Its landmarks there, None before it was first seen.
+        window: Centre and side of the crop, (3,); None before the first.
+        moved: How far the face's middle was from the last frame's, in pixels.
+    """
+
+    tracker: FaceTracker
+    box: Box | None = None
+    face: FloatArray | None = None
+    window: FloatArray | None = None
+    moved: float = 0.0
+
+
+class CrowdTracker:
+    """A `FaceTracker` of several faces.
+
+    Every frame one part of the picture (the whole, or one of its tiles, in turn) is looked over for new faces, all of
+    it in the first frame of a shot and where a face was lost. A face that enters is found within a few frames.
+
+    Args:
+        open_one: Opens a tracker of one face.
+        max_faces: Most faces followed at once.
+    """
+
+    def __init__(self, open_one: Callable[[], FaceTracker], max_faces: int = MOST_FACES) -> None:
+        self._open_one, self._max_faces = open_one, max_faces
+        self._detector = FullRangeDetector()
+        self._slots = [_Slot(open_one())]
+        self._cuts = CutDetector()
+        self._turn = 0
+
+    def detect(self, rgb: Picture) -> list[FloatArray]:
+        """See `FaceTracker.detect`; the order of the faces has no meaning."""
+        before = self._held()
+        if self._cuts.is_cut(rgb):
+            for slot in self._slots:
+                slot.box = None
+        self._follow(rgb)
+        held, parts = self._held(), tiles(rgb.shape[1], rgb.shape[0])
+        self._turn = (self._turn + 1) % len(parts)
+        for box in self._found(rgb, parts if held < before or not held else parts[self._turn : self._turn + 1]):
+            self._start(rgb, box)
+        return [slot.face for slot in self._slots if slot.box is not None and slot.face is not None]
+
+    def close(self) -> None:
+        """See `FaceTracker.close`."""
+        self._detector.close()
+        for slot in self._slots:
+            slot.tracker.close()
+
+    def _held(self) -> int:
+        return sum(slot.box is not None for slot in self._slots)
+
+    def _follow(self, rgb: Picture) -> None:
+        """Follow all faces; of two trackers that end up on one face the one that moved further gives up."""
+        for slot in self._slots:
+            if slot.box is not None:
+                _track(slot, rgb, LEAP)
+        steady = sorted((slot for slot in self._slots if slot.box is not None), key=lambda slot: slot.moved)
+        for i, one in enumerate(steady):
+            for other in steady[i + 1 :]:
+                if one.box is not None and other.box is not None and same_face(one.box, other.box):
+                    other.box = None
+
+    def _found(self, rgb: Picture, parts: list[tuple[int, int, int, int]]) -> list[Box]:
+        """Boxes of the faces in some parts of the picture, the largest first; some twice."""
+        boxes = []
+        for left, top, right, bottom in parts:
+            shift = np.array([left, top, left, top], np.float32)
+            boxes += [box + shift for box in self._detector.detect(rgb[top:bottom, left:right])]
+        return sorted(boxes, key=lambda box: -float((box[2] - box[0]) * (box[3] - box[1])))
+
+    def _start(self, rgb: Picture, box: Box) -> None:
+        held = [slot.box for slot in self._slots if slot.box is not None]
+        if len(held) == self._max_faces or any(same_face(box, other) for other in held):
+            return
+        slot = next((slot for slot in self._slots if slot.box is None), None)
+        if slot is None:
+            slot = _Slot(self._open_one())
+            self._slots.append(slot)
+        for _ in range(2):  # a tracker that still looks for its last face only finds another when it is asked again
+            if slot.box is None:
+                slot.box, slot.face, slot.window = box, None, None
+                _track(slot, rgb, 1.0)
+        if slot.box is not None and any(same_face(slot.box, other) for other in held):
+            slot.box = None
+
+
+def _track(slot: _Slot, rgb: Picture, reach: float) -> None:
+    """Find the face of a slot in the next frame; frees the slot where it is further off, in sizes, than its reach."""
+    assert slot.box is not None
+    box, slot.box = slot.box, None
+    slot.window = x, y, side = _window(box, slot.window)
+    scale, left, top = CROP / side, x - side / 2, y - side / 2
+    matrix = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]], np.float32)
+    crop = cv2.warpAffine(rgb, matrix, (CROP, CROP), flags=cv2.INTER_LINEAR)
+    for face in slot.tracker.detect(crop):
+        slot.face = (face / scale + np.array([left, top, 0])).astype(np.float32)
+        found = face_box(slot.face)
+        slot.moved = float(np.linalg.norm(found[:2] + found[2:] - box[:2] - box[2:])) / 2
+        if slot.moved < reach * side / CROP_FACES:
+            slot.box = found
+
+
+def _window(box: Box, last: FloatArray | None) -> FloatArray:
+    """Centre and side of the crop of a face, (3,): the last one as long as the face is well inside it."""
+    wanted = np.array([*(box[:2] + box[2:]) / 2, CROP_FACES * max((box[2:] - box[:2]).max(), 4)], np.float32)
+    if last is not None:
+        off, grown = np.abs(wanted - last)[:2].max() * CROP_FACES / last[2], abs(np.log(wanted[2] / last[2]))
+        if max(off, grown) < DRIFT:
+            return last
+    return wanted
+
+
+def face_box(face: FloatArray) -> Box:
+    """Box around landmarks (478, 3)."""
+    return np.concatenate([face[:, :2].min(axis=0), face[:, :2].max(axis=0)]).astype(np.float32)
+
+
+def same_face(one: Box, other: Box) -> bool:
+    """Whether two boxes of one frame lie on the same face."""
+    distance = float(np.linalg.norm(one[:2] + one[2:] - other[:2] - other[2:])) / 2
+    return distance < SAME_FACE * float(max((one[2:] - one[:2]).max(), (other[2:] - other[:2]).max()))
+
+
+def tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """The whole picture, then the squares that cover it, as (left, top, right, bottom)."""
+    side, length = min(width, height), max(width, height)
+    whole = [(0, 0, width, height)]
+    if length < TILED_ASPECT * side:
+        return whole
+    starts = np.linspace(0, length - side, -(-length // side)).round().astype(int).tolist()
+    if width > height:
+        return whole + [(s, 0, s + side, height) for s in starts]
+    return whole + [(0, s, width, s + side) for s in starts]
+
+
+def open_crowd(model: Path | str | None = None, max_faces: int = MOST_FACES) -> CrowdTracker:
+    """A tracker of several faces on the backend that `faces.open_tracker` opens.
+
+    Raises:
+        FaceError: The model file is missing or is not a face landmarker.
+    """
+    return CrowdTracker(lambda: open_tracker(model), max_faces)

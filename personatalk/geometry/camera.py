@@ -1,0 +1,103 @@
+"""personatalk.geometry.camera."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from ..utils.arrays import Array
+
+CROP_SIZE = 256
+"""Side of the face crop in pixels (paper, section 4.1)."""
+
+CROP_SPAN = 1.9
+"""Side of the face crop in model units. The paper leaves the framing open: this one holds what is generated, from
+the nose's bridge to the neck under an open jaw, at the highest resolution that 256 pixels allow."""
+
+CROP_CENTRE_Y = 0.62
+"""Height of the crop's centre below the eyes in model units."""
+
+
+def rotations(pose: Array) -> Array:
+    """Rotation matrices of poses: (..., 6) to (..., 3, 3)."""
+    flat = Rotation.from_rotvec(pose[..., :3].reshape(-1, 3)).as_matrix()
+    return flat.reshape(*pose.shape[:-1], 3, 3).astype(np.float32)
+
+
+def project(vertices: Array, pose: Array) -> Array:
+    """Put model vertices into the picture.
+
+    Args:
+        vertices: Model space, (..., V, 3).
+        pose: Head poses, (..., 6).
+
+    Returns:
+        (..., V, 3): x and y in pixels, z in the same scale (larger is farther).
+    """
+    turned = np.matmul(vertices, np.swapaxes(rotations(pose), -1, -2)) * np.exp(pose[..., 3, None, None])
+    turned[..., :2] += pose[..., None, 4:6]
+    return turned.astype(np.float32)
+
+
+def crop_transform(pose: Array, size: int = CROP_SIZE) -> Array:
+    """Similarity transform from picture pixels to crop pixels, (2, 3), for one pose (6,).
+
+    It depends on the pose alone, never on the mouth or the jaw: a crop that moved with the old speech would tell
+    the renderer about it. The head's roll is undone.
+    """
+    matrix = rotations(pose)
+    scale = float(np.exp(pose[3]))
+    roll = float(np.arctan2(matrix[1, 0], matrix[0, 0]))
+    centre = scale * (matrix @ np.array([0, CROP_CENTRE_Y, 0], np.float32))[:2] + pose[4:6]
+    zoom = size / (CROP_SPAN * scale)
+    cos, sin = zoom * np.cos(roll), zoom * np.sin(roll)
+    linear = np.array([[cos, sin], [-sin, cos]])
+    # Pixel centres lie at whole numbers, so the crop's middle is at (size - 1) / 2.
+    offset = (size - 1) / 2 - linear @ centre
+    return np.concatenate([linear, offset[:, None]], axis=1).astype(np.float32)
+
+
+def apply_transform(transform: Array, points: Array) -> Array:
+    """Apply a similarity (2, 3) to points (..., 2 or 3); a depth is scaled along."""
+    out = points.copy()
+    out[..., :2] = points[..., :2] @ transform[:, :2].T + transform[:, 2]
+    if points.shape[-1] == 3:
+        out[..., 2] = points[..., 2] * np.sqrt(abs(np.linalg.det(transform[:, :2])))
+    return out
+
+
+def invert_transform(transform: Array) -> Array:
+    """The inverse of a similarity (2, 3)."""
+    linear = np.linalg.inv(transform[:, :2])
+    return np.concatenate([linear, -linear @ transform[:, 2:]], axis=1).astype(np.float32)
+
+
+def warp(rgb: npt.NDArray[np.uint8], transform: Array, size: int = CROP_SIZE) -> npt.NDArray[np.uint8]:
+    """Cut a face crop, uint8 (size, size, 3), out of a picture (H, W, 3); beyond its edges the edge is repeated.
+
+    Where the crop is smaller than the face in the picture, the face is low-passed first, or teeth and beard
+    would alias.
+    """
+    zoom = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
+    if zoom < 0.8:
+        rgb, transform = _low_passed(rgb, transform, size, zoom)
+    return cv2.warpAffine(rgb, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _low_passed(
+    rgb: npt.NDArray[np.uint8], transform: Array, size: int, zoom: float
+) -> tuple[npt.NDArray[np.uint8], Array]:
+    """Blur only the part of the picture under the crop; returns it with the transform that fits it."""
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float32)
+    area = apply_transform(invert_transform(transform), corners)
+    margin = np.ceil(3 / zoom)
+    limit = np.array(rgb.shape[1::-1])
+    left, top = np.clip(area.min(axis=0) - margin, 0, limit - 1).astype(int)
+    right, bottom = np.clip(area.max(axis=0) + margin, [left + 1, top + 1], limit).astype(int)
+    sigma = 0.5 * np.sqrt(1 / zoom**2 - 1)
+    part = cv2.GaussianBlur(rgb[top:bottom, left:right], (0, 0), sigma)
+    moved = transform.copy()
+    moved[:, 2] += transform[:, :2] @ np.array([left, top], np.float32)
+    return part, moved

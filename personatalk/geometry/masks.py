@@ -1,0 +1,81 @@
+"""Regions of the face crop, drawn from projected geometry: what is generated, and what belongs to the lips.
+
+All functions take vertices in crop pixels, (V, 3), and give masks float32 (size, size) in 0..1.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..utils.arrays import Array
+from .camera import CROP_SPAN
+from .morphable_model import MorphableModel
+
+LIP_MARGIN = 0.09
+"""How far the lip region reaches beyond the lips, in model units."""
+FACE_MARGIN = 0.06
+"""How far the generated region reaches beyond the jaw's outline, in model units."""
+FACE_REACH = 0.62
+"""Vertices farther than this from the mean face's middle, in model units, do not widen the generated region: towards
+the ears the jaw hardly moves, and hair and earrings begin."""
+FEATHER = 0.035
+"""Standard deviation of the soft edge of the generated region, in model units."""
+CORNERS = 24
+"""Corners of what stands for a circle around a point."""
+TAIL = 0.05
+"""Opacity under which the soft edge is cut off."""
+
+
+def lip_region(model: MorphableModel, vertices: Array, size: int) -> Array:
+    """M_lip: hull of the lips, dilated."""
+    return _hull(vertices[model.lips], LIP_MARGIN, size).astype(np.float32) / 255
+
+
+def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
+    """The generated region with a soft edge: the lower faces of all given shapes, dilated.
+
+    Target and source both belong in: where the new jaw is higher than the old one, the old one must be painted over.
+    """
+    points = (model.lower > 0.9) & (np.abs(model.mean[:, 0]) < FACE_REACH)
+    mask = np.maximum.reduce([_hull(vertices[points], FACE_MARGIN, size) for vertices in shapes])
+    soft = cv2.GaussianBlur(mask, (0, 0), FEATHER * _pixels_per_unit(size)).astype(np.float32) / 255
+    # The blur's long tail would cost much and show nothing.
+    soft = np.clip((soft - TAIL) / (1 - 2 * TAIL), 0, 1)
+    # The crop's own edge must be soft as well, in case the face reaches beyond it.
+    return (soft * _border(size)).astype(np.float32)
+
+
+def cells(mask: Array, grid: int) -> Array:
+    """Share of each cell of a grid that a mask covers: (size, size) to (grid, grid)."""
+    return cv2.resize(mask, (grid, grid), interpolation=cv2.INTER_AREA)
+
+
+def grow(active: npt.NDArray[np.bool_], radius: int) -> npt.NDArray[np.bool_]:
+    """Dilate a bool grid by a square of the given radius."""
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    return cv2.dilate(active.astype(np.uint8), kernel).astype(bool)
+
+
+def _pixels_per_unit(size: int) -> float:
+    return size / CROP_SPAN
+
+
+def _hull(points: Array, margin: float, size: int) -> npt.NDArray[np.uint8]:
+    """Hull of points and of all that is within a margin in model units, uint8 (size, size) in 0..255."""
+    turn = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False, dtype=np.float32)
+    around = max(1.0, margin * _pixels_per_unit(size)) * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    inner = cv2.convexHull(points[:, :2].astype(np.float32))
+    # 4 fractional bits and an antialiased edge: the outline moves smoothly from frame to frame.
+    outer = cv2.convexHull(((inner + around).reshape(-1, 2) * 16).round().astype(np.int32))
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(mask, outer, 255, lineType=cv2.LINE_AA, shift=4)
+    return mask
+
+
+def _border(size: int) -> Array:
+    width = max(2, size // 32)
+    ramp = np.minimum(np.arange(size), np.arange(size)[::-1]) / width
+    ramp = np.clip(ramp, 0, 1).astype(np.float32)
+    return np.minimum.outer(ramp, ramp)

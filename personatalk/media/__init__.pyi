@@ -1,0 +1,9 @@
+from .audio import read_speech as read_speech
+from .codecs import EncodeOptions as EncodeOptions
+from .probe import SpeechInfo as SpeechInfo
+from .probe import VideoInfo as VideoInfo
+from .probe import probe_speech as probe_speech
+from .probe import probe_video as probe_video
+from .reader import Frame as Frame
+from .reader import VideoReader as VideoReader
+from .writer import VideoWriter as VideoWriter

@@ -1,0 +1,203 @@
+"""personatalk.media.codecs."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from ..errors import MediaError
+
+# Video encoders to fall back on when the container cannot hold the wanted codec, best first.
+FALLBACK_VIDEO = ("libx264", "libvpx-vp9", "mpeg4", "mpeg2video", "mpeg1video")
+
+# Encoders whose bitstream counts frames, so that their clock has to be one tick per frame.
+FRAME_CLOCK = {"mpeg4", "mpeg2video", "mpeg1video"}
+
+# Suffixes whose container could hold video, but which promise sound.
+SOUND_SUFFIXES = {".m4a", ".m4b", ".m4r", ".aac", ".mka", ".oga", ".opus"}
+
+# The codec that the speech is encoded with, by FFmpeg's name of the output container.
+SPEECH_ENCODERS = {
+    "mp4": "aac",
+    "mov": "aac",
+    "ipod": "aac",
+    "3gp": "aac",
+    "flv": "aac",
+    "matroska": "flac",
+    "webm": "libopus",
+    "avi": "pcm_s16le",
+    "mpeg": "mp2",
+    "mpegts": "mp2",
+}
+
+# Codecs of speech that go into a container unchanged because its players know them.
+SPEECH_COPIES = {
+    "mp4": {"aac", "ac3", "eac3"},
+    "mov": {"aac", "ac3", "eac3", "pcm_s16le", "pcm_s24le"},
+    "ipod": {"aac"},
+    "matroska": {"aac", "mp3", "flac", "opus", "vorbis", "ac3", "eac3", "pcm_s16le", "pcm_s24le"},
+    "webm": {"opus", "vorbis"},
+    "avi": {"pcm_s16le"},
+}
+
+# Text subtitles become this where the container does not hold their own codec.
+TEXT_SUBTITLES = {
+    "mp4": "mov_text",
+    "mov": "mov_text",
+    "ipod": "mov_text",
+    "matroska": "srt",
+    "webm": "webvtt",
+}
+
+# Bits per second and channel for the lossy speech encoders; generous, since this is a second encoding.
+SPEECH_BITRATES = {"aac": 160_000, "libopus": 128_000, "mp2": 128_000}
+
+# Tags that describe the source's file rather than its content.
+FILE_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id"}
+
+# Containers that can say "play from the middle of this packet" (an edit list), so that the run-in with which
+# some codecs start lies before time 0. Elsewhere it would push the whole file, video included, back.
+EDIT_LISTS = {"mp4", "mov", "ipod", "3gp"}
+
+RUN_IN_CODECS = {"aac", "mp3"}
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How the output is encoded.
+
+    Attributes:
+        codec: FFmpeg's name of the video encoder; another one is taken, with a warning, where the output
+            container cannot hold its codec (webm).
+        crf: Quality of the encoders that know it, lower is better; 13 is near transparent for x264.
+        preset: Speed of the x264 and x265 encoders, "ultrafast" to "veryslow". "faster" takes half the time of
+            "medium" and some 10 % more room at the same PSNR.
+        audio_codec: FFmpeg's name of the speech's encoder, None for what suits the container.
+        audio_bitrate: Bits per second of the speech, None for a generous rate.
+    """
+
+    codec: str = "libx264"
+    crf: float = 13
+    preset: str = "faster"
+    audio_codec: str | None = None
+    audio_bitrate: int | None = None
+
+
+def choose_video_codec(wanted: str, supported: set[str]) -> str:
+    """The wanted encoder if the container supports its codec, else the best that it supports.
+
+    Raises:
+        MediaError: FFmpeg has no such encoder.
+    """
+    try:
+        av.Codec(wanted, "w")
+    except ValueError:
+        raise MediaError(f"this FFmpeg has no video encoder {wanted!r}; use libx264 or libx265") from None
+    return next((name for name in (wanted, *FALLBACK_VIDEO) if name in supported), wanted)
+
+
+def choose_pix_fmt(codec: str, pix_fmt: str, width: int, height: int) -> tuple[str, str]:
+    """The encoder's pixel format for a source's, and what is lost ("" for nothing).
+
+    Args:
+        codec: FFmpeg's name of the encoder.
+        pix_fmt: The source's pixel format.
+        width: In pixels; an odd size needs a format with full chroma, as x264 refuses half a sample.
+        height: In pixels.
+    """
+    formats = [known.name for known in av.Codec(codec, "w").video_formats or ()]
+    if not formats:
+        return pix_fmt, ""
+    fitting = [name for name in formats if _fits(name, width, height)] or formats
+    if pix_fmt in fitting:
+        return pix_fmt, ""
+    # The full range "yuvj" formats are the plain ones with a tag; the tag is kept apart.
+    plain = pix_fmt.replace("yuvj", "yuv")
+    if plain in fitting:
+        return plain, ""
+    listed = [name for name in fitting if not name.startswith("yuvj")]
+    best, loss = av.codec.find_best_pix_fmt_of_list(listed, plain)
+    losses = av.codec.codec.PixFmtLoss
+    found = [word for word in ("DEPTH", "CHROMA", "RESOLUTION", "ALPHA") if loss & losses[word]]
+    return (best.name if best is not None else fitting[0]), ", ".join(found).lower()
+
+
+def _fits(pix_fmt: str, width: int, height: int) -> bool:
+    """Whether a picture's size is whole in chroma samples of a format."""
+    layout = av.VideoFormat(pix_fmt, width, height)
+    across = layout.chroma_width(4) or 4
+    down = layout.chroma_height(4) or 4
+    return width % (4 // across) == 0 and height % (4 // down) == 0
+
+
+def choose_rate(codec: str, rate: int) -> int:
+    """The encoder's sample rate for a source's: the same, else the next higher, else its highest."""
+    rates = sorted(av.Codec(codec, "w").audio_rates or ())
+    if not rates or rate in rates:
+        return rate
+    return int(next((known for known in rates if known > rate), rates[-1]))
+
+
+def choose_layout(codec: str, layout: str, channels: int) -> str:
+    """The encoder's channel layout for a source's."""
+    most = {"mp2": 2, "libmp3lame": 2, "wmav2": 2}.get(codec, 8)
+    if channels > most:
+        return "stereo"
+    return "stereo" if layout.endswith("channels") else layout
+
+
+def kept_tags(tags: dict[str, str]) -> dict[str, str]:
+    """Metadata of a source that still holds for the output."""
+    return {
+        key: value
+        for key, value in tags.items()
+        if key.lower() not in FILE_TAGS and not key.startswith(("_STATISTICS", "BPS", "NUMBER_OF_"))
+    }
+
+
+def can_hold(format_name: str, template: Any) -> str:
+    """Try a stream in a container's header; return "" if it works, else the reason.
+
+    Muxers refuse streams for many reasons and only when the header is written, so this writes one to
+    memory. Without it one odd stream would spoil the whole output.
+    """
+    try:
+        with av.open(io.BytesIO(), "w", format=format_name) as trial:
+            trial.add_stream_from_template(template, **copy_arguments(template))
+            trial.start_encoding()
+    except (av.error.FFmpegError, ValueError, OSError, AttributeError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return ""
+
+
+def without_run_in(packets: Iterable[Any], start: float) -> Iterator[Any]:
+    """Drop packets that lie mostly before a start, in seconds, and let none begin before it."""
+    for packet in packets:
+        first = math.ceil(Fraction(start) / packet.time_base)
+        if packet.pts + (packet.duration or 0) / 2 < first:
+            continue
+        if packet.pts < first:
+            packet.pts = packet.dts = first
+        yield packet
+
+
+def has_run_in(format_name: str, codec: str, start: float) -> bool:
+    """Whether the packets of a codec must not begin before the file's start in a container.
+
+    Edit lists work around time 0 alone; a later start would leave the run-in audible.
+    """
+    return codec in RUN_IN_CODECS and (format_name not in EDIT_LISTS or start > 0)
+
+
+def copy_arguments(template: Any) -> dict[str, Any]:
+    """Arguments that copy a stream's parameters even where there is no encoder for its codec."""
+    return {"opaque": True} if template.codec_context is not None else {}
+
+
+VIDEO_SUFFIXES = (".mp4", ".mpg", ".mpeg", ".mkv", ".mov", ".webm", ".avi", ".m4v")

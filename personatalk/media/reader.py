@@ -1,0 +1,223 @@
+"""Reading: what a media file holds, its video frames one by one, and its speech as samples.
+
+Two timelines meet here. A file's own clock counts ticks of a stream's time base and may start anywhere;
+the *presentation timeline* counts seconds from the file's start, so that sample 0 of the speech and the
+first thing that a player shows are both at 0. `Frame.pts` is on the first, `Frame.time` on the second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import weakref
+from bisect import bisect_right
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from .pixels import paste, to_rgb
+from .probe import _Decoding, open_input, probe_video
+
+UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
+
+
+# FFmpeg repeats each defect of a damaged file on the terminal; what matters is said by a MediaError.
+logging.getLogger("libav").setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One video frame.
+
+    Attributes:
+        index: Number of the frame in the file, from 0, in presentation order.
+        time: Seconds on the presentation timeline.
+        pts: Presentation time on the file's own clock, in ticks.
+        duration: How long the frame is shown, in ticks, at least 1.
+        image: The decoded picture as stored; its buffers belong to the decoder and are never written.
+        rotation: Degrees clockwise that turn the stored picture upright: 0, 90, 180 or 270.
+    """
+
+    index: int
+    time: float
+    pts: int
+    duration: int
+    image: av.VideoFrame = field(repr=False)
+    rotation: int = 0
+
+    def rgb(self) -> UInt8:
+        """The upright picture, uint8 (H, W, 3), in RGB."""
+        return np.ascontiguousarray(np.rot90(to_rgb(self.image), -(self.rotation // 90)))
+
+    def pasted(self, patch: UInt8, mask: Float32, left: int, top: int) -> Frame:
+        """Return this frame with `patch` blended in where `mask` is above zero.
+
+        The blend happens in the frame's own planes: samples that no pixel with mask > 0 touches stay
+        bit-exact, so the rest of the picture does not pass through RGB.
+
+        Args:
+            patch: uint8 (h, w, 3) RGB, upright. Where the mask is 0 its content does not matter.
+            mask: float32 (h, w), 0 keeps the frame and 1 takes the patch.
+            left: Upright x of the patch's first column; the patch may hang over the picture's edges.
+            top: Upright y of the patch's first row.
+
+        Raises:
+            ValueError: patch and mask do not have the same size.
+        """
+        return replace(self, image=paste(self.image, self.rotation, patch, mask, left, top))
+
+
+# ---------------------------------------------------------------------------------------------- opening
+
+
+# ---------------------------------------------------------------------------------------------- probing
+
+
+# ---------------------------------------------------------------------------------------------- decoding
+
+
+class VideoReader:
+    """Reads a video's frames one by one.
+
+    Every call of `frames` decodes on its own, so that several can run side by side. What a pass from the
+    beginning learns about times and key frames is kept, and lets later passes start in the middle.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Open a video.
+
+        Args:
+            path: The file.
+
+        Raises:
+            MediaError: See `probe_video`.
+        """
+        self.info = probe_video(path)
+        self._pts: list[int] = []  # of frames 0, 1, 2... as far as they were decoded
+        self._keys: list[int] = []  # numbers of the key frames among them
+        self._exact = True  # every frame so far carried its own, increasing pts
+        self._open: weakref.WeakSet[Generator[Frame, None, None]] = weakref.WeakSet()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every iteration that is still under way, and close its file."""
+        for frames in list(self._open):
+            frames.close()
+        self._open.clear()
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Yield frames `start`, `start + 1`... up to but without `stop`, in presentation order.
+
+        Raises:
+            MediaError: The file is damaged, at the time that the message names.
+        """
+        frames = self._frames(start, stop)
+        self._open.add(frames)
+        return frames
+
+    def _frames(self, start: int, stop: int | None) -> Generator[Frame, None, None]:
+        if stop is not None and stop <= start:
+            return
+        with contextlib.closing(self._source(start)) as source:
+            for frame in source:
+                if frame.index >= start:
+                    yield frame
+                if stop is not None and frame.index + 1 >= stop:
+                    return
+
+    def _source(self, start: int) -> Generator[Frame, None, None]:
+        """Decode from frame `start` where a seek leads there exactly, else from the beginning."""
+        if self._can_seek(start):
+            sought = self._from_key(start)
+            # A demuxer may seek to the wrong place, or not at all: the beginning is always right.
+            first = next(sought, None)
+            if first is not None:
+                return _chain(first, sought)
+        return self._from_beginning()
+
+    def _can_seek(self, start: int) -> bool:
+        """Whether frame `start` is known and a key frame other than the first lies before it."""
+        return self._exact and start < len(self._pts) and bisect_right(self._keys, start) > 1
+
+    def _from_beginning(self) -> Generator[Frame, None, None]:
+        """Decode the whole file, noting times and key frames."""
+        info = self.info
+        with open_input(info.path) as container:
+            stream = container.streams[info.stream_index]
+            last: Frame | None = None
+            for image in _Decoding(container, stream, info.path, info.start_seconds).frames():
+                pts = _presentation_ticks(image.pts, last, stream.start_time)
+                last = self._frame(image, 0 if last is None else last.index + 1, pts)
+                if last.index == len(self._pts):
+                    self._exact = self._exact and pts == image.pts
+                    self._pts.append(pts)
+                    if image.key_frame:
+                        self._keys.append(last.index)
+                yield last
+
+    def _from_key(self, start: int) -> Generator[Frame, None, None]:
+        """Decode from the key frame before `start`; yields nothing if the seek did not lead there.
+
+        The key frame is one in presentation order: frames that are shown before it but stored after it
+        (open groups of pictures) cannot be decoded from it, and lie before it.
+        """
+        info = self.info
+        key = self._keys[bisect_right(self._keys, start) - 1]
+        with open_input(info.path) as container:
+            stream = container.streams[info.stream_index]
+            try:
+                container.seek(self._pts[key], stream=stream)
+            except (av.error.FFmpegError, OSError):
+                return
+            index: int | None = None
+            for image in _Decoding(container, stream, info.path, info.start_seconds).frames():
+                if index is None and (image.pts is None or image.pts < self._pts[start]):
+                    continue
+                if index is None and image.pts != self._pts[start]:
+                    return  # the seek went past the frame, or the file has other times from here
+                if image.pts is None:
+                    return
+                index = start if index is None else index + 1
+                yield self._frame(image, index, int(image.pts))
+
+    def _frame(self, image: Any, index: int, pts: int) -> Frame:
+        info = self.info
+        ticks = image.duration or round(1 / (info.average_fps * info.time_base))
+        time = float(pts * info.time_base) - info.start_seconds
+        return Frame(index, time, pts, max(1, int(ticks)), image, info.rotation)
+
+
+def _chain(first: Frame, rest: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
+    """Yield `first`, then `rest`; closing this closes `rest`."""
+    with contextlib.closing(rest):
+        yield first
+        yield from rest
+
+
+def _presentation_ticks(pts: int | None, last: Frame | None, stream_start: int | None) -> int:
+    """The pts of a frame: its own, else right after the frame before it.
+
+    A pts that does not increase gets the next tick, since no container can hold two frames at one time.
+    """
+    if last is None:
+        return pts if pts is not None else (stream_start or 0)
+    if pts is None:
+        return last.pts + last.duration
+    return max(pts, last.pts + 1)
+
+
+# ---------------------------------------------------------------------------------------------- speech

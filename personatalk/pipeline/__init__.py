@@ -1,0 +1,1 @@
+"""The whole dub: options, casting, rendering, report, batches."""

@@ -1,0 +1,189 @@
+"""Cues: which person says what, and when: the text file behind `--cue`, like SubRip subtitles (docs/cues.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import CueError, FaceError
+from ..faces.choice import FacePicture, parse_choice
+from ..utils.files import is_file
+
+CLOCK = re.compile(r"(?:(\d{1,3}):)?([0-5]?\d):([0-5]?\d)(?:[,.](\d{1,6}))?")
+"""Hours (may be left out), minutes, seconds and their decimals after a comma or a point."""
+FIELDS = ("face", "speech", "from")
+
+
+@dataclass(frozen=True)
+class Cue:
+    """One stretch of time in which one person speaks.
+
+    Attributes:
+        start: Seconds on the video's presentation timeline.
+        end: Seconds, after `start`.
+        face: What `--face` takes; None for the face that is followed without it, or for the largest where other cues
+            name faces. A picture's path does not depend on the working folder any more than the cue file's does.
+        speech: Sound file, an audio file or a video.
+        offset: Seconds of `speech` that are skipped.
+        where: Cue file and line, for messages.
+    """
+
+    start: float
+    end: float
+    face: str | None
+    speech: Path
+    offset: float = 0.0
+    where: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line with content."""
+
+    path: Path
+    number: int
+    text: str
+
+    def error(self, message: str) -> CueError:
+        """An error at this line."""
+        return CueError(f"{self.path}:{self.number}: {message}")
+
+
+def read_cues(path: Path | str) -> list[Cue]:
+    """Read a cue file.
+
+    Args:
+        path: UTF-8 text, with or without a byte order mark, with any line ends.
+
+    Returns:
+        At least one cue, in order of their starts.
+
+    Raises:
+        CueError: The file cannot be read, a line is not understood, a sound file does not exist, or two cues of one
+            face overlap. The message names file and line.
+    """
+    path = Path(path)
+    cues = [_cue(block) for block in _blocks(path)]
+    if not cues:
+        raise CueError(f"{path}: no cue in this file; docs/cues.md shows how one is written")
+    cues.sort(key=lambda cue: cue.start)
+    refuse_overlaps(cues, [cue.face for cue in cues])
+    return cues
+
+
+def refuse_overlaps(cues: Sequence[Cue], who: Sequence[Hashable]) -> None:
+    """Make sure that nobody says two things at once.
+
+    The reader knows only the words that name a face; the numbers of `people.choose` tell whether two words mean one.
+
+    Args:
+        cues: In order of their starts.
+        who: The person of each cue.
+
+    Raises:
+        CueError: Two cues of one person overlap.
+    """
+    last: dict[Hashable, Cue] = {}
+    for cue, person in zip(cues, who, strict=True):
+        before = last.get(person)
+        if before is not None and cue.start < before.end:
+            face = "no face is named" if cue.face is None else f"face {cue.face}"
+            raise CueError(
+                f"{cue.where}: begins at {cue.start:g} s, before the cue of {before.where} for the same face ({face})"
+                f" ends at {before.end:g} s; move one of them"
+            )
+        last[person] = cue
+
+
+def _blocks(path: Path) -> Iterator[list[_Line]]:
+    """Lines with content, cut at empty ones."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise CueError(f"{path}: the cue file cannot be read ({error.strerror}); check the name") from error
+    except UnicodeDecodeError as error:
+        row = error.object[: error.start].count(b"\n") + 1
+        raise CueError(f"{path}:{row}: not UTF-8 text; save the cue file as UTF-8") from error
+    block: list[_Line] = []
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            block.append(_Line(path, number, stripped))
+        elif not stripped and block:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _cue(block: list[_Line]) -> Cue:
+    first = block[0]
+    if first.text.isdecimal():
+        block = block[1:]
+    if not block:
+        raise first.error("a number without a cue; a line like 00:00:01,000 --> 00:00:04,500 follows it")
+    times, *rest = block
+    start, end = _times(times)
+    found = _fields(rest)
+    if "speech" not in found:
+        raise times.error("this cue says nothing; add a line 'speech: FILE'")
+    speech = _beside(found["speech"])
+    if not is_file(speech):
+        raise found["speech"].error(f"the sound file {speech} does not exist; its path begins at the cue file's folder")
+    offset = _seconds(found["from"]) if "from" in found else 0.0
+    face = _face(found["face"]) if "face" in found else None
+    return Cue(start, end, face, speech, offset, f"{times.path}:{times.number}")
+
+
+def _times(line: _Line) -> tuple[float, float]:
+    parts = [part.strip() for part in line.text.split("-->")]
+    clocks = [CLOCK.fullmatch(part) for part in parts]
+    if len(parts) != 2 or None in clocks:
+        raise line.error(f"{line.text!r} is not a cue's times, such as 00:00:01,000 --> 00:00:04,500")
+    start, end = (_clock(clock) for clock in clocks if clock is not None)
+    if end <= start:
+        raise line.error(f"the cue ends at {end:g} s, not after its start at {start:g} s")
+    return start, end
+
+
+def _fields(lines: list[_Line]) -> dict[str, _Line]:
+    """The values of a cue's lines by their names."""
+    found: dict[str, _Line] = {}
+    for line in lines:
+        name, colon, value = line.text.partition(":")
+        name, value = name.strip().lower(), value.strip()
+        if not colon or name not in FIELDS:
+            raise line.error(f"{line.text!r} is not understood; a cue has the lines 'face:', 'speech:' and 'from:'")
+        if not value:
+            raise line.error(f"'{name}:' says nothing")
+        if name in found:
+            raise line.error(f"a second '{name}:' in one cue; cues are parted by empty lines")
+        found[name] = _Line(line.path, line.number, value)
+    return found
+
+
+def _seconds(line: _Line) -> float:
+    clock = CLOCK.fullmatch(line.text)
+    if clock is None:
+        raise line.error(f"{line.text!r} is not a time, such as 00:00:03")
+    return _clock(clock)
+
+
+def _clock(match: re.Match[str]) -> float:
+    hours, minutes, seconds, decimals = match.groups()
+    return int(hours or 0) * 3600 + int(minutes) * 60 + float(f"{int(seconds)}.{decimals or 0}")
+
+
+def _face(line: _Line) -> str:
+    try:
+        choice = parse_choice(line.text)
+    except FaceError as error:
+        raise line.error(str(error)) from error
+    return str(_beside(line)) if isinstance(choice, FacePicture) else line.text
+
+
+def _beside(line: _Line) -> Path:
+    """A path as the cue file means it."""
+    return line.path.parent / Path(line.text).expanduser()

@@ -1,0 +1,131 @@
+"""`personatalk faces`: the people of a video as a contact sheet, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..errors import MediaError
+from ..faces.clustering import PICTURES, People, Person
+from ..faces.recognition import Picture
+from ..utils.arrays import runs
+from ..utils.drawing import check_folder, check_picture, write_picture, write_text
+from ..utils.files import same_file
+
+TILE = 144
+HEAD = 40
+"""Height in pixels of the two lines of text above a person's pictures."""
+PAUSE = 1.0
+"""Seconds of absence that part two time ranges; shorter ones are passed over."""
+RANGES = 8
+"""Most time ranges in a line of text; JSON holds all of them."""
+
+
+def check_roster(video: Path | str, sheet: Path | None, listed: Path | None) -> None:
+    """Find out before the work that the sheet or the list cannot be written or would destroy another file.
+
+    Raises:
+        MediaError: The folder is missing, the name is a folder's, the video's or the other's, or no picture's.
+    """
+    if sheet is not None:
+        check_picture(sheet)
+    names = [name for name in (sheet, listed) if name is not None]
+    for name in names:
+        check_folder(name)
+        if name.is_dir():
+            raise MediaError(f"{name}: is a folder; name a file in it")
+        if same_file(name, Path(video)):
+            raise MediaError(f"{name}: is the video itself; choose another name")
+    if len(names) == 2 and same_file(names[0], names[1]):
+        raise MediaError(f"{sheet}: sheet and list cannot be one file; choose another name")
+
+
+def ranges(people: People, person: Person) -> list[tuple[float, float]]:
+    """Times in seconds from when to when a person is seen, without the short absences."""
+    time = people.time
+    step = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
+    ends = np.append(time[1:], time[-1] + step)
+    found: list[tuple[float, float]] = []
+    for start, stop in runs(people.seen(person.number)):
+        begin, end = float(time[start]), float(ends[stop - 1])
+        if found and begin - found[-1][1] < PAUSE:
+            begin = found.pop()[0]
+        found.append((begin, end))
+    return found
+
+
+def listing(people: People) -> list[str]:
+    """Lines of text: everybody's number, place, and when they are seen."""
+    count = f"{len(people)} people" if len(people) > 1 else "1 person"
+    lines = [f"{people.info.path}: {count} in {len(people.time)} frames"]
+    return lines + [f"  {person.number}: {_words(people, person)}" for person in people.persons]
+
+
+def write_json(people: People, path: Path | str) -> None:
+    """Write who is seen when, and where in the first frame of each time range.
+
+    Raises:
+        MediaError: It cannot be written.
+    """
+    text = json.dumps({"video": str(people.info.path), "people": [_entry(people, p) for p in people.persons]}, indent=2)
+    try:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be written ({error.strerror}); check folder and free space") from error
+
+
+def write_sheet(people: People, path: Path | str) -> None:
+    """Draw a row for each person: number, times, and pictures with theirs.
+
+    Args:
+        people: Everybody in the video.
+        path: Picture to write, PNG or JPEG.
+
+    Raises:
+        MediaError: It cannot be written.
+    """
+    write_picture(path, np.vstack([_row(people, person) for person in people.persons]))
+
+
+def _entry(people: People, person: Person) -> dict[str, Any]:
+    boxes = people.boxes[person.number - 1]
+    seen = [{"start": round(start, 3), "end": round(end, 3)} for start, end in ranges(people, person)]
+    for span in seen:
+        first = int(np.searchsorted(people.time, span["start"] - 1e-3))
+        span["box"] = [round(float(side), 1) for side in boxes[first]]  # type: ignore[assignment]
+    return {"number": person.number, "frames": person.frames, "face_px": round(_width(people, person)), "seen": seen}
+
+
+def _width(people: People, person: Person) -> float:
+    boxes = people.boxes[person.number - 1]
+    return float(np.nanmedian(boxes[:, 2] - boxes[:, 0]))
+
+
+def _words(people: People, person: Person) -> str:
+    spans = ranges(people, person)
+    shown = ", ".join(f"{_clock(start)}-{_clock(end)}" for start, end in spans[:RANGES])
+    more = f" and {len(spans) - RANGES} times more" if len(spans) > RANGES else ""
+    return f"{person.frames} frames, face {_width(people, person):.0f} px wide, {shown}{more}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds * 10), 600)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
+
+
+def _row(people: People, person: Person) -> Picture:
+    width = TILE * PICTURES
+    head = np.full((HEAD, width, 3), 24, np.uint8)
+    write_text(head, f"{person.number}", (6, 29), 0.9, 2)
+    write_text(head, _words(people, person), (44, 26), 0.42, 1)
+    tiles = np.full((TILE, width, 3), 24, np.uint8)
+    for place, snapshot in enumerate(person.snapshots):
+        tile = cv2.resize(snapshot.rgb(), (TILE, TILE), interpolation=cv2.INTER_CUBIC)
+        write_text(tile, _clock(float(people.time[snapshot.frame])), (4, TILE - 6), 0.4, 1)
+        tiles[:, place * TILE : (place + 1) * TILE] = tile
+    return np.vstack([head, tiles])

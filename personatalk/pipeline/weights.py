@@ -1,0 +1,95 @@
+"""The trained parts, loaded together so that they fit each other."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import WeightsError
+from ..geometry.basel import load_basel_face_model, load_basel_frame
+from ..geometry.deep3d import Deep3DInitialiser, ReconNet
+from ..geometry.fitting import Initialise
+from ..geometry.morphable_model import MorphableModel
+from ..stage1.network import GeometryGenerator
+from ..stage2.renderer import Renderer
+
+
+@dataclass(frozen=True)
+class Models:
+    """The trained parts.
+
+    Attributes:
+        morphable: The morphable model.
+        stage1: The geometry generator, trained on that model's mesh.
+        stage2: The renderer.
+        initialise: The learned initialisation of the geometry; None for the default one.
+    """
+
+    morphable: MorphableModel
+    stage1: GeometryGenerator
+    stage2: Renderer
+    initialise: Initialise | None = None
+
+    @classmethod
+    def load(
+        cls,
+        morphable: Path | str | None = None,
+        stage1: Path | str | None = None,
+        stage2: Path | str | None = None,
+        deep3d: Path | str | None = None,
+    ) -> Models:
+        """Read the weights; those of the package where no path is given.
+
+        Args:
+            morphable: A morphable model of ours, or the Basel Face Model as `BFM_model_front.mat`.
+            stage1: Weights of the geometry generator.
+            stage2: Weights of the renderer.
+            deep3d: Deep3DFaceRecon's checkpoint, which initialises the geometry of the Basel Face Model.
+
+        Raises:
+            WeightsError: A file is missing, damaged, of another version, or does not fit the others.
+        """
+        face, initialise = load_face_model(morphable, deep3d)
+        models = cls(face, GeometryGenerator.load(stage1), Renderer.load(stage2), initialise)
+        models.stage1.check_fits(models.morphable)
+        return models
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all numbers of the networks and of the face: tells trained parts apart."""
+        digest = hashlib.sha256(fingerprint(self.morphable).encode())
+        digest.update(type(self.initialise).__name__.encode())
+        for network in (self.stage1, self.stage2):
+            digest.update(repr(sorted(network.config.items(), key=str)).encode())
+            for tensor in network.state_dict().values():
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load_face_model(
+    morphable: Path | str | None, deep3d: Path | str | None = None
+) -> tuple[MorphableModel, Initialise | None]:
+    """Read a morphable model of ours or of Basel, and the initialisation that goes with it (None: the default one).
+
+    Raises:
+        WeightsError: A file is missing, damaged or of another kind, or the two do not belong together.
+    """
+    if morphable is None or Path(morphable).suffix != ".mat":
+        if deep3d is not None:
+            raise WeightsError(f"{deep3d}: Deep3DFaceRecon speaks of the Basel Face Model; give its .mat as well")
+        return MorphableModel.load(morphable), None
+    model = load_basel_face_model(morphable)
+    if deep3d is None:
+        return model, None
+    return model, Deep3DInitialiser(model, ReconNet.load(deep3d), load_basel_frame(morphable))
+
+
+def fingerprint(model: MorphableModel) -> str:
+    """SHA-256 of all numbers of a morphable model."""
+    digest = hashlib.sha256()
+    for name, value in sorted(vars(model).items()):
+        if isinstance(value, np.ndarray):
+            digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,194 @@
+"""personatalk.stage1.inference."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import torch
+
+from ..audio.encoder import FPS
+from ..audio.loudness import Sound, at_common_loudness
+from ..audio.voice_activity import PAUSE_FRAMES, SAMPLES_PER_FRAME, voice_activity
+from ..geometry.morphable_model import MorphableModel
+from ..utils.arrays import Array
+from .network import GeometryGenerator
+
+CHUNK = 200
+"""Frames generated together."""
+
+MARGIN = 50
+"""Frames of context on either side of a chunk, which are generated with it and dropped."""
+
+FADE = 5
+"""Frames on either side of a seam between chunks over which they fade into each other."""
+
+TOLERANCE = 0.03
+"""Largest distance in model units (3 % of that between the eyes) by which vertices may depend on the chunking: the
+attention of HuBERT's transformer sees its whole input."""
+
+STYLE_FRAMES = 1500
+"""Frames whose expressions tell the style: a minute at 25 frames a second."""
+
+
+def style_sample(beta: Array) -> Array:
+    """Expressions spread over a video's, (T, E) to (N, E): as many as tell the style."""
+    return beta[np.unique(np.linspace(0, len(beta) - 1, STYLE_FRAMES).astype(np.int64))]
+
+
+@torch.inference_mode()
+def speaking_style(network: GeometryGenerator, model: MorphableModel, beta: Array) -> torch.Tensor:
+    """Style embedding (1, D) of a video's expression coefficients (T, E).
+
+    Only statistics over time enter, so a long video is represented well by frames spread over it.
+    """
+    chosen = style_sample(beta)
+    if len(chosen) == 1:
+        chosen = np.repeat(chosen, 2, axis=0)
+    return network.encode_style(torch.from_numpy(model.offsets(chosen))[None])
+
+
+@torch.inference_mode()
+def generate_span(
+    network: GeometryGenerator,
+    samples: Sound,
+    start: int,
+    stop: int,
+    style: torch.Tensor,
+    template: Array,
+    margin: int = MARGIN,
+) -> Array:
+    """Expression displacements of the frames `start` to `stop` - 1 of a speech, at 25 frames a second.
+
+    Args:
+        network: Stage 1.
+        samples: The whole speech at 16 kHz, loudness-normalised, (N,). Beyond its end there is silence.
+        start: First frame; frame j stands for time j / 25.
+        stop: Frame after the last.
+        style: (1, D).
+        template: The speaker's shape as displacement from the mean face, (V, 3).
+        margin: Frames of context on either side, generated and dropped.
+
+    Returns:
+        float32 (stop - start, V, 3) in model units.
+    """
+    low = max(0, start - margin)
+    heard = samples[low * SAMPLES_PER_FRAME : (stop + margin) * SAMPLES_PER_FRAME]
+    heard = np.pad(heard, (0, (stop + margin - low) * SAMPLES_PER_FRAME - len(heard)))
+    offsets = network(torch.from_numpy(heard)[None], style, torch.from_numpy(template)[None])[0]
+    return np.ascontiguousarray(offsets[start - low : stop - low].numpy())
+
+
+class ChunkedSpeech:
+    """A whole speech, generated chunk by chunk on demand; threads may share it.
+
+    Chunks lie on a fixed grid of time and fade into each other: what is asked for, and in which order, does not
+    change the result, and no seam shows.
+
+    Args:
+        network: Stage 1.
+        samples: The whole speech at 16 kHz, loudness-normalised, (N,).
+        style: (1, D).
+        chunk: Frames generated together; the result depends on it by less than `TOLERANCE`.
+        margin: Frames of context on either side.
+    """
+
+    def __init__(
+        self,
+        network: GeometryGenerator,
+        samples: Sound,
+        style: torch.Tensor,
+        chunk: int = CHUNK,
+        margin: int = MARGIN,
+    ) -> None:
+        self.network, self.samples, self.style = network, samples, style
+        self.chunk, self.margin = chunk, margin
+        self._kept: dict[tuple[int, bytes], Array] = {}
+        self._lock = threading.Lock()
+
+    def frame(self, frame: int, template: Array) -> Array:
+        """Expression displacement (V, 3) of one frame, for a speaker's shape (V, 3)."""
+        number, place = divmod(frame, self.chunk)
+        own = self._chunk(number, template)[place + FADE]
+        # Half-way weights at the seam itself, and 1 from FADE frames on.
+        before, after = (place + 0.5) / (2 * FADE), (self.chunk - place - 0.5) / (2 * FADE)
+        if before < 0.5 and number > 0:
+            other = self._chunk(number - 1, template)[place + FADE + self.chunk]
+            return (0.5 + before) * own + (0.5 - before) * other
+        if after < 0.5:
+            other = self._chunk(number + 1, template)[place + FADE - self.chunk]
+            return (0.5 + after) * own + (0.5 - after) * other
+        return own
+
+    def _chunk(self, number: int, template: Array) -> Array:
+        """Frames of a chunk, and FADE more on either side."""
+        key = (number, template.tobytes())
+        with self._lock:
+            if key not in self._kept:
+                if len(self._kept) >= KEPT_CHUNKS:
+                    del self._kept[next(iter(self._kept))]
+                start, stop = number * self.chunk - FADE, (number + 1) * self.chunk + FADE
+                span = generate_span(self.network, self.samples, max(0, start), stop, self.style, template, self.margin)
+                self._kept[key] = np.pad(span, ((stop - start - len(span), 0), (0, 0), (0, 0)))
+            return self._kept[key]
+
+
+def generate(
+    network: GeometryGenerator,
+    samples: Sound,
+    frames: int,
+    style: torch.Tensor,
+    template: Array,
+    chunk: int = CHUNK,
+    margin: int = MARGIN,
+) -> Array:
+    """Expression displacements (T, V, 3) of the first T frames of a speech; arguments as in `ChunkedSpeech`."""
+    speech = ChunkedSpeech(network, samples, style, chunk, margin)
+    return np.stack([speech.frame(frame, template) for frame in range(frames)])
+
+
+class SpeechMotion:
+    """The mouth's motion to a whole speech: generated where there is voice, at rest in silence.
+
+    Args:
+        network: Stage 1.
+        samples: Speech at 16 kHz, (N,), as it was read.
+        style: (1, D).
+        rest: Displacement of the closed mouth at rest, (V, 3), which is shown in silence.
+    """
+
+    def __init__(self, network: GeometryGenerator, samples: Sound, style: torch.Tensor, rest: Array) -> None:
+        self.rest = rest
+        normalised = at_common_loudness(samples)
+        # With some silence after it, so that a speech that ends in a sound does not let the mouth snap shut.
+        self.voice = voice_activity(normalised, silent=2 * PAUSE_FRAMES)
+        self.speech = ChunkedSpeech(network, normalised, style)
+
+    def at(self, time: float, template: Array) -> Array:
+        """Displacement (V, 3) at a time in seconds, for a speaker's shape (V, 3)."""
+        place = max(0.0, time * FPS)
+        below = int(place)
+        share = np.float32(place - below)
+        return (1 - share) * self._frame(below, template) + share * self._frame(below + 1, template)
+
+    def _frame(self, frame: int, template: Array) -> Array:
+        voice = self.voice[frame] if frame < len(self.voice) else np.float32(0)
+        if voice == 0:
+            return self.rest
+        return voice * self.speech.frame(frame, template) + (1 - voice) * self.rest
+
+
+KEPT_CHUNKS = 3
+
+
+def rest_offsets(model: MorphableModel, beta: Array, opening: Array, share: float = 0.1) -> Array:
+    """The speaker's own closed mouth: mean displacement (V, 3) over the frames with the mouth most closed.
+
+    Args:
+        model: The morphable model.
+        beta: Expression of the usable frames, (T, E).
+        opening: Mouth opening of the same frames, (T,).
+        share: Share of the frames that are taken.
+    """
+    count = max(1, round(share * len(opening)))
+    return model.offsets(beta[np.argsort(opening, kind="stable")[:count]].mean(axis=0))

@@ -1,0 +1,239 @@
+"""Stage 1: style-aware geometry from speech (paper, section 3.1).
+
+    speech -> audio encoder -> style cross-attention -> template cross-attention -> self-attention -> vertices
+
+The last layer is held to the morphable model's expressions. Left free, it learns to open the mouth by thinning the
+lips, which the losses do not see and no face does: the renderer, which has only seen faces, then shows three quarters
+of the opening.
+
+All geometry goes in and comes out as displacements from the morphable model's mean face: the fully connected
+layers' biases would have to learn that constant otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..audio.encoder import AudioEncoder
+from ..errors import WeightsError
+from ..geometry.morphable_model import MorphableModel
+from ..utils import serialization
+
+KIND = "geometry-generator"
+VERSION = 2
+
+
+class LocalAttention(nn.Module):
+    """Multi-head attention whose queries see the keys within `reach` frames, with a learned bias per distance.
+
+    Nothing depends on absolute time, so a long recording can be worked on in chunks.
+
+    Args:
+        dim: Feature size.
+        heads: Number of heads.
+        reach: Frames seen on either side.
+    """
+
+    def __init__(self, dim: int, heads: int, reach: int) -> None:
+        super().__init__()
+        self.heads, self.reach = heads, reach
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        # At the start every head looks at a neighbourhood of its own width around the frame.
+        distance = torch.arange(-reach, reach + 1).abs().float()
+        width = torch.logspace(math.log10(1.0), math.log10(max(2.0, reach / 2)), heads)
+        self.bias = nn.Parameter(-distance[None] / width[:, None])
+
+    def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        """Attend from (B, T, D) to a memory of the same times (B, T, D)."""
+        q = _split(self.query(query), self.heads)
+        k, v = _split(self.key(memory), self.heads), _split(self.value(memory), self.heads)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=self._mask(q.shape[2]))
+        joined: torch.Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return joined
+
+    def _mask(self, length: int) -> torch.Tensor:
+        """Bias of every pair of times, (1, heads, T, T), minus infinity out of reach."""
+        steps = torch.arange(length, device=self.bias.device)
+        distance = steps[None] - steps[:, None]
+        bias = self.bias[:, (distance + self.reach).clamp(0, 2 * self.reach)]
+        return bias.masked_fill(distance.abs() > self.reach, -torch.inf)[None]
+
+
+class TemplateAttention(nn.Module):
+    """Cross-attention of the stylised audio to the template, a single key and value.
+
+    The softmax over one key is 1 whatever the query, so what comes out is the projected template at every frame;
+    the residual of the layer around it carries the audio.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, query: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+        """From (B, T, D) and a template (B, D) to (B, T, D)."""
+        projected: torch.Tensor = self.out(self.value(template))
+        return projected[:, None].expand_as(query)
+
+
+class FeedForward(nn.Sequential):
+    """The two-layer network of a transformer layer."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * dim, dim))
+
+
+class Block(nn.Module):
+    """One transformer layer, norms first: attention and feed-forward, each with a residual."""
+
+    def __init__(self, attention: nn.Module, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = attention
+        self.norm, self.norm_forward = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.forward_layers = FeedForward(dim, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor, memory: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, T, D) to (B, T, D), attending to `memory` or, without one, to itself."""
+        normed = self.norm(x)
+        x = x + self.dropout(self.attention(normed, normed if memory is None else memory))
+        fed: torch.Tensor = x + self.dropout(self.forward_layers(self.norm_forward(x)))
+        return fed
+
+
+class StyleEncoder(nn.Module):
+    """Speaking style from the statistics of expression-only geometry.
+
+    Args:
+        vertex_encoder: E_vtx, shared with the template.
+        dim: Feature size D.
+    """
+
+    def __init__(self, vertex_encoder: nn.Linear, dim: int) -> None:
+        super().__init__()
+        self.vertex_encoder = vertex_encoder
+        self.out = nn.Linear(2 * dim, dim)
+
+    def forward(self, offsets: torch.Tensor) -> torch.Tensor:
+        """Expression displacements of a video, (B, T, 3V) in per cent of a unit, to the style S, (B, D)."""
+        encoded = self.vertex_encoder(offsets)
+        statistics = torch.cat([encoded.mean(dim=1), encoded.std(dim=1)], dim=-1)
+        style: torch.Tensor = self.out(statistics)
+        return style
+
+
+class GeometryGenerator(nn.Module):
+    """The whole of stage 1.
+
+    Args:
+        vertices: Number V of mesh vertices.
+        expressions: Number E of the morphable model's expressions, of which all geometry that comes out is made.
+        hubert: Configuration of the audio encoder.
+        dim: Feature size D.
+        heads: Attention heads.
+        layers: Self-attention layers.
+        reach: Frames that an attention sees on either side.
+        dropout: Dropout rate in training.
+        use_style: False replaces the style by a constant (ablation "w/o style").
+    """
+
+    def __init__(
+        self,
+        vertices: int,
+        expressions: int,
+        hubert: dict[str, Any],
+        dim: int = 192,
+        heads: int = 4,
+        layers: int = 3,
+        reach: int = 12,
+        dropout: float = 0.1,
+        use_style: bool = True,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            **{"vertices": vertices, "expressions": expressions, "hubert": hubert},
+            **{"dim": dim, "heads": heads, "layers": layers},
+            **{"reach": reach, "dropout": dropout, "use_style": use_style},
+        }
+        self.use_style = use_style
+        self.audio = AudioEncoder(dim, hubert)
+        self.vertex_encoder = nn.Linear(3 * vertices, dim)
+        self.style = StyleEncoder(self.vertex_encoder, dim)
+        self.style_block = Block(LocalAttention(dim, heads, reach), dim, dropout)
+        self.template_block = Block(TemplateAttention(dim), dim, dropout)
+        self.blocks = nn.ModuleList(Block(LocalAttention(dim, heads, reach), dim, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(dim)
+        self.decoder = nn.Linear(dim, expressions)
+        self.expression: torch.Tensor
+        self.register_buffer("expression", torch.zeros(vertices, 3, expressions))
+
+    def encode_style(self, offsets: torch.Tensor) -> torch.Tensor:
+        """Style embedding (B, D) of expression displacements (B, T, V, 3) in model units."""
+        style: torch.Tensor = self.style(100 * offsets.flatten(2))
+        return style if self.use_style else torch.zeros_like(style)
+
+    def forward(self, samples: torch.Tensor, style: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+        """Generate geometry.
+
+        Args:
+            samples: Speech at 16 kHz, (B, N).
+            style: Style embedding, (B, D).
+            template: The speaker's shape as displacement from the mean face, model units, (B, V, 3).
+
+        Returns:
+            Displacement of the vertices by the expression, model units, (B, N // 640, V, 3), frame j at time j / 25.
+        """
+        return self.from_heard(self.audio(samples), style, template)
+
+    def from_heard(self, heard: torch.Tensor, style: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+        """The part after the audio encoder: audio features (B, T, D) to displacements (B, T, V, 3)."""
+        x = style[:, None].expand(-1, heard.shape[1], -1)
+        x = self.style_block(x, heard)
+        x = self.template_block(x, self.vertex_encoder(100 * template.flatten(1)))
+        for block in self.blocks:
+            x = block(x)
+        # In full precision also in training: velocities are differences of nearly equal numbers.
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.einsum("bte,vce->btvc", self.decoder(self.norm(x.float())), self.expression.float())
+
+    def set_expressions(self, model: MorphableModel) -> None:
+        """Take over the expressions of the morphable model that is trained on."""
+        self.expression.copy_(torch.from_numpy(model.expression))
+
+    def check_fits(self, model: MorphableModel) -> None:
+        """Make sure that the network speaks the mesh and the expressions of a morphable model.
+
+        Raises:
+            WeightsError: It was trained on another model.
+        """
+        if self.config["vertices"] != model.num_vertices:
+            raise WeightsError(
+                f"these stage 1 weights are for a mesh of {self.config['vertices']} vertices, but the morphable"
+                f" model has {model.num_vertices}; train stage 1 on it"
+            )
+        wanted = torch.from_numpy(model.expression).to(self.expression)
+        if self.expression.shape != wanted.shape or not torch.allclose(self.expression, wanted, rtol=0.01, atol=1e-4):
+            raise WeightsError("these stage 1 weights are for another morphable model; train stage 1 on this one")
+
+    def save(self, path: Path | str) -> None:
+        """Write the network with its configuration."""
+        serialization.save_module(path, self, kind=KIND, version=VERSION, config=self.config)
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> GeometryGenerator:
+        """Read a network; without a path the one of the package.
+
+        Raises:
+            WeightsError: The file is missing, damaged or of another kind or version.
+        """
+        path = serialization.packaged("stage1.safetensors") if path is None else path
+        return serialization.load_module(cls, path, kind=KIND, version=VERSION)
+
+
+def _split(x: torch.Tensor, heads: int) -> torch.Tensor:
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)

@@ -1,0 +1,1 @@
+"""Stage 2 of the paper: the dual-attention face renderer."""

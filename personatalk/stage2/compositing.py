@@ -1,0 +1,110 @@
+"""Compositing: the rendered face goes back into the frame at the source's resolution.
+
+The paper does not describe this step. The face is matched in colour along the mask's soft edge, where source and
+result show the same skin, and warped to the picture; nothing outside the mask is touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..geometry.camera import apply_transform, invert_transform
+from ..utils.arrays import Array
+
+Picture = npt.NDArray[np.uint8]
+
+COLOUR_GRID = 64
+"""Cells per side of the grid on which colours are compared."""
+MOST_SHIFT = 24.0
+"""Largest colour correction, in grey levels."""
+SAME_PLACE = 40.0
+"""Difference in grey levels over which two pixels are taken to show different things, such as chin and collar."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Part of a picture to be blended in.
+
+    Attributes:
+        pixels: uint8 (h, w, 3).
+        mask: Opacity, float32 (h, w) in 0..1.
+        left: Picture column of the first pixel.
+        top: Picture row of the first pixel.
+    """
+
+    pixels: Picture
+    mask: Array
+    left: int
+    top: int
+
+
+def colours(crop: Any) -> Any:
+    """Means over the cells of the grid on which colours are compared: (S, S, ...) to (64, 64, ...)."""
+    return cv2.resize(crop, (COLOUR_GRID, COLOUR_GRID), interpolation=cv2.INTER_AREA)
+
+
+def match_colours(rendered: Picture, source: Picture, mask: Array) -> Picture:
+    """Shift the rendered crop's colours so that they meet the source's along the mask's edge.
+
+    Differences are taken where the mask is soft and both crops plausibly show the same place, and spread inwards
+    smoothly, so that light which falls across the face is followed.
+
+    Args:
+        rendered: Rendered crop, uint8 (S, S, 3).
+        source: The source's crop, uint8 (S, S, 3), or its `colours`.
+        mask: Opacity, (S, S).
+    """
+    small, old, new = (colours(x) for x in (mask, source, rendered))
+    difference = old.astype(np.float32) - new
+    weight = ((small > 0.02) & (small < 0.95)).astype(np.float32)
+    weight *= np.abs(difference).max(axis=2) < SAME_PLACE
+    if weight.sum() < 1:
+        return rendered
+    total = difference * weight[..., None]
+    # A narrow and a wide blur: close to the edge the near differences rule, far from it the mean.
+    spread, spread_weight = np.zeros_like(total), np.zeros_like(weight)
+    for sigma, trust in ((3.0, 1.0), (10.0, 0.1), (30.0, 0.01)):
+        spread += trust * cv2.GaussianBlur(total, (0, 0), sigma)
+        spread_weight += trust * cv2.GaussianBlur(weight, (0, 0), sigma)
+    shift = np.clip(spread / (spread_weight[..., None] + 1e-6), -MOST_SHIFT, MOST_SHIFT)
+    smooth = cv2.resize(shift, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    matched: Picture = cv2.add(rendered, smooth, dtype=cv2.CV_8U)  # rounds, and stays in 0..255
+    return matched
+
+
+def to_picture(crop: Picture, mask: Array, transform: Array, width: int, height: int) -> Patch | None:
+    """Warp a crop and its mask to the picture.
+
+    Args:
+        crop: uint8 (S, S, 3).
+        mask: Opacity, (S, S).
+        transform: Picture to crop, (2, 3).
+        width: Picture width.
+        height: Picture height.
+
+    Returns:
+        The patch, or None if none of the mask lies in the picture.
+    """
+    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+    if len(rows) == 0:
+        return None
+    back = invert_transform(transform)
+    x0, x1, y0, y1 = columns[0] - 1, columns[-1] + 1, rows[0] - 1, rows[-1] + 1
+    corners = apply_transform(back, np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]], np.float32))
+    left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0)
+    right, bottom = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, [width, height])
+    if right <= left or bottom <= top:
+        return None
+    moved = back.copy()
+    moved[:, 2] -= (left, top)
+    size = (int(right - left), int(bottom - top))
+    pixels = cv2.warpAffine(crop, moved, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    opacity = cv2.warpAffine(mask, moved, size, flags=cv2.INTER_LINEAR)
+    if not opacity.any():
+        return None
+    return Patch(pixels, np.clip(opacity, 0, 1), int(left), int(top))

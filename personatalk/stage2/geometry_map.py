@@ -1,0 +1,105 @@
+"""personatalk.stage2.geometry_map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..geometry import masks, rasterizer
+from ..geometry.morphable_model import MorphableModel
+from ..utils.arrays import Array
+
+STRIDE = 4
+"""Crop pixels per latent cell and axis [paper]."""
+
+
+@dataclass(frozen=True)
+class GeometryMap:
+    """Geometry of one face in the crop, as the renderer needs it.
+
+    Attributes:
+        pncc: The paper's G: colour code of the visible face, (3, S, S) in 0..1, 0 elsewhere.
+        code: Where each latent cell lies, in cells, for the geometric part of the attention, (9, S/4, S/4): PNCC
+            (3), inside the open mouth the place across it and the distances to the upper and the lower lip (3), in
+            the background the place in the crop (2), and a constant that tells the three kinds apart (1).
+        lips: M_lip, share of each cell, (S/4, S/4).
+        face: Lower-face region with a soft edge, (S, S).
+    """
+
+    pncc: torch.Tensor
+    code: torch.Tensor
+    lips: torch.Tensor
+    face: torch.Tensor
+
+
+def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tuple[Array, ...] = ()) -> GeometryMap:
+    """Draw the geometry of one face.
+
+    Args:
+        model: The morphable model.
+        vertices: Vertices in crop pixels, (V, 3).
+        size: Side S of the crop.
+        others: Further vertices whose lower faces belong to the region, such as the source's own.
+    """
+    grid = size // STRIDE
+    face = rasterizer.render(vertices, model.triangles, _face_attributes(model), size)
+    mouth = rasterizer.render(*_mouth_mesh(model, vertices, size), size)
+    # Lips in front of the mouth's inside hide it.
+    mouth[face[..., 3] > 0] = 0
+    background = (1 - face[..., 3:]) * (1 - mouth[..., 3:])
+    place = np.stack(np.meshgrid(*[(np.arange(grid) + 0.5)] * 2, indexing="xy")).astype(np.float32)
+    pooled = [_pool(x, grid) for x in (face, mouth, background)]
+    # In cells: one unit of the code is about one cell wherever it lies. The mean face is about 1.6 units wide.
+    scale = grid * 0.85
+    code = np.concatenate(
+        [
+            pooled[0][:3] * scale,
+            pooled[1][:3] * grid,
+            place * pooled[2],
+            KIND_DISTANCE * (pooled[0][3:] - pooled[1][3:]),
+        ]
+    )
+    return GeometryMap(
+        pncc=torch.from_numpy(np.ascontiguousarray(face[..., :3].transpose(2, 0, 1))),
+        code=torch.from_numpy(code.astype(np.float32)),
+        lips=torch.from_numpy(masks.cells(masks.lip_region(model, vertices, size), grid)),
+        face=torch.from_numpy(masks.face_region(model, [vertices, *others], size)),
+    )
+
+
+KIND_DISTANCE = 6.0
+"""How far apart, in cells, face and background and the mouth's inside lie in the code."""
+
+
+def _face_attributes(model: MorphableModel) -> Array:
+    return np.concatenate([model.colours(), np.ones((model.num_vertices, 1), np.float32)], axis=1)
+
+
+def _mouth_mesh(model: MorphableModel, vertices: Array, size: int) -> tuple[Array, npt.NDArray[np.int64], Array]:
+    """Triangles that span the mouth opening, with (place across, distance to upper lip, to lower lip, 1).
+
+    All three in shares of the crop's side, so that they do not depend on its resolution.
+    """
+    pairs = model.inner_lips[np.argsort(model.mean[model.inner_lips[:, 0], 0])]
+    left, right = model.mouth_corners[np.argsort(model.mean[model.mouth_corners, 0])]
+    upper = np.array([left, *pairs[:, 0], right])
+    lower = np.array([left, *pairs[:, 1], right])
+    gap = np.linalg.norm(vertices[upper, :2] - vertices[lower, :2], axis=1) / size
+    across = model.colours()[upper, 0]
+    one, none = np.ones_like(gap), np.zeros_like(gap)
+    attributes = np.concatenate(
+        [np.stack([across, none, gap, one], axis=1), np.stack([across, gap, none, one], axis=1)]
+    )
+    n, k = len(upper), np.arange(len(upper) - 1)
+    triangles = np.concatenate([np.stack([k, k + 1, n + k], axis=1), np.stack([k + 1, n + k, n + k + 1], axis=1)])
+    return vertices[np.concatenate([upper, lower])], triangles, attributes.astype(np.float32)
+
+
+def _pool(picture: Array, grid: int) -> Array:
+    """Means over the cells of a grid: (S, S, C) to (C, grid, grid)."""
+    pooled = cv2.resize(picture, (grid, grid), interpolation=cv2.INTER_AREA)
+    return pooled.reshape(grid, grid, -1).transpose(2, 0, 1)

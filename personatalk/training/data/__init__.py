@@ -1,0 +1,1 @@
+"""Data sets for training: from raw videos to shards."""

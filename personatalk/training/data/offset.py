@@ -1,0 +1,121 @@
+"""Offset between sound and picture, by how well stage 1's mouth follows the real one at each shift.
+
+Real clips are often off by several frames, and a network trained on them as they are learns mush.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ...geometry.morphable_model import MorphableModel
+from ...stage1.inference import generate, speaking_style
+from ...stage1.network import GeometryGenerator
+from ...utils.arrays import Array
+
+LARGEST_LAG = 7
+"""Frames of offset that are looked for."""
+LAGS = range(-LARGEST_LAG, LARGEST_LAG + 1)
+SHORTEST = 12
+"""Frames from which on a correlation is taken."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a generated mouth follows the real one.
+
+    Attributes:
+        r: Correlation of the mouth openings by lag, (15,) for lags of -7 to 7 frames.
+        articulation: Spread of the generated opening over the real one's.
+        frames: Frames that were compared.
+    """
+
+    r: npt.NDArray[np.float64]
+    articulation: float
+    frames: int
+
+    @property
+    def lag(self) -> int:
+        """Frames by which the picture is late against the sound, at the best correlation."""
+        return int(np.argmax(self.r)) - LARGEST_LAG
+
+    @property
+    def best(self) -> float:
+        """Correlation at that lag."""
+        return float(self.r.max())
+
+    @property
+    def noise(self) -> float:
+        """Spread of the correlation of two mouths that have nothing in common; neighbouring frames are alike."""
+        return 2 / max(1, self.frames) ** 0.5
+
+    @property
+    def convincing_lag(self) -> int:
+        """The lag if it explains clearly more than none does and lies within the search, else 0."""
+        clear = self.best - self.unshifted > max(0.05, 2.5 * self.noise)
+        return self.lag if clear and abs(self.lag) < LARGEST_LAG else 0
+
+    @property
+    def unshifted(self) -> float:
+        """Correlation as it is."""
+        return float(self.r[LARGEST_LAG])
+
+
+def correlations(got: Array, real: Array) -> npt.NDArray[np.float64]:
+    """Correlation of got[t] with real[t + lag] for every lag, (15,), over the same t; 0 where there is too little."""
+    r = np.zeros(len(LAGS))
+    core = got[LARGEST_LAG : len(got) - LARGEST_LAG]
+    if len(core) < SHORTEST or core.std() < 1e-6:
+        return r
+    for number in range(len(LAGS)):
+        moved = real[number : number + len(core)]
+        if moved.std() > 1e-6:
+            r[number] = np.corrcoef(core, moved)[0, 1]
+    return r
+
+
+def openings(
+    network: GeometryGenerator,
+    model: MorphableModel,
+    samples: npt.NDArray[np.float32],
+    first: int,
+    beta: Array,
+    template: Array,
+) -> tuple[Array, Array]:
+    """Generated and real mouth opening of a face dubbed with its own sound, in geometry alone, each (T,).
+
+    Args:
+        network: Stage 1.
+        model: The morphable model.
+        samples: Sound at 16 kHz, loudness-normalised, (N,).
+        first: Number of the first frame; frame j stands for time j / 25.
+        beta: Expression from that frame on, (T, E).
+        template: The speaker's shape as displacement from the mean face, (V, 3).
+    """
+    style = speaking_style(network, model, beta)
+    offsets = generate(network, samples, first + len(beta), style, template)[first:]
+    shape = model.mean + template
+    return model.mouth_opening(shape + offsets), model.mouth_opening(shape + model.offsets(beta))
+
+
+def agreement(
+    network: GeometryGenerator,
+    model: MorphableModel,
+    samples: npt.NDArray[np.float32],
+    first: int,
+    beta: Array,
+    template: Array,
+) -> Agreement:
+    """How the generated mouth follows the real one at each shift; arguments as of `openings`."""
+    got, real = openings(network, model, samples, first, beta, template)
+    r = correlations(got, real)
+    return Agreement(r, float(got.std() / max(real.std(), 1e-6)), len(beta))
+
+
+def pooled(parts: list[Agreement]) -> Agreement:
+    """Agreement over several stretches of one recording, each counted by its frames."""
+    frames = np.array([p.frames for p in parts], np.float64)
+    r = np.average([p.r for p in parts], axis=0, weights=frames)
+    return Agreement(r, float(np.average([p.articulation for p in parts], weights=frames)), int(frames.sum()))

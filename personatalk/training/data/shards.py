@@ -1,0 +1,344 @@
+"""The data set on disk: WebDataset shards, an index beside each, and a manifest.
+
+    DATASET/manifest.json       what it holds, and what was left out and why
+    DATASET/shard-000000.tar    samples: KEY.json, KEY.npz (geometry, times), KEY.wav (sound), KEY.crops.npz (pictures)
+    DATASET/shard-000000.json   for every sample of the shard: key, speaker, split, frames, and where its members lie
+
+Any WebDataset reader can stream the shards. The index lets the trainers reach any sample at once, so that what is
+drawn at a step depends on the seed and the step alone: a training resumes exactly, on any number of processes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+import wave
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import webdataset
+
+from ...audio.encoder import FPS, SAMPLE_RATE
+from ...errors import MediaError
+from ...utils.arrays import Array, resampled
+
+DAMAGE: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError, RecursionError),
+    *(NotImplementedError, zipfile.BadZipFile, zlib.error, wave.Error),
+)
+"""What readers raise on files that are damaged."""
+VERSION = 1
+JPEG_QUALITY = 95
+
+
+class Crops(Sequence[npt.NDArray[np.uint8]]):
+    """Face crops kept as JPEG and decoded one at a time.
+
+    Args:
+        data: All pictures, one after the other, uint8 (N,).
+        ends: Where each ends, (T,).
+        where: Where they were read from, for messages.
+    """
+
+    def __init__(self, data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], where: str = "") -> None:
+        self.data, self.ends, self.where = data, ends, where
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[npt.NDArray[np.uint8]]: ...
+    def __getitem__(self, index: int | slice) -> npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8]]:
+        """One crop, uint8 RGB (256, 256, 3).
+
+        Raises:
+            MediaError: It is damaged.
+        """
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        start = int(self.ends[index - 1]) if index else 0
+        coded = self.data[start : int(self.ends[index])]
+        picture = cv2.imdecode(coded, cv2.IMREAD_COLOR) if len(coded) else None
+        if picture is None:
+            raise MediaError(f"{self.where}: picture {index} is damaged; prepare the data set anew")
+        return np.ascontiguousarray(picture[..., ::-1])
+
+    @classmethod
+    def encode(cls, pictures: Iterable[npt.NDArray[np.uint8]]) -> Crops:
+        """Encode RGB pictures, one at a time."""
+        coded = [cv2.imencode(".jpg", p[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1] for p in pictures]
+        ends = np.cumsum([len(c) for c in coded], dtype=np.int64)
+        return cls(np.concatenate(coded) if coded else np.zeros(0, np.uint8), ends)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A stretch of one speaker's face within one shot, at 25 frames a second.
+
+    Attributes:
+        key: Name within the data set.
+        speaker: Who is seen.
+        split: Such as "train" or "val".
+        alpha: Shape, (I,).
+        beta: Expression per frame, (T, E).
+        pose: Head pose per frame in pixels of the source, (T, 6).
+        time: Seconds of the frames after the clip's start, (T,); near k / 25, but the real times of the source.
+        sound: 16 kHz mono over the clip, in time with the picture, of the loudness that the networks are used to, int16
+            (N,); empty for a mute clip.
+        crops: Face crops of the frames, (T) of uint8 (256, 256, 3).
+        about: Where it comes from and what was measured: source, start, offset, quality.
+    """
+
+    key: str
+    speaker: str
+    split: str
+    alpha: Array
+    beta: Array
+    pose: Array
+    time: npt.NDArray[np.float64]
+    sound: npt.NDArray[np.int16]
+    crops: Crops
+    about: dict[str, Any]
+
+    def samples(self) -> npt.NDArray[np.float32]:
+        """The sound as float, -1..1."""
+        return self.sound.astype(np.float32) / 32768
+
+    def beta_at_clock(self) -> tuple[int, Array]:
+        """Expression at the model's 25 frames a second.
+
+        Returns:
+            The number of the first frame (its time is number / 25) and the coefficients (T', E).
+        """
+        first = int(np.ceil(self.time[0] * FPS - 1e-6))
+        last = int(np.floor(self.time[-1] * FPS + 1e-6))
+        wanted = np.arange(first, last + 1) / FPS
+        return first, resampled(self.beta, self.time, wanted)
+
+    def members(self) -> dict[str, bytes]:
+        """The clip as members of a WebDataset sample, by suffix."""
+        about = {**self.about, "speaker": self.speaker, "split": self.split}
+        return {
+            "json": json.dumps(about).encode(),
+            "npz": _npz(alpha=self.alpha, beta=self.beta, pose=self.pose, time=self.time),
+            "wav": _wav(self.sound),
+            "crops.npz": _npz(data=self.crops.data, ends=self.crops.ends),
+        }
+
+    @classmethod
+    def from_members(cls, key: str, members: dict[str, bytes], where: str = "") -> Clip:
+        """Read what `members` wrote; the crops may be left out.
+
+        Raises:
+            MediaError: It is damaged; `where` says where it was read from.
+        """
+        try:
+            return cls._from_members(key, members, f"{where or 'sample'}: {key}")
+        except DAMAGE as error:
+            raise MediaError(f"{where or 'sample'}: {key} is damaged ({error!r}); prepare the data set anew") from error
+
+    @classmethod
+    def _from_members(cls, key: str, members: dict[str, bytes], where: str) -> Clip:
+        about = json.loads(members["json"])
+        with np.load(io.BytesIO(members["npz"])) as file:
+            geometry = {name: file[name] for name in ("alpha", "beta", "pose", "time")}
+        crops = Crops.encode([])
+        if "crops.npz" in members:
+            with np.load(io.BytesIO(members["crops.npz"])) as file:
+                crops = Crops(file["data"], file["ends"], where)
+        with wave.open(io.BytesIO(members["wav"])) as file:
+            sound = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+        clip = cls(key, about["speaker"], about["split"], **geometry, sound=sound, crops=crops, about=about)
+        clip.check()
+        return clip
+
+    def check(self) -> None:
+        """Raise ValueError unless all parts are of their shapes."""
+        frames = len(self.time)
+        shapes: list[tuple[str, npt.NDArray[Any], int]] = [
+            ("alpha", self.alpha, 1),
+            ("beta", self.beta, 2),
+            ("pose", self.pose, 2),
+            ("time", self.time, 1),
+        ]
+        shapes += [("data", self.crops.data, 1), ("ends", self.crops.ends, 1)]
+        for name, array, axes in shapes:
+            if array.ndim != axes or not np.isfinite(array).all():
+                raise ValueError(f"{name} is of shape {array.shape} or not finite")
+        if not frames or len(self.beta) != frames or self.pose.shape != (frames, 6) or (np.diff(self.time) <= 0).any():
+            raise ValueError("frames are missing or out of order")
+        ends = self.crops.ends
+        if self.crops.data.dtype != np.uint8 or ends.dtype.kind != "i" or (np.diff(ends, prepend=0) < 0).any():
+            raise ValueError("its pictures are out of order")
+
+
+def _npz(**arrays: npt.NDArray[Any]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def _wav(sound: npt.NDArray[np.int16]) -> bytes:
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(sound.tobytes())
+    return stream.getvalue()
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the index says of a sample.
+
+    Attributes:
+        shard: Tar file.
+        key: Its name.
+        speaker: Who is seen.
+        split: Such as "train" or "val".
+        frames: Number of frames T.
+        sounds: Whether it has sound.
+        members: Where its members lie in the shard: first byte and size, by suffix.
+    """
+
+    shard: Path
+    key: str
+    speaker: str
+    split: str
+    frames: int
+    sounds: bool
+    members: dict[str, tuple[int, int]]
+
+    def load(self, crops: bool = True) -> Clip:
+        """Read the sample, with its crops or without.
+
+        Raises:
+            MediaError: It cannot be read, or is damaged.
+        """
+        members = {}
+        try:
+            with self.shard.open("rb") as file:
+                for suffix, (start, size) in self.members.items():
+                    if suffix == "crops.npz" and not crops:
+                        continue
+                    file.seek(start)
+                    members[suffix] = file.read(size)
+        except OSError as error:
+            raise MediaError(f"{self.shard}: cannot be read ({error}); prepare the data set anew") from error
+        return Clip.from_members(self.key, members, str(self.shard))
+
+
+def spread(rows: list[Row], most: int) -> list[Row]:
+    """At most `most` samples, evenly over all."""
+    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
+
+
+def write_shard(path: Path, clips: Iterable[Clip]) -> list[Row]:
+    """Write a shard and its index, each at once or not at all; the index, written last, makes it count."""
+    facts = {}
+    draft = path.with_suffix(".part")
+    with webdataset.TarWriter(str(draft), mtime=0) as writer:
+        for clip in clips:
+            writer.write({"__key__": clip.key, **clip.members()})
+            facts[clip.key] = {
+                **{"speaker": clip.speaker, "split": clip.split},
+                **{"frames": len(clip.time), "sounds": len(clip.sound) > 0},
+            }
+    draft.replace(path)
+    index: dict[str, Any] = {key: {**fact, "members": {}} for key, fact in facts.items()}
+    with tarfile.open(path) as tar:
+        for member in tar:
+            key, suffix = member.name.split(".", 1)
+            index[key]["members"][suffix] = (member.offset_data, member.size)
+    write_json(path.with_suffix(".json"), index)
+    return read_index(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file at once or not at all."""
+    draft = path.with_name(path.name + ".part")
+    with draft.open("w") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def read_index(shard: Path) -> list[Row]:
+    """The samples of a shard.
+
+    Raises:
+        MediaError: The index is damaged, or not that of the shard.
+    """
+    index = shard.with_suffix(".json")
+    try:
+        size = shard.stat().st_size
+        return [_row(shard, key, size, **fact) for key, fact in json.loads(index.read_text()).items()]
+    except DAMAGE as error:
+        raise MediaError(f"{index}: damaged index of a shard ({error!r}); prepare the data set anew") from error
+
+
+def _row(
+    shard: Path, key: str, shard_bytes: int, *, speaker: str, split: str, frames: int, sounds: bool, members: Any
+) -> Row:
+    kinds = [(speaker, str), (split, str), (frames, int), (sounds, bool), (members, dict)]
+    if not all(isinstance(value, kind) for value, kind in kinds):
+        raise TypeError(f"facts of {key} are of the wrong kind")
+    places = {suffix: (start, size) for suffix, (start, size) in members.items()}
+    for suffix, (start, size) in places.items():
+        if not (isinstance(start, int) and isinstance(size, int) and 0 <= start <= start + size <= shard_bytes):
+            raise ValueError(f"{suffix} of {key} lies outside the shard")
+    return Row(shard, key, speaker, split, frames, sounds, places)
+
+
+def read_datasets(folders: Iterable[Path | str], splits: Sequence[str], sounds: bool = False) -> list[Row]:
+    """The samples of several data sets together.
+
+    Args:
+        folders: The data sets.
+        splits: The splits that are wanted.
+        sounds: Leave out mute samples.
+
+    Raises:
+        MediaError: One is no data set, is of another version, or none holds such a sample.
+    """
+    rows = [row for folder in folders for row in read_dataset(Path(folder))]
+    rows = [r for r in rows if r.split in splits and (r.sounds or not sounds)]
+    if not rows:
+        wanted = "with sound " if sounds else ""
+        raise MediaError(f"no sample {wanted}of the split {' or '.join(splits)} in {', '.join(map(str, folders))}")
+    return rows
+
+
+def read_dataset(folder: Path) -> list[Row]:
+    """The samples of a data set.
+
+    Raises:
+        MediaError: It is none, damaged, or of another version.
+    """
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        raise MediaError(f"{folder}: no data set (it has no manifest.json); make one with 'personatalk data prepare'")
+    try:
+        content = json.loads(manifest.read_text())
+        version, names = content.get("version"), content["shards"] if content.get("version") == VERSION else []
+        if any(Path(name).name != name for name in names):
+            raise ValueError("a shard is not in its folder")
+    except DAMAGE as error:
+        raise MediaError(f"{manifest}: damaged manifest ({error!r}); prepare the data set anew") from error
+    if version != VERSION:
+        raise MediaError(f"{folder}: data set of version {version}, {VERSION} is wanted; prepare it anew")
+    return [row for name in names for row in read_index(folder / name)]

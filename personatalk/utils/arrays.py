@@ -1,0 +1,32 @@
+"""personatalk.utils.arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def runs(flags: npt.NDArray[np.bool_], breaks: npt.NDArray[np.bool_] | None = None) -> list[tuple[int, int]]:
+    """Stretches of true flags as (start, stop); a stretch also ends before every index with a break."""
+    found, start = [], -1
+    for i, flag in enumerate(flags):
+        broken = breaks is not None and bool(breaks[i])
+        if start >= 0 and (broken or not flag):
+            found.append((start, i))
+            start = -1
+        if flag and start < 0:
+            start = i
+    return [*found, (start, len(flags))] if start >= 0 else found
+
+
+Array = npt.NDArray[np.float32]
+
+
+IntArray = npt.NDArray[np.int64]
+
+
+def resampled(series: Array, times: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Array:
+    """A series (T, C) known at rising times (T,), at the wanted times (N,) by linear interpolation: (N, C)."""
+    return np.stack([np.interp(wanted, times, column) for column in series.T], axis=1).astype(np.float32)

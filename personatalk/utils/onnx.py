@@ -1,0 +1,38 @@
+"""personatalk.utils.onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import WeightsError
+
+
+def open_onnx(path: Path | str, inputs: int) -> Any:
+    """An ONNX network with a number of inputs.
+
+    Raises:
+        WeightsError: onnxruntime is not installed, or the file is no such network.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise WeightsError("ONNX networks need onnxruntime; install: pip install 'personatalk[eval]'") from error
+    if not Path(path).is_file():
+        raise WeightsError(f"{path}: no such network")
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises classes of its own, which it does not export
+        raise WeightsError(f"{path}: not a readable ONNX network ({str(error).splitlines()[0]})") from error
+    if len(session.get_inputs()) != inputs:
+        raise WeightsError(f"{path}: has {len(session.get_inputs())} inputs, but {inputs} are wanted; another network?")
+    return session
+
+
+def probe(path: Path | str, ask: Callable[[], object]) -> None:
+    """Ask a network once: one that does not answer in its kind's convention is another network."""
+    try:
+        ask()
+    except Exception as error:  # each engine has its own classes
+        raise WeightsError(f"{path}: does not answer as wanted ({str(error).strip().splitlines()[0]})") from error

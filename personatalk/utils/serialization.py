@@ -1,0 +1,280 @@
+"""Weight files: one `.safetensors` per network that carries its own kind, version and configuration.
+
+A path alone is enough to build a network; nothing is unpickled; loading is strict.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ..errors import WeightsError
+from .files import whole
+
+_UNBUILDABLE: tuple[type[Exception], ...] = (
+    *(TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, AssertionError, MemoryError),
+    StrictDataclassError,
+)
+"""What networks raise on a configuration that is not theirs."""
+
+Module = TypeVar("Module", bound=torch.nn.Module)
+
+
+class Table(Protocol):
+    """Rows of numbers that are read where they are asked for, as there may be more than fit into memory."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Kind of the numbers."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and width."""
+        ...
+
+    def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Some rows, (stop - start, width)."""
+        ...
+
+
+class KeptTable:
+    """A table in a file of ours.
+
+    Args:
+        path: The file.
+        name: The table's.
+
+    Raises:
+        WeightsError: The file cannot be read, or has no such table.
+    """
+
+    def __init__(self, path: Path | str, name: str) -> None:
+        try:
+            # Mapped into memory, not read.
+            file: Any = safe_open(path, framework="np")
+            self._slice = file.get_slice(name)
+            self.shape = tuple(self._slice.get_shape())
+            self.dtype = np.dtype(DTYPES[self._slice.get_dtype()])
+        except (SafetensorError, OSError, KeyError) as error:
+            raise WeightsError(f"{path}: not a readable weights file ({error}); get or train it again") from error
+
+    def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Some rows."""
+        found: npt.NDArray[Any] = self._slice[start:stop]
+        return found
+
+
+DTYPES = {"F32": "<f4", "F16": "<f2", "U8": "|u1"}
+"""Numbers of tables, by their names in the file."""
+BLOCK = 1 << 16
+"""Rows of a table that are copied at once."""
+
+
+def blocks(table: Table) -> Iterator[npt.NDArray[Any]]:
+    """All rows of a table, piece by piece."""
+    for start in range(0, table.shape[0], BLOCK):
+        yield table.rows(start, min(start + BLOCK, table.shape[0]))
+
+
+PACKAGED = Path(__file__).parents[1] / "weights"
+"""Where the package has its own weights."""
+
+
+def packaged(name: str) -> Path:
+    """Path of a weights file that is shipped inside the package."""
+    return PACKAGED / name
+
+
+def save_arrays(
+    path: Path | str,
+    arrays: dict[str, npt.NDArray[Any]],
+    *,
+    kind: str,
+    version: int,
+    config: dict[str, Any],
+    half: bool = True,
+    tables: Mapping[str, Table] | None = None,
+) -> None:
+    """Write named arrays.
+
+    Args:
+        path: File to write; its folder is made if needed.
+        arrays: Tensors by name.
+        kind: What the file is for, such as "renderer".
+        version: Version of this kind's layout; a reader takes no other.
+        config: JSON-able sizes that rebuild the network.
+        half: Keep floating point arrays as float16, as networks need no more; otherwise all are kept as they are.
+        tables: Further arrays, which are copied piece by piece and read by `KeptTable`.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = {
+        k: np.ascontiguousarray(v.astype(np.float16) if half and v.dtype.kind == "f" else v) for k, v in arrays.items()
+    }
+    metadata = {"kind": kind, "version": str(version), "config": json.dumps(config)}
+    try:
+        save_file(kept, path, metadata={f"personatalk.{key}": value for key, value in metadata.items()})
+    except SafetensorError as error:  # a full disk comes in its class
+        raise OSError(str(error)) from error
+    if tables:
+        _append(path, tables)
+
+
+def _append(path: Path, tables: Mapping[str, Table]) -> None:
+    """Add tables to a `.safetensors` file, which its library would only write from memory."""
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    with whole(path) as longer, path.open("rb") as file, longer.open("wb") as draft:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        end = path.stat().st_size - 8 - size
+        for name, table in tables.items():
+            start, end = end, end + table.dtype.itemsize * math.prod(table.shape)
+            header[name] = {"dtype": names[table.dtype.str], "shape": list(table.shape), "data_offsets": [start, end]}
+        written = json.dumps(header, separators=(",", ":")).encode()
+        written += b" " * (-len(written) % 8)
+        draft.write(len(written).to_bytes(8, "little") + written)
+        shutil.copyfileobj(file, draft)
+        for table in tables.values():
+            for block in blocks(table):
+                draft.write(np.ascontiguousarray(block).tobytes())
+
+
+def load_arrays(
+    path: Path | str, *, kind: str, version: int, tables: str | None = None
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Read what `save_arrays` wrote.
+
+    Args:
+        path: The file.
+        kind: What it must be for.
+        version: Version of the layout that it must have.
+        tables: Arrays with this in their names are tables, and not read.
+
+    Returns:
+        The arrays by name, as they were kept, and the configuration.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or of another kind or version.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise WeightsError(f"{path}: no such weights file")
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            _check_header(path, metadata, kind, version)
+            names = [name for name in file.keys() if tables is None or tables not in name]  # noqa: SIM118 - not a dict
+            arrays = {name: file.get_tensor(name) for name in names}
+            config = json.loads(metadata["personatalk.config"])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise WeightsError(f"{path}: not a readable weights file ({error}); get or train it again") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path}: its configuration is not a table; get or train it again")
+    if broken := [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]:
+        raise WeightsError(f"{path}: {broken[0]} holds numbers that are not finite; get or train it again")
+    return arrays, config
+
+
+def save_module(path: Path | str, module: torch.nn.Module, *, kind: str, version: int, config: dict[str, Any]) -> None:
+    """Write a network's parameters and buffers (float16) with its configuration."""
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+    save_arrays(path, arrays, kind=kind, version=version, config=config)
+
+
+def build(network: Callable[..., Module], config: dict[str, Any], path: Path | str) -> Module:
+    """Build a network from a file's configuration.
+
+    Raises:
+        WeightsError: The configuration is not one of this network.
+    """
+    try:
+        return network(**config)
+    except _UNBUILDABLE as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{path}: its configuration is not one of this network ({reason})") from error
+
+
+def fill_module(module: Module, arrays: dict[str, npt.NDArray[Any]], path: Path | str) -> Module:
+    """Put arrays into a network as float32, strictly, and set it to evaluation.
+
+    Raises:
+        WeightsError: A tensor is missing, left over or of another shape.
+    """
+    state = {
+        name: torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "f" else array)
+        for name, array in arrays.items()
+    }
+    return _filled(module, state, path).eval()
+
+
+def _filled(module: Module, state: dict[str, torch.Tensor], path: Path | str, assign: bool = False) -> Module:
+    try:
+        module.load_state_dict(state, strict=True, assign=assign)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{path}: tensors do not fit its own configuration: {reason}") from error
+    return module
+
+
+def load_module(network: Callable[..., Module], path: Path | str, *, kind: str, version: int) -> Module:
+    """Read what `save_module` wrote, ready for use.
+
+    Args:
+        network: Builds it from its configuration.
+        path: The file.
+        kind: What the file must be for.
+        version: Version of the layout that it must have.
+
+    Raises:
+        WeightsError: The file is missing, damaged or of another kind or version.
+    """
+    arrays, config = load_arrays(path, kind=kind, version=version)
+    _check_layers(config, len(arrays), path)
+    # The package's own files are what they say, and the meta device takes a second to start.
+    if Path(path).parent != PACKAGED:
+        _check_sizes(network, config, arrays, path)
+    return fill_module(build(network, config, path), arrays, path)
+
+
+def _check_sizes(
+    network: Callable[..., Module], config: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], path: Path | str
+) -> None:
+    """Build a network without memory: sizes that its tensors do not have could ask for any amount of it."""
+    with torch.device("meta"):
+        outline = build(network, config, path)
+    _filled(outline, {n: torch.empty(a.shape, device="meta") for n, a in arrays.items()}, path, assign=True)
+
+
+def _check_layers(config: dict[str, Any], most: int, path: Path | str) -> None:
+    """Refuse more layers than a file has tensors: building them takes for ever."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            _check_layers(value, most, path)
+        elif name.endswith("layers") and isinstance(value, (int, float)) and value > most:
+            raise WeightsError(f"{path}: its configuration has {name} {value}, but the file has {most} tensors")
+
+
+def _check_header(path: Path, metadata: dict[str, str], kind: str, version: int) -> None:
+    found_kind, found_version = metadata.get("personatalk.kind"), metadata.get("personatalk.version")
+    if found_kind != kind:
+        raise WeightsError(f"{path}: holds {found_kind or 'nothing of PersonaTalk'}, but {kind} was wanted")
+    if found_version != str(version):
+        raise WeightsError(
+            f"{path}: {kind} weights of version {found_version}, but this PersonaTalk reads version {version};"
+            " use the weights that came with it or train anew"
+        )

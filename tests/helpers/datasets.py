@@ -1,0 +1,56 @@
+"""Made-up data sets for training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from personatalk.geometry.morphable_model import MorphableModel
+from personatalk.training.data.shards import (
+    VERSION,
+    Clip,
+    Crops,
+    write_json,
+    write_shard,
+)
+
+
+def made_up(
+    model: MorphableModel,
+    key: str = "a-000000",
+    frames: int = 30,
+    rate: float = 25.0,
+    start: float = 0.0,
+    split: str = "train",
+    sound: bool = True,
+    crops: int | None = None,
+    speaker: str = "",
+) -> Clip:
+    """A clip whose first coefficient is its time in seconds; crop i has the grey level 4 i."""
+    random = np.random.default_rng(0)
+    time = start + np.arange(frames) / rate
+    beta = random.standard_normal((frames, model.num_expression)).astype(np.float32)
+    beta[:, 0] = time
+    seconds = frames / rate
+    samples = (3000 * random.standard_normal(round(16000 * seconds))).astype(np.int16)
+    pictures = [np.full((256, 256, 3), 4 * i, np.uint8) for i in range(frames if crops is None else crops)]
+    return Clip(
+        key=key,
+        speaker=speaker or key,
+        split=split,
+        alpha=random.standard_normal(model.num_identity).astype(np.float32),
+        beta=beta,
+        pose=np.repeat(np.array([[0, 0, 0, np.log(100), 300, 200]], np.float32), frames, axis=0),
+        time=time,
+        sound=samples if sound else np.zeros(0, np.int16),
+        crops=Crops.encode(pictures),
+        about={"source": key},
+    )
+
+
+def dataset(folder: Path, clips: list[Clip]) -> Path:
+    """A data set of one shard."""
+    write_shard(folder / "shard-000000.tar", clips)
+    write_json(folder / "manifest.json", {"version": VERSION, "shards": ["shard-000000.tar"]})
+    return folder

@@ -1,0 +1,171 @@
+"""Length policies, and frames in any order from real files."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from helpers.media_clips import Clip, make
+
+from personatalk.errors import MediaError
+from personatalk.media.reader import VideoReader
+from personatalk.media.timeline import chunk_frames, frames_in_order, plan, retimed, runs
+
+TIMES = np.arange(10) / 25
+DURATIONS = np.full(10, 1 / 25)
+
+
+@pytest.mark.parametrize("speech, limit", [(0.1, 0.4), (0.4, 0.4), (9.0, 0.4)])
+def test_video_keeps_all_frames(speech, limit):
+    result = plan(TIMES, DURATIONS, speech, "video")
+    assert result.source_index.tolist() == list(range(10))
+    np.testing.assert_array_equal(result.time, TIMES)
+    assert result.dubbed.all()
+    assert result.speech_limit == pytest.approx(limit)
+
+
+def test_video_original_passes_the_rest_through():
+    result = plan(TIMES, DURATIONS, 0.2, "video-original")
+    assert len(result) == 10
+    assert result.dubbed.tolist() == [True] * 5 + [False] * 5
+    assert plan(TIMES, DURATIONS, 5.0, "video-original").dubbed.all()
+    assert not plan(TIMES + 1, DURATIONS, 0.5, "video-original").dubbed.any()
+
+
+@pytest.mark.parametrize("policy", ["shortest", "pingpong"])
+def test_short_speech_cuts_the_video(policy):
+    result = plan(TIMES, DURATIONS, 0.21, policy)
+    assert result.source_index.tolist() == [0, 1, 2, 3, 4, 5]  # the frame that the speech ends in is whole
+    assert result.speech_limit == pytest.approx(0.24)
+    assert plan(TIMES, DURATIONS, 0.0, policy).source_index.tolist() == [0]
+    assert len(plan(TIMES, DURATIONS, 5 / 25, policy)) == 5
+
+
+def test_shortest_with_long_speech_is_the_video():
+    result = plan(TIMES, DURATIONS, 3.0, "shortest")
+    assert len(result) == 10 and result.speech_limit == pytest.approx(0.4)
+
+
+def test_pingpong_has_no_double_turning_frames_and_lasts_as_long_as_the_speech():
+    result = plan(TIMES[:4], DURATIONS[:4], 0.5, "pingpong")
+    assert result.source_index.tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0]
+    np.testing.assert_allclose(result.time, np.arange(13) / 25)
+    assert 0.5 <= result.speech_limit < 0.5 + 1 / 25 + 1e-9
+    assert result.dubbed.all()
+
+
+def test_pingpong_mirrors_uneven_durations():
+    times = np.array([0.0, 0.1, 0.4])
+    result = plan(times, [9, 9, 0.2], 1.5, "pingpong")
+    assert result.source_index.tolist() == [0, 1, 2, 1, 0, 1, 2]
+    np.testing.assert_allclose(result.time, [0.0, 0.1, 0.4, 0.7, 0.8, 0.9, 1.2])
+    np.testing.assert_allclose(result.time[1:], result.time[:-1] + result.duration[:-1])
+    assert result.speech_limit >= 1.5 - 0.1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("speech", [0.05, 1.0, 7.77])
+def test_pingpong_covers_the_speech(count, speech):
+    rng = np.random.default_rng(count)
+    spans = rng.uniform(0.02, 0.2, count)
+    times = 0.03 + np.cumsum(np.append(0.0, spans[:-1]))
+    result = plan(times, spans, speech, "pingpong")
+    steps = np.abs(np.diff(result.source_index))
+    assert (steps == (0 if count == 1 else 1)).all()
+    assert (np.diff(result.time) > 0).all()
+    assert result.time[-1] < speech <= result.speech_limit + spans.max()
+
+
+def test_ticks_return_the_sources_own():
+    time_base, start = Fraction(1, 90000), 1.4
+    pts = np.cumsum(np.random.default_rng(0).integers(1, 9000, 5000)) + 126000
+    times = pts * float(time_base) - start
+    result = plan(times, np.full(5000, 0.04), 0.0, "video")
+    ticks, durations = result.ticks(time_base, start)
+    np.testing.assert_array_equal(ticks, pts)
+    np.testing.assert_array_equal(durations[:-1], np.diff(pts))
+
+
+def test_pingpong_ticks_increase_by_the_mirrored_durations():
+    pts = np.array([0, 1001, 2002, 3004])
+    result = plan(pts / 30000, np.full(4, 1001 / 30000), 0.3, "pingpong")
+    ticks, durations = result.ticks(Fraction(1, 30000), 0.0)
+    assert np.diff(ticks)[:7].tolist() == [1001, 1001, 1002, 1002, 1001, 1001, 1001]
+    np.testing.assert_array_equal(durations[:-1], np.diff(ticks))
+
+
+def test_bad_plans_are_refused():
+    for times, durations in [([], []), ([0.0, 0.0], [1, 1]), ([0.0], [0.0]), ([0.0, 1.0], [1.0])]:
+        with pytest.raises(ValueError):
+            plan(times, durations, 1.0, "video")
+    with pytest.raises(ValueError, match="policy"):
+        plan(TIMES, DURATIONS, 1.0, "loop")  # type: ignore[arg-type]
+
+
+def test_runs():
+    assert runs([0, 1, 2, 3, 2, 1, 0, 1, 2]) == [(0, 4, 1), (2, 3, -1), (1, 2, 1)]
+    assert runs([5]) == [(5, 1, 1)] and runs([]) == []
+    assert runs([0, 0, 0]) == [(0, 3, 0)]
+    for numbers in ([4, 9, 1], [3, 3, 4, 5, 5, 2], [7, 6, 6, 6, 7, 9, 8]):
+        assert [first + k * step for first, count, step in runs(numbers) for k in range(count)] == numbers
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    options = {"g": "12", "bf": "2", "preset": "fast"}
+    return make(Clip(tmp_path_factory.mktemp("clips") / "a.mp4", count=50, options=options))
+
+
+def test_any_order_gives_the_right_pictures(clip):
+    with VideoReader(clip) as reader:
+        whole = [frame.rgb() for frame in reader.frames()]
+        order = [*range(50), *range(48, -1, -1), *range(1, 20), 3, 3, 3, 40]
+        got = [(frame.index, frame.rgb()) for frame in frames_in_order(reader, order, byte_budget=1)]
+    assert [index for index, _ in got] == order
+    assert all(np.array_equal(rgb, whole[index]) for index, rgb in got)
+
+
+def test_forward_order_is_one_pass_and_backward_holds_one_chunk(clip, monkeypatch):
+    passes: list[tuple[int, int | None]] = []
+    real = VideoReader.frames
+
+    def counted(self, start=0, stop=None):
+        passes.append((start, stop))
+        return real(self, start, stop)
+
+    monkeypatch.setattr(VideoReader, "frames", counted)
+    assert len(list(frames_in_order(clip, range(50)))) == 50
+    assert passes == [(0, 50)]
+    passes.clear()
+    assert [f.index for f in frames_in_order(clip, range(49, -1, -1), byte_budget=1)] == list(range(49, -1, -1))
+    assert all(stop - start <= 8 for start, stop in passes) and len(passes) == 7
+
+
+def test_chunk_size(clip):
+    with VideoReader(clip) as reader:
+        assert chunk_frames(reader.info, 1) == 8
+        assert chunk_frames(reader.info, 128 * 96 * 3 // 2 * 20) == 20
+
+
+def test_asking_for_frames_that_are_not_there(clip):
+    with pytest.raises(MediaError, match="no frame 50"):
+        list(frames_in_order(clip, range(60)))
+
+
+def test_retimed_frames_continue_past_the_video(clip):
+    with VideoReader(clip) as reader:
+        source = [(frame.time, frame.pts, frame.duration) for frame in reader.frames()]
+        made = plan([s[0] for s in source], [0.04] * 50, 3.0, "pingpong")
+        frames = list(retimed(frames_in_order(reader, made.source_index), made, reader.info))
+    assert [frame.pts for frame in frames[:50]] == [s[1] for s in source]
+    assert len(frames) == 75
+    assert frames[-1].time == pytest.approx(74 / 25)
+    assert {frame.duration for frame in frames} == {source[0][2]}
+
+
+def test_the_rest_of_a_plan_is_its_end():
+    made = plan(np.arange(10) / 25, [0.04] * 10, 1.0, "pingpong")
+    rest = made.since(7)
+    assert len(rest) == len(made) - 7 and rest.speech_limit == made.speech_limit
+    assert (rest.source_index == made.source_index[7:]).all() and (rest.time == made.time[7:]).all()

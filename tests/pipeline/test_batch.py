@@ -1,0 +1,303 @@
+"""Many dubs: the list is read strictly, a bad job costs itself alone, and a batch that was killed goes on."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers.sample_clips import sample_frames, write_sound, write_video
+
+from personatalk.cli.main import main
+from personatalk.errors import MediaError, PersonaTalkError
+from personatalk.media.audio import read_speech
+from personatalk.media.codecs import EncodeOptions
+from personatalk.pipeline import batch
+from personatalk.pipeline.batch import (
+    DONE,
+    FAILED,
+    SKIPPED,
+    WAITING,
+    Job,
+    Outcome,
+    Status,
+    read_jobs,
+    read_status,
+    run_batch,
+)
+from personatalk.pipeline.options import DubOptions
+from personatalk.sample import sample_files
+from personatalk.utils import processes
+
+HEADER = "video,speech,output"
+
+
+def in_turn(work: object, jobs: list[Job]) -> Generator[Outcome, None, None]:
+    """An engine in this process."""
+    yield from (work(job) for job in jobs)  # type: ignore[operator]
+
+
+def listed(folder: Path, *lines: str, header: str = HEADER) -> Path:
+    path = folder / "jobs.csv"
+    path.write_text("\n".join([header, *lines, ""]))
+    return path
+
+
+def jobs_of(folder: Path, count: int) -> list[Job]:
+    """Jobs with inputs that are there."""
+    for name in ("v", "s"):
+        (folder / name).write_text(name)
+    return read_jobs(listed(folder, *(f"v,s,o{n}.mp4" for n in range(count))))
+
+
+def write(job: Job) -> None:
+    job.output.write_text("dubbed")
+
+
+def states(table: list[Status]) -> list[str]:
+    return [row.status for row in table]
+
+
+# ---------------------------------------------------------------------------------------------- the list
+
+
+def test_a_list_becomes_jobs_with_paths_from_its_folder(tmp_path: Path) -> None:
+    header = f"\ufeff{HEADER}, Length,codec,crf,preset,face-model,report"
+    path = listed(
+        tmp_path, 'v.mp4,"a, b.wav",/x/o.mp4,shortest,libx265,20,fast,f.task,r.json', "", "w,s,o,,,,,,", header=header
+    )
+    first, second = read_jobs(path, DubOptions(length="pingpong"))
+    assert first == Job(
+        line=2,
+        video=tmp_path / "v.mp4",
+        speech=tmp_path / "a, b.wav",
+        output=Path("/x/o.mp4"),
+        report=tmp_path / "r.json",
+        options=DubOptions("shortest", EncodeOptions("libx265", 20, "fast"), tmp_path / "f.task"),
+    )
+    assert (second.line, second.report, second.options) == (4, None, DubOptions(length="pingpong"))
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "said"),
+    [
+        (f"{HEADER},colour", "v,s,o,red", r"line 1: unknown column 'colour'; known are video, speech, output, report"),
+        ("video,speech", "v,s", "line 1: lacks the column output"),
+        (f"{HEADER},video", "v,s,o,v", "line 1: names a column twice"),
+        (HEADER, "v,,o", "line 2: speech is empty"),
+        (HEADER, "v,s", "line 2: output is empty"),
+        (HEADER, "v,s,o,more", "line 2: has more cells"),
+        (f"{HEADER},crf", "v,s,o,nan", "line 2: crf 'nan' is no number"),
+        (f"{HEADER},length", "v,s,o,forever", "line 2: length 'forever' is none of video, "),
+        (HEADER, "v,s,o\0", "line 2: output .* is no name of a file"),
+        (HEADER, 'v,"s,o', "not a readable list"),
+        (HEADER, "", "names no job"),
+    ],
+)
+def test_a_list_that_is_not_right_is_refused(tmp_path: Path, header: str, line: str, said: str) -> None:
+    with pytest.raises(PersonaTalkError, match=said):
+        read_jobs(listed(tmp_path, line, header=header))
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["v,s,o.mp4,", "v,s,sub/../o.mp4,"], "line 3: the output .* is the output of line 2 as well"),
+        (["v,s,o.mp4,", "o.mp4,s,p.mp4,"], "line 3: the video .* would be replaced by the output of line 2"),
+        (["v,s,o.mp4,", "v,s,s,"], "line 2: the speech .* would be replaced by the output of line 3"),
+        (["v,s,link,"], "line 2: the video .* would be replaced by the output of line 2"),
+        (["v,s,o.mp4,r", "v,s,p.mp4,r"], "line 3: the report .* is the report of line 2 as well"),
+        (["v,s,jobs.csv,"], "line 1: the list .* would be replaced"),
+        (["v,s,jobs.status.csv,"], "line 2: the output .* is the status file as well"),
+    ],
+)
+def test_jobs_that_would_destroy_files_are_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lines: list[str], said: str
+) -> None:
+    for name in ("v", "s"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "v")
+    path = listed(tmp_path, *lines, header=f"{HEADER},report")
+    with pytest.raises(PersonaTalkError, match=said):
+        batch.check_jobs(path, read_jobs(path), tmp_path / "jobs.status.csv")
+    before = sorted(tmp_path.iterdir())
+    assert main(["batch", str(path)]) == 1
+    assert sorted(tmp_path.iterdir()) == before and "jobs.csv, line" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------- the work
+
+
+def test_one_bad_job_never_stops_the_others(tmp_path: Path) -> None:
+    tried: list[int] = []
+
+    def run(job: Job) -> None:
+        tried.append(job.line)
+        if job.line == 2:
+            raise MediaError("v is\nbad")
+        if job.line == 3:
+            raise ZeroDivisionError("a bug")
+        if job.line == 4 and tried.count(4) == 1:
+            raise OSError("once")
+        write(job)
+
+    told: list[tuple[int, str]] = []
+    table = run_batch(
+        jobs_of(tmp_path, 4),
+        tmp_path / "st.csv",
+        run,
+        in_turn,
+        retries=2,
+        tell=lambda job, status, outcome: told.append((job.line, status.status)),
+    )
+    # Bad input is not tried again; what is, comes after all others.
+    assert tried == [2, 3, 4, 5, 3, 4, 3]
+    assert states(table) == [FAILED, FAILED, DONE, DONE]
+    assert [row.attempts for row in table] == [1, 3, 2, 1]
+    assert [row.exit_code for row in table] == [1, 1, 0, 0]
+    assert [row.error for row in table] == ["v is bad", "ZeroDivisionError: a bug", "", ""]
+    assert told[1] == (3, WAITING) and told[-1] == (3, FAILED)
+    assert read_status(tmp_path / "st.csv") == table
+
+
+def test_a_killed_batch_goes_on_where_it_was(tmp_path: Path) -> None:
+    jobs, status, tried = jobs_of(tmp_path, 3), tmp_path / "st.csv", []
+
+    def killed(job: Job) -> None:
+        if job.line == 3:
+            raise KeyboardInterrupt
+        write(job)
+
+    def counted(job: Job) -> None:
+        tried.append(job.line)
+        write(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(jobs, status, killed, in_turn)
+    assert states(read_status(status)) == [DONE, WAITING, WAITING]
+    assert states(run_batch(jobs, status, counted, in_turn)) == [SKIPPED, DONE, DONE]
+    assert states(run_batch(jobs, status, counted, in_turn)) == [SKIPPED] * 3
+    assert tried == [3, 4] and sorted(tmp_path.glob(".*")) == []
+
+
+def test_a_job_is_done_again_when_anything_of_it_changed(tmp_path: Path) -> None:
+    jobs, status = jobs_of(tmp_path, 2), tmp_path / "st.csv"
+    again = functools.partial(run_batch, status=status, run=write, engine=in_turn)
+    again(jobs)
+    jobs[0].output.unlink()
+    assert states(again(jobs)) == [DONE, SKIPPED]
+    other = [
+        jobs[0],
+        Job(3, *(getattr(jobs[1], n) for n in ("video", "speech", "output")), options=DubOptions("shortest")),
+    ]
+    assert states(again(other)) == [SKIPPED, DONE]
+    (tmp_path / "v").write_text("longer")
+    assert states(again(other)) == [DONE, DONE]
+    os.utime(tmp_path / "s", (1, 1))
+    assert states(again(other)) == [DONE, DONE]
+    # The order of the list is no part of a job; other weights are.
+    assert states(again(read_jobs(listed(tmp_path, "v,s,x.mp4", "v,s,o0.mp4")))) == [DONE, SKIPPED]
+    assert states(again(other[:1], weights=[tmp_path / "s"])) == [DONE]
+    (tmp_path / "anna.png").write_text("one")
+    of_anna = [replace(jobs[0], options=DubOptions(face=str(tmp_path / "anna.png")))]
+    assert states(again(of_anna)) == [DONE] and states(again(of_anna)) == [SKIPPED]
+    (tmp_path / "anna.png").write_text("another")
+    assert states(again(of_anna)) == [DONE]
+
+
+def test_a_file_that_is_no_status_is_kept(tmp_path: Path) -> None:
+    jobs, notes = jobs_of(tmp_path, 1), tmp_path / "notes.csv"
+    notes.write_text("my,own,table\n1,2,3\n")
+    with pytest.raises(PersonaTalkError, match=r"notes\.csv: no status of a batch"):
+        run_batch(jobs, notes, write, in_turn)
+    assert notes.read_text() == "my,own,table\n1,2,3\n" and not jobs[0].output.exists()
+
+
+def test_a_status_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, 1)
+    with pytest.raises(PersonaTalkError, match="the status cannot be written"):
+        run_batch(jobs, tmp_path / "none" / "st.csv", write, in_turn)
+    assert not jobs[0].output.exists()
+
+
+# ---------------------------------------------------------------------------------------------- processes
+
+
+def crash_or_write(job: Job) -> None:
+    if job.line == 3:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if job.line == 4:
+        time.sleep(1)
+    write(job)
+
+
+def test_a_crash_costs_one_job_and_tells_how_it_ended(tmp_path: Path) -> None:
+    def engine(work: object, jobs: list[Job]) -> Generator[Outcome, None, None]:
+        return processes.local(work, jobs, 2, batch.crashed, ordered=False)  # type: ignore[arg-type]
+
+    table = run_batch(jobs_of(tmp_path, 3), tmp_path / "st.csv", crash_or_write, engine, retries=1)
+    assert states(table) == [DONE, FAILED, DONE]
+    assert (table[1].attempts, table[1].exit_code) == (2, 128 + signal.SIGSEGV)
+    assert "crashed" in table[1].error
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("material")
+    write_video(folder / "a.mp4", sample_frames(5))
+    write_sound(folder / "s.wav", read_speech(sample_files()[1])[:4000])
+    return folder
+
+
+def test_true_dubs_through_the_command_and_again(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"{material}/a.mp4,{material}/s.wav,one.mp4,one.json", f"{material}/none.mp4,{material}/s.wav,two.mp4,"]
+    path = listed(tmp_path, *lines, header=f"{HEADER},report")
+    assert main(["batch", str(path), "--preset", "ultrafast", "-o", str(tmp_path / "st.csv")]) == 1
+    assert "1 done, 0 skipped, 1 failed" in capsys.readouterr().out
+    first, second = csv.DictReader((tmp_path / "st.csv").open(newline=""))
+    assert (first["status"], first["exit_code"]) == ("done", "0")
+    assert (second["status"], second["exit_code"], second["attempts"]) == ("failed", "1", "1")
+    assert "none.mp4 does not exist" in second["error"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["jobs.csv", "one.json", "one.mp4", "st.csv"]
+    written = (tmp_path / "one.mp4").stat().st_mtime_ns
+    assert main(["batch", str(listed(tmp_path, lines[0], header=f"{HEADER},report")), "--preset", "ultrafast", "-o",
+                 str(tmp_path / "st.csv")]) == 0  # fmt: skip
+    assert "0 done, 1 skipped, 0 failed" in capsys.readouterr().out
+    assert (tmp_path / "one.mp4").stat().st_mtime_ns == written
+
+
+def test_two_workers_of_a_ray_cluster_share_the_jobs(material: Path, tmp_path: Path) -> None:
+    path = listed(tmp_path, *(f"{material}/a.mp4,{material}/s.wav,{n}.mp4" for n in range(2)))
+    assert main(["batch", str(path), "--preset", "ultrafast", "--ray", "local", "--workers", "2"]) == 0
+    table = read_status(tmp_path / "jobs.status.csv")
+    assert states(table) == [DONE, DONE]
+    assert len({row.worker for row in table}) == 2
+
+
+def test_an_interrupt_ends_it_and_keeps_what_is_finished(material: Path, tmp_path: Path) -> None:
+    video, speech = sample_files()
+    path = listed(tmp_path, f"{video},{speech},one.mp4")
+    words = [sys.executable, "-m", "personatalk", "batch", str(path), "--preset", "ultrafast"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 240
+        # The hidden file beside the output says that frames are being written.
+        while not list(tmp_path.glob(".one.*")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert said == "personatalk: interrupted; the same command goes on from what is finished\n"
+    # What is finished of the job waits for its next run.
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".one.mp4.personatalk", "jobs.csv", "jobs.status.csv"]
+    assert states(read_status(tmp_path / "jobs.status.csv")) == [WAITING]

@@ -1,0 +1,370 @@
+"""Stage 1: attention, style, chunks, silence, and the speech's motion on demand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.synthetic import opened, speech_like
+
+from personatalk.audio.encoder import FPS, SAMPLE_RATE, SMALL_HUBERT
+from personatalk.audio.loudness import normalise_loudness
+from personatalk.audio.voice_activity import PAUSE_FRAMES, SAMPLES_PER_FRAME, voice_activity
+from personatalk.errors import WeightsError
+from personatalk.geometry.morphable_model import MorphableModel
+from personatalk.media.audio import read_speech
+from personatalk.stage1 import inference
+from personatalk.stage1.inference import (
+    CHUNK,
+    TOLERANCE,
+    SpeechMotion,
+    generate,
+    generate_span,
+    rest_offsets,
+    speaking_style,
+)
+from personatalk.stage1.network import GeometryGenerator, LocalAttention, TemplateAttention
+from personatalk.utils import serialization
+from personatalk.utils.arrays import Array
+
+SMALLER = {**SMALL_HUBERT, "num_hidden_layers": 2}
+
+
+@pytest.fixture(scope="module")
+def network(model: MorphableModel) -> GeometryGenerator:
+    torch.manual_seed(0)
+    network = GeometryGenerator(model.num_vertices, model.num_expression, SMALLER, dim=64, layers=2).eval()
+    network.set_expressions(model)
+    return network
+
+
+@pytest.fixture(scope="module")
+def style() -> torch.Tensor:
+    return torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def template(model: MorphableModel) -> Array:
+    alpha = np.random.default_rng(0).standard_normal(model.num_identity).astype(np.float32)
+    return model.shape(alpha) - model.mean
+
+
+def slow_attention(layer: LocalAttention, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+    """The same by the formula, one query and one head at a time; (T, D) each."""
+    length, dim = query.shape
+    width = dim // layer.heads
+    q, k, v = layer.query(query), layer.key(memory), layer.value(memory)
+    out = torch.zeros(length, dim)
+    for head in range(layer.heads):
+        part = slice(head * width, (head + 1) * width)
+        for t in range(length):
+            near = range(max(0, t - layer.reach), min(length, t + layer.reach + 1))
+            scores = [q[t, part] @ k[s, part] / math.sqrt(width) + layer.bias[head, s - t + layer.reach] for s in near]
+            share = torch.softmax(torch.stack(scores), dim=0)
+            out[t, part] = sum(p * v[s, part] for p, s in zip(share, near, strict=True))  # type: ignore[assignment]
+    return layer.out(out)
+
+
+@pytest.mark.parametrize("length, reach", [(1, 3), (4, 6), (15, 3)])
+def test_local_attention_equals_its_formula(length: int, reach: int) -> None:
+    torch.manual_seed(1)
+    layer = LocalAttention(12, 3, reach)
+    layer.bias.data += 0.5 * torch.randn_like(layer.bias)
+    query, memory = torch.randn(2, length, 12), torch.randn(2, length, 12)
+    with torch.inference_mode():
+        got = layer(query, memory)
+        for row in range(2):
+            torch.testing.assert_close(got[row], slow_attention(layer, query[row], memory[row]))
+
+
+def test_local_attention_sees_its_reach_and_no_farther() -> None:
+    torch.manual_seed(2)
+    layer = LocalAttention(8, 2, 4)
+    query, memory = torch.randn(1, 30, 8), torch.randn(1, 30, 8)
+    other = memory.clone()
+    other[0, 15] += 1
+    with torch.inference_mode():
+        change = (layer(query, memory) - layer(query, other)).abs().amax(dim=-1)[0]
+    assert (change > 0).nonzero()[:, 0].tolist() == list(range(11, 20))
+
+
+def test_template_attention_shows_the_template_at_every_frame() -> None:
+    layer = TemplateAttention(6)
+    query, template = torch.randn(2, 5, 6), torch.randn(2, 6)
+    with torch.inference_mode():
+        got = layer(query, template)
+        assert got.shape == query.shape
+        torch.testing.assert_close(got[1, 3], layer.out(layer.value(template[1])))
+
+
+def test_one_displacement_for_every_frame(network: GeometryGenerator, model: MorphableModel) -> None:
+    style, template = torch.randn(2, 64), torch.zeros(2, model.num_vertices, 3)
+    with torch.inference_mode():
+        got = network(torch.randn(2, 9 * SAMPLES_PER_FRAME), style, template)
+    assert got.shape == (2, 9, model.num_vertices, 3)
+
+
+def test_all_geometry_is_made_of_expressions(
+    network: GeometryGenerator, model: MorphableModel, style: torch.Tensor, template: Array
+) -> None:
+    got = generate(network, normalise_loudness(speech_like(1.2)), 30, style, template).reshape(30, -1)
+    basis = model.expression.reshape(-1, model.num_expression)
+    beta = np.linalg.lstsq(basis, got.T, rcond=None)[0]
+    assert np.abs(got).max() > 1e-3
+    np.testing.assert_allclose(basis @ beta, got.T, atol=1e-5)
+
+
+def test_speech_style_and_template_all_matter(network: GeometryGenerator, style: torch.Tensor, template: Array) -> None:
+    speech = normalise_loudness(speech_like(1.2))
+    plain = generate(network, speech, 30, style, template)
+    others = [
+        generate(network, normalise_loudness(speech_like(1.2, seed=9)), 30, style, template),
+        generate(network, speech, 30, -style, template),
+        generate(network, speech, 30, style, 0 * template),
+    ]
+    for other in others:
+        assert np.abs(other - plain).max() > 1e-5
+
+
+def test_style_is_a_statistic(network: GeometryGenerator, model: MorphableModel) -> None:
+    random = np.random.default_rng(3)
+    beta = random.standard_normal((80, model.num_expression)).astype(np.float32)
+    plain = speaking_style(network, model, beta)
+    assert plain.shape == (1, 64)
+    torch.testing.assert_close(speaking_style(network, model, beta[random.permutation(80)]), plain)
+    livelier = speaking_style(network, model, 2 * beta)
+    raised = speaking_style(network, model, beta + 1)
+    assert (livelier - plain).abs().max() > 1e-3
+    assert (raised - plain).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4000])
+def test_style_of_short_and_long_videos(network: GeometryGenerator, model: MorphableModel, frames: int) -> None:
+    time = np.arange(frames)[:, None] / 25
+    beta = np.sin(time * np.linspace(1, 6, model.num_expression)).astype(np.float32)
+    got = speaking_style(network, model, beta)
+    assert torch.isfinite(got).all()
+    if frames > 1000:
+        torch.testing.assert_close(got, speaking_style(network, model, beta[: frames // 2]), atol=0.05, rtol=0)
+
+
+def test_without_style_nobody_has_one(model: MorphableModel, network: GeometryGenerator) -> None:
+    torch.manual_seed(4)
+    plain = GeometryGenerator(model.num_vertices, model.num_expression, SMALLER, 64, layers=1, use_style=False).eval()
+    random = np.random.default_rng(4)
+    betas = [random.standard_normal((40, model.num_expression)).astype(np.float32) for _ in range(2)]
+    styles = [speaking_style(plain, model, beta) for beta in betas]
+    assert torch.equal(styles[0], styles[1])
+    assert not torch.equal(*(speaking_style(network, model, beta) for beta in betas))
+
+
+@pytest.mark.parametrize("chunk", [30, 100])
+def test_chunks_do_not_show(network: GeometryGenerator, style: torch.Tensor, template: Array, chunk: int) -> None:
+    speech = normalise_loudness(speech_like(8.8))
+    whole = generate(network, speech, 220, style, template, chunk=220)
+    parts = generate(network, speech, 220, style, template, chunk=chunk)
+    difference = np.abs(parts - whole).max()
+    assert difference < TOLERANCE
+    # Context makes it better still than the fading alone does.
+    bare = np.abs(generate(network, speech, 220, style, template, chunk=chunk, margin=0) - whole).max()
+    assert difference < 0.9 * bare
+
+
+@pytest.mark.skipif(
+    not serialization.packaged("stage1.safetensors").is_file(), reason="the package has no stage 1 weights yet"
+)
+@pytest.mark.parametrize("chunk", [100, CHUNK])
+def test_chunks_do_not_show_with_the_packages_weights(
+    model: MorphableModel, template: Array, shared: Path, chunk: int
+) -> None:
+    network = GeometryGenerator.load()
+    network.check_fits(model)
+    random = np.random.default_rng(0)
+    beta = 0.7 * random.standard_normal((200, model.num_expression)).astype(np.float32)
+    style = speaking_style(network, model, beta)
+    sound = read_speech(next(p for p in sorted((shared / "speech").iterdir()) if p.suffix == ".ogg"))
+    speech = normalise_loudness(sound)[: 16 * SAMPLE_RATE]
+    frames = len(speech) // SAMPLES_PER_FRAME
+    whole = generate(network, speech, frames, style, 0.5 * template, chunk=frames)
+    parts = generate(network, speech, frames, style, 0.5 * template, chunk=chunk)
+    assert np.abs(parts - whole).max() < TOLERANCE
+
+
+def test_a_span_is_part_of_the_whole(network: GeometryGenerator, style: torch.Tensor, template: Array) -> None:
+    speech = normalise_loudness(speech_like(3))
+    span = generate_span(network, speech, 20, 50, style, template)
+    assert span.shape == (30, *template.shape)
+    assert span.dtype == np.float32
+    whole = generate(network, speech, 75, style, template, chunk=75)
+    assert np.abs(span - whole[20:50]).max() < TOLERANCE
+    beyond = generate_span(network, speech, 500, 503, style, template)
+    assert beyond.shape == (3, *template.shape)
+    assert np.isfinite(beyond).all()
+
+
+def test_silence_is_no_voice() -> None:
+    assert not voice_activity(np.zeros(2 * SAMPLE_RATE, np.float32)).any()
+    assert len(voice_activity(np.zeros(0, np.float32))) == 0
+
+
+def test_speech_is_voice_throughout() -> None:
+    voice = voice_activity(normalise_loudness(speech_like(2)))
+    assert len(voice) == 50
+    assert voice.dtype == np.float32
+    np.testing.assert_array_equal(voice, 1)
+
+
+@pytest.mark.parametrize("count", [1, 639, 640, 641])
+def test_one_voice_for_every_frame_begun(count: int) -> None:
+    assert len(voice_activity(np.full(count, 0.1, np.float32))) == math.ceil(count / SAMPLES_PER_FRAME)
+
+
+@pytest.mark.parametrize("start", [1.0, 1.013, 1.027])
+def test_the_gap_before_a_plosive_is_no_pause(start: float) -> None:
+    speech = speech_like(3)
+    speech[round(start * SAMPLE_RATE) :][: round(0.12 * SAMPLE_RATE)] = 0
+    np.testing.assert_array_equal(voice_activity(normalise_loudness(speech)), 1)
+
+
+def test_a_long_pause_is_one() -> None:
+    speech = speech_like(4)
+    speech[SAMPLE_RATE : 3 * SAMPLE_RATE] = 0
+    voice = voice_activity(normalise_loudness(speech))
+    reach = PAUSE_FRAMES + PAUSE_FRAMES // 2
+    assert not voice[25 + reach + 1 : 75 - reach - 1].any()
+    np.testing.assert_array_equal(voice[:26], 1)
+    np.testing.assert_array_equal(voice[75:], 1)
+    # Neither closes nor opens at once.
+    assert np.abs(np.diff(voice)).max() < 1.5 / PAUSE_FRAMES
+
+
+def test_a_faint_room_is_silence() -> None:
+    speech = speech_like(4)
+    speech[2 * SAMPLE_RATE :] *= 1e-3
+    voice = voice_activity(normalise_loudness(speech))
+    assert voice[:50].min() == 1
+    assert not voice[50 + 2 * PAUSE_FRAMES :].any()
+
+
+@pytest.fixture(scope="module")
+def rest(model: MorphableModel) -> Array:
+    return model.offsets(opened(model, 0.07))
+
+
+def test_motion_equals_what_is_generated(
+    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
+) -> None:
+    speech = speech_like(1.25 * CHUNK / FPS)
+    motion = SpeechMotion(network, speech, style, rest)
+    wanted = generate(network, normalise_loudness(speech), 2 * CHUNK, style, template)
+    for frame in (0, 1, 57, CHUNK - 1, CHUNK, CHUNK + 7):
+        np.testing.assert_allclose(motion.at(frame / FPS, template), wanted[frame], atol=1e-6)
+        between = motion.at((frame + 0.25) / FPS, template)
+        np.testing.assert_allclose(between, 0.75 * wanted[frame] + 0.25 * wanted[frame + 1], atol=1e-6)
+    np.testing.assert_array_equal(motion.at(-1.0, template), motion.at(0.0, template))
+
+
+def test_the_mouth_does_not_snap_shut_where_the_speech_ends_in_a_sound(
+    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
+) -> None:
+    motion = SpeechMotion(network, speech_like(2), style, rest)
+    assert np.abs(np.diff(motion.voice)).max() < 1.5 / PAUSE_FRAMES
+    assert motion.voice[49] == 1
+    np.testing.assert_array_equal(motion.at(2 + 2 * PAUSE_FRAMES / FPS, template), rest)
+
+
+def test_the_order_of_asking_does_not_matter(
+    network: GeometryGenerator,
+    style: torch.Tensor,
+    template: Array,
+    rest: Array,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inference, "CHUNK", 20)
+    speech = speech_like(4.5)  # more chunks than are kept
+    times = np.arange(0, 4.4, 0.17)
+    random = np.random.default_rng(5)
+
+    def asked(order: np.ndarray) -> np.ndarray:
+        motion = SpeechMotion(network, speech, style, rest)
+        found = {k: motion.at(float(times[k]), template) for k in order}
+        assert len(motion.speech._kept) <= inference.KEPT_CHUNKS
+        return np.stack([found[k] for k in range(len(times))])
+
+    forward = asked(np.arange(len(times)))
+    assert forward.std(axis=0).max() > 1e-5, "nothing moves: the test is void"
+    np.testing.assert_array_equal(asked(np.arange(len(times))[::-1]), forward)
+    np.testing.assert_array_equal(asked(random.permutation(len(times))), forward)
+
+
+def test_two_speakers_do_not_get_mixed_up(
+    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
+) -> None:
+    motion = SpeechMotion(network, speech_like(1), style, rest)
+    one, other = motion.at(0.4, template), motion.at(0.4, -template)
+    assert np.abs(one - other).max() > 1e-6
+    np.testing.assert_array_equal(motion.at(0.4, template), one)
+
+
+def test_the_mouth_rests_in_silence_and_after_the_end(
+    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
+) -> None:
+    speech = speech_like(4)
+    speech[SAMPLE_RATE : 3 * SAMPLE_RATE] = 0
+    motion = SpeechMotion(network, speech, style, rest)
+    for time in (2.0, 2.1, 4.5, 60.0):
+        np.testing.assert_array_equal(motion.at(time, template), rest)
+    assert np.abs(motion.at(0.5, template) - rest).max() > 1e-3
+    assert np.abs(motion.at(3.5, template) - rest).max() > 1e-3
+    times = np.arange(0.5, 3.5, 0.02)
+    steps = np.diff(np.stack([motion.at(t, template) for t in times]), axis=0)
+    assert np.abs(steps).max() < 0.5 * np.abs(motion.at(0.5, template) - rest).max(), "no jump into the rest"
+
+
+def test_no_speech_at_all_is_rest(
+    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
+) -> None:
+    for samples in (np.zeros(0, np.float32), np.zeros(SAMPLE_RATE, np.float32)):
+        np.testing.assert_array_equal(SpeechMotion(network, samples, style, rest).at(0.3, template), rest)
+
+
+def test_rest_is_the_speakers_closed_mouth(model: MorphableModel) -> None:
+    gaps = np.linspace(0.02, 0.3, 40).astype(np.float32)
+    order = np.random.default_rng(6).permutation(40)
+    beta = np.stack([opened(model, g) for g in gaps])[order]
+    got = rest_offsets(model, beta, gaps[order])
+    np.testing.assert_allclose(got, model.offsets(opened(model, float(gaps[:4].mean()))), atol=1e-4)
+    single = rest_offsets(model, beta[:1], gaps[order][:1])
+    np.testing.assert_allclose(single, model.offsets(beta[0]), atol=1e-6)
+
+
+def test_another_mesh_is_refused(model: MorphableModel, network: GeometryGenerator) -> None:
+    network.check_fits(model)
+    other = GeometryGenerator(100, model.num_expression, SMALLER, dim=16, layers=1)
+    with pytest.raises(WeightsError, match=f"100 vertices.*{model.num_vertices}"):
+        other.check_fits(model)
+
+
+def test_other_expressions_are_refused(model: MorphableModel, network: GeometryGenerator, tmp_path: Path) -> None:
+    for expression in (model.expression[..., :-1], model.expression[..., ::-1].copy()):
+        with pytest.raises(WeightsError, match="another morphable model"):
+            network.check_fits(replace(model, expression=expression))
+    network.save(tmp_path / "s.safetensors")
+    GeometryGenerator.load(tmp_path / "s.safetensors").check_fits(model)
+
+
+def test_save_and_load(network: GeometryGenerator, style: torch.Tensor, template: Array, tmp_path: Path) -> None:
+    path = tmp_path / "stage1.safetensors"
+    network.save(path)
+    read = GeometryGenerator.load(path)
+    assert not read.training
+    assert read.config == network.config
+    for (name, a), (_, b) in zip(network.state_dict().items(), read.state_dict().items(), strict=True):
+        assert torch.equal(a.half().float() if a.is_floating_point() else a, b), name
+    speech = normalise_loudness(speech_like(1))
+    a, b = (generate(n, speech, 25, style, template) for n in (network, read))
+    np.testing.assert_allclose(b, a, atol=1e-4)

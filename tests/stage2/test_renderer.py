@@ -1,0 +1,365 @@
+"""Stage 2: the fast renderer against the plain formula, what may answer which question, and the ablations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers.synthetic import Picture, face_in_crop, smooth_picture
+
+from personatalk.geometry.masks import cells, lip_region
+from personatalk.geometry.morphable_model import MorphableModel
+from personatalk.stage2.attention import GeometricAttention
+from personatalk.stage2.geometry_map import KIND_DISTANCE, STRIDE, GeometryMap, geometry_map
+from personatalk.stage2.renderer import Reference, Renderer, to_tensor
+from personatalk.stage2.sparse_attention import PLACE
+from personatalk.utils.arrays import Array
+
+SIZE = 128
+FULL = 256
+
+
+def renderer(size: int = SIZE, **options: bool) -> Renderer:
+    """A network off its tidy start, where residuals and learned keys are still silent, and with much contrast."""
+    torch.manual_seed(0)
+    network = Renderer(channels=16, width=16, size=size, **options).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        for part, gain in ((network.decoder, 1.3), (network.texture_encoder, 3.0)):
+            for parameter in part.parameters():
+                parameter.mul_(gain if parameter.ndim > 1 else 1.0)
+    return network
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A target, and references with open and closed mouths."""
+
+    vertices: list[Array]
+    maps: list[GeometryMap]
+    crops: list[Picture]
+    target: GeometryMap
+    target_vertices: Array
+
+    @property
+    def mask(self) -> np.ndarray:
+        return self.target.face.numpy()
+
+    def textured(self, network: Renderer, changed: dict[int, Picture] | None = None) -> list[Reference]:
+        crops = [(changed or {}).get(i, crop) for i, crop in enumerate(self.crops)]
+        return network.encode_frozen(crops, self.maps)
+
+
+def make_scene(model: MorphableModel, size: int) -> Scene:
+    gaps = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
+    vertices = [face_in_crop(model, size, gap, (0, 0.04 * i, 0)) for i, gap in enumerate(gaps)]
+    maps = [geometry_map(model, v, size) for v in vertices]
+    crops = [smooth_picture(size, size, 2, seed=i) for i in range(len(gaps))]
+    target_vertices = face_in_crop(model, size, 0.12, (0.05, 0.1, 0))
+    return Scene(vertices, maps, crops, geometry_map(model, target_vertices, size), target_vertices)
+
+
+@pytest.fixture(scope="module")
+def scene(model: MorphableModel) -> Scene:
+    return make_scene(model, SIZE)
+
+
+@pytest.fixture(scope="module")
+def full_scene(model: MorphableModel) -> Scene:
+    return make_scene(model, FULL)
+
+
+def difference(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> int:
+    return int(np.abs(a.astype(int) - b)[where].max())
+
+
+@pytest.mark.parametrize("options", [{}, {"use_lip": False}, {"use_face": False}], ids=["full", "face", "lip"])
+def test_the_fast_renderer_equals_the_formula(full_scene: Scene, options: dict[str, bool]) -> None:
+    scene, network = full_scene, renderer(FULL, **options)
+    references = scene.textured(network)
+    plain = [(to_tensor(crop), drawn) for crop, drawn in zip(scene.crops, scene.maps, strict=True)]
+    fast = network.render(scene.target, references[2:5], references[4:])
+    slow = network.render_reference(scene.target, plain[2:5], plain[4:])
+    assert fast.shape == slow.shape == (FULL, FULL, 3)
+    assert slow[scene.mask > 0.5].std() > 5, "a flat picture: the test is void"
+    assert difference(fast, slow, scene.mask > 0.5) <= 2
+
+
+def test_a_batch_equals_single_faces(full_scene: Scene) -> None:
+    scene, network = full_scene, renderer(FULL)
+    references = scene.textured(network)
+    targets = [scene.target, scene.maps[0], scene.maps[5]]
+    with torch.inference_mode():
+        together = network(targets, references[:3], references[3:])
+    assert together.shape == (3, 3, FULL, FULL)
+    for target, picture in zip(targets, together, strict=True):
+        single = network.render(target, references[:3], references[3:])
+        batch = (picture.clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
+        assert difference(batch, single, target.face.numpy() > 0.5) <= 2
+
+
+def test_all_of_the_mask_is_rendered(scene: Scene) -> None:
+    network = renderer()
+    references = scene.textured(network)
+    got = network.render(scene.target, references[:3], references[3:])
+    assert (got[scene.mask > 0].max(axis=1) > 0).mean() > 0.99
+
+
+@pytest.mark.parametrize("side", ["lips", "faces"])
+def test_the_order_of_references_does_not_matter(scene: Scene, side: str) -> None:
+    network = renderer()
+    references = scene.textured(network)
+    lips, faces = references[:4], references[3:]
+    plain = network.render(scene.target, lips, faces)
+    turned = (lips[::-1], faces) if side == "lips" else (lips, faces[::-1])
+    assert difference(network.render(scene.target, *turned), plain, scene.mask > 0) <= 1
+
+
+def test_encoding_together_equals_one_by_one(scene: Scene) -> None:
+    network = renderer()
+    together = scene.textured(network)
+    for i, reference in enumerate(together):
+        single = network.encode_frozen([scene.crops[i]], [scene.maps[i]])[0]
+        for name in ("lip_keys", "lip_values", "face_keys", "face_values"):
+            torch.testing.assert_close(getattr(single, name), getattr(reference, name), atol=1e-4, rtol=1e-4)
+
+
+def test_any_number_of_references_will_do(scene: Scene) -> None:
+    network = renderer()
+    references = scene.textured(network)
+    one = network.render(scene.target, references[:1], references[:1])
+    twice = network.render(scene.target, references[:1] * 2, references[:1] * 5)
+    assert difference(one, twice, scene.mask > 0) <= 1
+
+
+def inverted(scene: Scene, references: range, where: list[np.ndarray] | None = None) -> dict[int, Picture]:
+    """Crops with inverted colours, all over or where wanted."""
+    changed = {}
+    for i in references:
+        crop = scene.crops[i].copy()
+        chosen = np.ones(crop.shape[:2], bool) if where is None else where[i]
+        crop[chosen] = 255 - crop[chosen]
+        changed[i] = crop
+    return changed
+
+
+def test_lips_and_face_take_texture_from_their_own_references(scene: Scene) -> None:
+    network = renderer()
+    plain = scene.textured(network)
+    other = scene.textured(network, inverted(scene, range(6)))
+    base = network.render(scene.target, plain[:3], plain[3:]).astype(int)
+    lip_changed = network.render(scene.target, other[:3], plain[3:]).astype(int)
+    face_changed = network.render(scene.target, plain[:3], other[3:]).astype(int)
+    lips = cv2.resize(scene.target.lips.numpy(), (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
+    inside, outside = lips == 1, (cv2.dilate(lips, np.ones((33, 33))) == 0) & (scene.mask > 0.5)
+    assert inside.sum() > 50
+    assert outside.sum() > 50
+    assert np.abs(lip_changed - base)[inside].mean() > 1
+    assert np.abs(lip_changed - base)[outside].max() <= 1
+    assert np.abs(face_changed - base)[outside].mean() > 1
+
+
+def lip_hulls(model: MorphableModel, scene: Scene, size: int) -> list[np.ndarray]:
+    hulls = []
+    for vertices in scene.vertices:
+        mask = np.zeros((size, size), np.uint8)
+        hull = cv2.convexHull(vertices[model.lips, :2].round().astype(np.int32))
+        hulls.append(cv2.fillConvexPoly(mask, hull, 1).astype(bool))
+    return hulls
+
+
+def test_the_old_lips_do_not_leak_from_face_references(model: MorphableModel, full_scene: Scene) -> None:
+    network = renderer(FULL)
+    plain = full_scene.textured(network)
+    hulls = lip_hulls(model, full_scene, FULL)
+    old_lips = full_scene.textured(network, inverted(full_scene, range(3, 6), hulls))
+    base = network.render(full_scene.target, plain[:3], plain[3:])
+    leaked = network.render(full_scene.target, plain[:3], old_lips[3:])
+    np.testing.assert_array_equal(leaked, base)
+    cheeks = full_scene.textured(network, inverted(full_scene, range(3, 6)))
+    assert difference(network.render(full_scene.target, plain[:3], cheeks[3:]), base, full_scene.mask > 0.5) > 2
+
+
+def test_without_lip_attention_the_faces_references_do_it_all(model: MorphableModel, scene: Scene) -> None:
+    network = renderer(use_lip=False)
+    plain, other = scene.textured(network), scene.textured(network, inverted(scene, range(6)))
+    base = network.render(scene.target, plain[:3], plain[3:])
+    np.testing.assert_array_equal(network.render(scene.target, other[:3], plain[3:]), base)
+    lips = scene.textured(network, inverted(scene, range(6), lip_hulls(model, scene, SIZE)))
+    assert difference(network.render(scene.target, plain[:3], lips[3:]), base, scene.mask > 0.5) > 2
+
+
+def test_without_face_attention_the_lips_references_do_it_all(model: MorphableModel, scene: Scene) -> None:
+    network = renderer(use_face=False)
+    plain, other = scene.textured(network), scene.textured(network, inverted(scene, range(6)))
+    base = network.render(scene.target, plain[:3], plain[3:])
+    np.testing.assert_array_equal(network.render(scene.target, plain[:3], other[3:]), base)
+    assert difference(network.render(scene.target, other[:3], plain[3:]), base, scene.mask > 0.5) > 2
+    # The face has to come from somewhere: the lip references' cheeks must be able to answer.
+    beyond = [cv2.dilate(lip_region(model, v, SIZE), np.ones((17, 17))) == 0 for v in scene.vertices]
+    cheeks = scene.textured(network, inverted(scene, range(6), beyond))
+    target_lips = lip_region(model, scene.target_vertices, SIZE)
+    asked = (scene.mask > 0.5) & (cv2.dilate(target_lips, np.ones((25, 25))) == 0)
+    by_cheeks, by_all = (
+        np.abs(network.render(scene.target, lips[:3], plain[3:]).astype(int) - base)[asked].mean()
+        for lips in (cheeks, other)
+    )
+    assert by_cheeks > 0.5 * by_all
+
+
+def test_the_code_tells_face_mouth_and_background_apart(model: MorphableModel) -> None:
+    vertices = face_in_crop(model, FULL, 0.3)
+    drawn = geometry_map(model, vertices, FULL)
+    grid = FULL // STRIDE
+    assert drawn.code.shape == (PLACE, grid, grid)
+
+    def at(point: Array) -> np.ndarray:
+        return drawn.code[:, int(point[1]) // STRIDE, int(point[0]) // STRIDE].numpy()
+
+    upper, lower = model.inner_lips[0]
+    mouth = at((vertices[upper] + vertices[lower]) / 2)
+    cheek, chin = at(vertices[205]), at((vertices[152] + vertices[17]) / 2)
+    background = drawn.code[:, -2, 1].numpy()
+    assert (cheek[-1], mouth[-1], background[-1]) == pytest.approx((KIND_DISTANCE, -KIND_DISTANCE, 0))
+    for code, used in ((cheek, slice(0, 3)), (chin, slice(0, 3)), (mouth, slice(3, 6)), (background, slice(6, 8))):
+        others = np.delete(code[:-1], range(*used.indices(PLACE)))
+        assert np.abs(others).max() < 1e-5
+        assert np.abs(code[used]).max() > 1
+    codes = [cheek, mouth, background]
+    for i, a in enumerate(codes):
+        for b in codes[:i]:
+            assert np.linalg.norm(a - b) >= KIND_DISTANCE
+    np.testing.assert_allclose(background[6:8], [1.5, grid - 1.5])
+
+
+def test_the_code_of_the_mouth_measures_the_distance_to_the_lips(model: MorphableModel) -> None:
+    vertices = face_in_crop(model, FULL, 0.3)
+    code = geometry_map(model, vertices, FULL).code.numpy()
+    upper, lower = model.inner_lips[0]
+    top, bottom = vertices[upper], vertices[lower]
+    column = int(top[0]) // STRIDE
+    rows = np.arange(int(top[1]) // STRIDE + 1, int(bottom[1]) // STRIDE)
+    assert len(rows) > 4
+    middle = (rows + 0.5) * STRIDE - 0.5
+    np.testing.assert_allclose(code[4, rows, column], (middle - top[1]) / STRIDE, atol=0.3)
+    np.testing.assert_allclose(code[5, rows, column], (bottom[1] - middle) / STRIDE, atol=0.3)
+
+
+def test_a_closed_mouth_has_no_inside(model: MorphableModel) -> None:
+    wide, closed = (
+        (geometry_map(model, face_in_crop(model, FULL, gap), FULL).code[-1] < -KIND_DISTANCE / 2).sum()
+        for gap in (0.3, 0.0)
+    )
+    assert wide > 100
+    assert closed < 10
+
+
+def test_the_map_follows_the_face_not_the_resolution(model: MorphableModel) -> None:
+    # The same face at half the size: half the cells, and codes that count in cells.
+    large = geometry_map(model, face_in_crop(model, 256, 0.2), 256)
+    small = geometry_map(model, face_in_crop(model, 128, 0.2), 128)
+    shrunk = cells(large.lips.numpy(), 32)
+    assert np.abs(shrunk - small.lips.numpy()).mean() < 0.01
+    face = (small.code[-1] == KIND_DISTANCE).numpy()
+    halved = np.stack([cells(layer, 32) for layer in large.code.numpy()]) / 2
+    inner = face & (halved[-1] == KIND_DISTANCE / 2)
+    assert inner.sum() > 200
+    assert np.abs(halved[:3] - small.code.numpy()[:3])[:, inner].max() < 0.4
+
+
+def test_others_add_to_the_region_only(model: MorphableModel) -> None:
+    closed, wide = (face_in_crop(model, SIZE, gap) for gap in (0.0, 0.3))
+    alone, both = geometry_map(model, closed, SIZE), geometry_map(model, closed, SIZE, (wide,))
+    assert (both.face >= alone.face).all()
+    assert both.face.sum() > alone.face.sum() + 100
+    for name in ("pncc", "code", "lips"):
+        torch.testing.assert_close(getattr(both, name), getattr(alone, name))
+
+
+@pytest.mark.parametrize("options", [{}, {"use_lip": False}, {"use_face": False}], ids=["full", "face", "lip"])
+def test_all_parameters_learn(scene: Scene, options: dict[str, bool]) -> None:
+    network = renderer(**options).train()
+    textures = torch.stack([to_tensor(crop) for crop in scene.crops])
+    lips = network.encode_references(textures[:3], scene.maps[:3])
+    faces = network.encode_references(textures[3:], scene.maps[3:])
+    picture = network([scene.target], lips, faces)
+    weight = scene.target.face * torch.rand(3, SIZE, SIZE)
+    (picture[0] * weight).sum().backward()  # type: ignore[no-untyped-call]
+    idle = {"use_lip": "lip_attention", "use_face": "face_attention"}
+    unused = tuple(prefix for option, prefix in idle.items() if not options.get(option, True))
+    for name, parameter in network.named_parameters():
+        if unused and name.startswith(unused):
+            continue
+        # A bias of the keys shifts all scores of a query alike.
+        if name.endswith("attention.key.bias"):
+            continue
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_at_the_start_a_reference_of_the_same_geometry_is_copied(scene: Scene) -> None:
+    torch.manual_seed(0)
+    network = Renderer(channels=16, width=16, size=SIZE).eval()
+    references = scene.textured(network)
+    i = 4
+    with torch.inference_mode():
+        latent = network.sample(scene.maps[i], [references[i]], [references[i]])
+        texture = network.texture_encoder(to_tensor(scene.crops[i])[None] - 0.5)[0]
+        inside = torch.from_numpy(cells(scene.maps[i].face.numpy(), SIZE // STRIDE) == 1)
+        got, wanted = latent[:, inside], texture[:, inside]
+    correlation = np.corrcoef(got.numpy().ravel(), wanted.numpy().ravel())[0, 1]
+    assert correlation > 0.8
+
+
+def test_another_crop_size_resamples_the_positions(model: MorphableModel, full_scene: Scene) -> None:
+    network = renderer(SIZE)
+    references = full_scene.textured(network)
+    got = network.render(full_scene.target, references[:3], references[3:])
+    assert got.shape == (FULL, FULL, 3)
+    assert got[full_scene.mask > 0.5].std() > 5
+
+
+def test_save_and_load(scene: Scene, tmp_path: Path) -> None:
+    network = renderer(use_face=True)
+    path = tmp_path / "stage2.safetensors"
+    network.save(path)
+    read = Renderer.load(path)
+    assert read.config == network.config
+    assert not read.training
+    a, b = (n.render(scene.target, scene.textured(n)[:3], scene.textured(n)[3:]) for n in (network, read))
+    assert difference(a, b, scene.mask > 0.5) <= 3
+    with torch.no_grad():
+        network.decoder[0].weight.zero_()
+    assert not torch.equal(read.decoder[0].weight, network.decoder[0].weight)
+
+
+def test_to_tensor() -> None:
+    crop = smooth_picture(6, 6, 1)
+    got = to_tensor(crop)
+    assert got.shape == (3, 6, 6)
+    assert float(got[2, 1, 4]) == pytest.approx(crop[1, 4, 2] / 255)
+
+
+def test_sharpness_is_a_factor_on_the_scores_outside_training(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    attention = GeometricAttention(8, 4, 0.7, sharpness=3.0)
+    latent, code, where = torch.randn(8, 4, 4), torch.randn(9, 4, 4), torch.ones(4, 4, dtype=torch.bool)
+    with torch.no_grad():
+        keys, values = attention.keys(latent, code, where), torch.randn(16, 8)
+        soft = attention.train().queries(latent, code, where)
+        sharp = attention.eval().queries(latent, code, where)
+        torch.testing.assert_close(sharp, 3 * soft)
+        got = attention.dense(sharp, keys, values)
+        torch.testing.assert_close(got, attention.out(torch.softmax(3 * soft @ keys.T, dim=1) @ values))
+    network = Renderer(channels=8, width=16, size=64)
+    assert network.lip_attention.sharpness == 1
+    network.sharpen(2.5)
+    network.save(tmp_path / "r.safetensors")
+    read = Renderer.load(tmp_path / "r.safetensors")
+    assert read.lip_attention.sharpness == read.face_attention.sharpness == read.config["sharpness"] == 2.5

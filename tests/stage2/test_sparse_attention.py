@@ -1,0 +1,154 @@
+"""Attention over the keys that can matter, against attention over all of them; and work side by side."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from helpers.synthetic import face_in_crop, smooth_picture
+
+from personatalk.geometry.morphable_model import MorphableModel
+from personatalk.stage2 import renderer, sparse_attention
+from personatalk.stage2.attention import GeometricAttention
+from personatalk.stage2.geometry_map import geometry_map
+from personatalk.stage2.renderer import Renderer, merged
+from personatalk.utils.threads import side_by_side
+
+
+def plain(
+    learned: np.ndarray, places: np.ndarray, keys: np.ndarray, key_places: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """The definition of `nearest.attend`."""
+    distance = ((places[:, None] - key_places[None]) ** 2).sum(axis=2)
+    scores = learned @ keys.T - distance / 2
+    weight = np.exp(scores - scores.max(axis=1, keepdims=True))
+    mixed: np.ndarray = (weight / weight.sum(axis=1, keepdims=True)) @ values
+    return mixed
+
+
+@pytest.mark.parametrize(("span", "apart"), [(2.0, 0.0), (60.0, 0.0), (60.0, 300.0)], ids=["one", "many", "far"])
+def test_few_keys_say_what_all_say(span: float, apart: float) -> None:
+    """With all keys in one bucket, in many, and far from every query."""
+    random = np.random.default_rng(0)
+    learned, keys = (0.5 * random.normal(size=(n, 16)).astype(np.float32) for n in (200, 3000))
+    places, key_places = (span * random.random((n, 9)).astype(np.float32) for n in (200, 3000))
+    # Cells of a face lie on a surface, not in nine dimensions.
+    places[:, 2:], key_places[:, 2:] = 0, 0
+    values = random.normal(size=(3000, 8)).astype(np.float32)
+    got = sparse_attention.attend(learned, places + np.float32(apart), keys, key_places, values)
+    np.testing.assert_allclose(got, plain(learned, places + apart, keys, key_places, values), atol=2e-2)
+    assert np.abs(got).max() > 0.1
+
+
+@pytest.mark.parametrize(("opening", "turn"), [(0.1, (0.1, 0.5, 0.1)), (0.0, (0.1, 0.2, 0.0)), (0.12, (0.1, 0.3, 0))])
+def test_the_shipped_renderer_loses_nothing(
+    model: MorphableModel, opening: float, turn: tuple[float, float, float]
+) -> None:
+    """A picture made with all keys and one made with the near ones; the queries are those of a real renderer."""
+    network, size = Renderer.load(), 256
+    faces = [face_in_crop(model, size, gap, (0.1, gap + 0.2, 0)) for gap in (0.1, 0.05, 0.15, 0.2, 0.3)]
+    # Turned further than any reference, and shut.
+    faces.insert(0, face_in_crop(model, size, opening, turn))
+    maps = [geometry_map(model, vertices, size) for vertices in faces]
+    crops = [smooth_picture(size, size, 1, seed) for seed in range(5)]
+    target, *references = maps
+    known = network.encode_frozen(crops, references)
+    fast = network.render(target, known, known[:2])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GeometricAttention, "forward", GeometricAttention.dense)
+        dense = network.render(target, known, known[:2])
+    inside = target.face.numpy() > 0
+    error = float(np.mean((fast[inside].astype(float) - dense[inside]) ** 2))
+    assert 10 * np.log10(255**2 / max(error, 1e-9)) > 50
+    assert dense[inside].std() > 5
+
+
+def test_what_is_cast_once_follows_the_weights(model: MorphableModel) -> None:
+    target = geometry_map(model, face_in_crop(model, 256, 0.1, (0.1, 0.3, 0.0)), 256)
+    # Numbers that are made there do not count how often they are written.
+    with torch.inference_mode():
+        networks = [Renderer.load(), Renderer.load()]
+        known = networks[0].encode_frozen([smooth_picture(256, 256, 1, 0)], [target])
+        pictures = [network.render(target, known, known) for network in networks]
+    np.testing.assert_array_equal(*pictures)
+    network = Renderer.load()
+    before = network.render(target, known, known)
+    with torch.no_grad():
+        network.decoder[0].weight.mul_(0.5)
+    after = network.render(target, known, known)
+    assert np.abs(after.astype(int) - before).max() > 5
+
+
+def test_merged_references_answer_for_all(model: MorphableModel) -> None:
+    part = renderer.Reference(*(torch.rand(3, 4) for _ in range(4)))
+    assert merged([part]) is part
+    assert torch.equal(merged([part, part]).lip_keys, torch.cat([part.lip_keys, part.lip_keys]))
+
+
+def test_side_by_side_keeps_the_order_and_draws_only_a_few_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    drawn: list[int] = []
+    together = threading.Barrier(3, timeout=20)
+
+    def items() -> Iterator[int]:
+        for i in range(12):
+            drawn.append(i)
+            yield i
+
+    def work(i: int) -> int:
+        together.wait()  # passes only if three are at work at once
+        return 10 * i
+
+    results = []
+    for result in side_by_side(work, items()):
+        assert len(drawn) <= len(results) + 4
+        results.append(result)
+    assert results == [10 * i for i in range(12)]
+
+
+def test_an_error_comes_where_its_result_would_have() -> None:
+    def work(i: int) -> int:
+        if i == 2:
+            raise ValueError("two")
+        return i
+
+    results = side_by_side(work, range(1000))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="two"):
+        next(results)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("frames")]
+
+
+def test_later_threads_have_all_cores_again() -> None:
+    def cores() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    before, outer = cores(), side_by_side(lambda i: i, range(9))
+    next(outer)
+    inner = side_by_side(lambda i: i, range(9))
+    next(inner)
+    outer.close()
+    assert cores() == 1, "the second is still at work"
+    inner.close()
+    assert cores() == before
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e20])
+def test_numbers_that_cannot_be_sorted_take_the_long_way(bad: float) -> None:
+    attention = GeometricAttention(8, 4, 0.7, 1.0).eval()
+    latent, code, where = (
+        torch.randn(8, 4, 4),
+        torch.randn(sparse_attention.PLACE, 4, 4),
+        torch.ones(4, 4, dtype=torch.bool),
+    )
+    with torch.no_grad():
+        queries, keys = attention.queries(latent, code, where), attention.keys(latent, code, where)
+        keys[3, 10] = bad
+        assert attention(queries, keys, torch.randn(16, 8)).shape == (16, 8)
+        assert attention(queries, keys[:0], torch.randn(0, 8)).shape == (16, 8)

@@ -1,0 +1,209 @@
+"""The training loop: exact resumption, many processes, schedule, drawing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.datasets import dataset, made_up
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from personatalk.errors import PersonaTalkError, WeightsError
+from personatalk.geometry.morphable_model import MorphableModel
+from personatalk.training.checkpoints import Averaged
+from personatalk.training.config import TrainConfig, read
+from personatalk.training.engine import Task, Validation, fabric, fit, moved, rate_at, weighted
+from personatalk.training.stage1 import Stage1Config, starting_network
+
+CONFIG: dict[str, Any] = {
+    **{"dataset": [], "train": [], "val": [], "seed": 3, "batch": 4, "rate": 0.05, "warmup": 2, "final_rate": 0.1},
+    **{"weight_decay": 0.01, "clip": 1.0, "average": 0.5, "precision": "32-true", "log_every": 1},
+    **{"validate_every": 4, "save_every": 1, "steps": 9},
+}
+
+
+class Sum(Task[torch.Tensor]):
+    """Learns to sum four numbers; a second part follows the first one's output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.network = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Dropout(0.2), nn.Linear(4, 1))
+        self.follower = nn.Linear(1, 1)
+        self.seen: list[tuple[str, float]] = []
+
+    def groups(self) -> dict[str, list[dict[str, Any]]]:
+        return {
+            "network": [{"params": list(self.network.parameters()), "scale": 0.5}],
+            "follower": [{"params": list(self.follower.parameters())}],
+        }
+
+    def due(self, part: str, step: int) -> bool:
+        return part == "network" or step >= 3
+
+    def draw(self, random: np.random.Generator) -> torch.Tensor:
+        return torch.from_numpy(random.standard_normal(4).astype(np.float32))
+
+    def losses(self, samples: Sequence[torch.Tensor], part: str) -> dict[str, torch.Tensor]:
+        x = torch.stack(list(samples))
+        made = self.network(x)
+        self.seen.append((part, float(x.sum())))
+        if part == "follower":
+            return {"follow": (self.follower(made.detach()) - made.detach()).square().mean()}
+        return {"sum": (made - x.sum(dim=1, keepdim=True)).square().mean()}
+
+    def validate(self, network: nn.Module) -> Validation:
+        x = torch.eye(4)
+        return Validation({"score": -float((network(x) - 1).square().mean())}, "score")
+
+    def save(self, network: nn.Module, path: Path) -> None:
+        save_file(network.state_dict(), path)
+
+
+def config(**changes: Any) -> TrainConfig:
+    return TrainConfig(**{**CONFIG, **changes})
+
+
+def trained(folder: Path, **changes: Any) -> Sum:
+    task, how = Sum(), config(**changes)
+    fit(task, how, folder, fabric(how, "cpu", 1), changes.get("minutes"))
+    return task
+
+
+def test_a_stopped_training_goes_on_as_if_nothing_had_happened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = trained(tmp_path / "whole")
+    curve = [line for line in capsys.readouterr().out.splitlines() if "val" not in line]
+    task, how = Sum(), config()
+    engine = fabric(how, "cpu", 1)
+
+    class Killed(Sum):
+        def draw(self, random: np.random.Generator) -> torch.Tensor:
+            if len(self.seen) >= 6:
+                raise KeyboardInterrupt
+            return super().draw(random)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Killed(), how, tmp_path / "cut", engine)
+    fit(task, how, tmp_path / "cut", engine)
+    again = [line for line in capsys.readouterr().out.splitlines() if "val" not in line]
+    assert again == curve and len(curve) == 9
+    for name, wanted in whole.state_dict().items():
+        assert torch.equal(task.state_dict()[name], wanted), name
+    for name in ("best.safetensors", "last.safetensors"):
+        a, b = (load_file(tmp_path / f / name) for f in ("whole", "cut"))
+        assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_time_ends_a_training_with_a_checkpoint(tmp_path: Path) -> None:
+    task, how = Sum(), config()
+    fit(task, how, tmp_path, fabric(how, "cpu", 1), minutes=0)
+    assert task.seen == []
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_finished_training_is_not_trained_further(tmp_path: Path) -> None:
+    first = trained(tmp_path)
+    second = trained(tmp_path)
+    assert second.seen == []
+    for name, wanted in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name], wanted)
+
+
+def test_parts_take_their_steps_when_they_are_due(tmp_path: Path) -> None:
+    task = trained(tmp_path, steps=5)
+    assert [part for part, _ in task.seen] == ["network"] * 3 + ["network", "follower"] * 2
+    # Both parts of a step see the same samples, other steps others.
+    assert task.seen[3][1] == task.seen[4][1] != task.seen[5][1]
+
+
+def test_a_run_keeps_to_its_configuration_but_may_be_made_longer(tmp_path: Path) -> None:
+    trained(tmp_path, steps=2)
+    assert len(trained(tmp_path, steps=3).seen) == 1
+    with pytest.raises(PersonaTalkError, match="another seed, rate"):
+        trained(tmp_path, steps=4, seed=9, rate=0.01)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"nonsense")
+    with pytest.raises(WeightsError, match="choose another folder"):
+        trained(tmp_path)
+
+
+def test_the_rate_rises_and_falls() -> None:
+    how = config(steps=100, warmup=10, rate=1.0, final_rate=0.2)
+    rates = [rate_at(how, step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1, abs=0.01)
+    assert max(rates) == rates[9] == pytest.approx(1, abs=0.02)
+    assert all(a > b for a, b in pairwise(rates[9:]))
+    assert rates[100] == pytest.approx(0.2)
+
+
+def test_no_speaker_counts_for_more_than_a_share() -> None:
+    choose = weighted([100, 100, 100, 100], ["a", "a", "a", "b"], most=100)
+    random = np.random.default_rng(0)
+    drawn = np.bincount([choose(random) for _ in range(4000)], minlength=4) / 4000
+    np.testing.assert_allclose(drawn, [1 / 6, 1 / 6, 1 / 6, 1 / 2], atol=0.03)
+
+
+def test_tensors_move_wherever_they_are() -> None:
+    value = [torch.zeros(1), Validation({"a": 1.0}, "a"), (torch.ones(2), None, 3)]
+    there = moved(value, torch.device("meta"))
+    assert there[0].device.type == there[2][0].device.type == "meta"
+    assert there[1] == value[1] and there[2][1:] == (None, 3)
+
+
+def test_the_average_follows_the_network() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    averaged = Averaged(network, decay=0.9)
+    start = network[0].weight.detach().clone()
+    with torch.no_grad():
+        network[0].weight.add_(1)
+        network[1].running_mean.add_(3)
+    averaged.update(network)
+    mean = averaged.network[0].weight
+    torch.testing.assert_close(mean, start + 10 / 11)  # the first step counts nearly wholly
+    torch.testing.assert_close(averaged.network[1].running_mean, network[1].running_mean)
+    assert not mean.requires_grad and not averaged.network.training
+    assert network.training and network[0].weight.requires_grad
+    for _ in range(200):
+        averaged.update(network)
+    torch.testing.assert_close(mean, network[0].weight, atol=1e-4, rtol=0)
+    before = mean.clone()
+    with torch.no_grad():
+        network[0].weight.add_(1)
+    averaged.update(network)
+    torch.testing.assert_close(mean - before, torch.full_like(mean, 0.1), atol=1e-3, rtol=0)
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path, model: MorphableModel) -> None:
+    clips = [made_up(model, f"{split}-00000{n}", frames=40, split=split) for split in ("train", "val") for n in (0, 1)]
+    data = dataset(tmp_path, clips)
+    words = ["train", "stage1", str(data), "--accelerator", "cpu"]
+    for change in ("batch=4", "steps=3", "dropout=0", "variants=1", "frames=30", "precision=32-true", "warmup=1"):
+        words += ["--set", change]
+    one = [sys.executable, "-m", "personatalk", *words, "-o", str(tmp_path / "one")]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    two = [*torchrun, "-m", "personatalk", *words, "--devices", "2", "-o", str(tmp_path / "two")]
+    for command in (one, two):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    stored = [torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("one", "two")]
+    a, b = (s["averaged"] for s in stored)
+    fresh = starting_network(read(Stage1Config, "stage1"), model).state_dict()
+    moved_by = {name: float((a[name] - fresh[name]).abs().mean()) for name in a if a[name].is_floating_point()}
+    apart = {name: float((a[name] - b[name]).abs().mean()) for name in moved_by}
+    # Sums of gradients are rounded in another order, and Adam makes a full step of what is near zero.
+    assert stored[0]["step"] == stored[1]["step"] == 3
+    assert sum(moved_by.values()) > 0.01
+    assert sum(apart.values()) < 0.02 * sum(moved_by.values())
