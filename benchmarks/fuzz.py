@@ -167,12 +167,12 @@ def load_front(path: Path, out: Path) -> None:
 
 def load_sheet(path: Path, out: Path) -> None:
     """The contact sheet."""
-    from personatalk.faces import clustering
+    from personatalk.faces import selection
     from personatalk.geometry.morphable_model import MorphableModel
     from personatalk.pipeline import contact_sheet
 
-    clustering.open_tracker = OneFace  # type: ignore[assignment]
-    contact_sheet.inspect(path, out / "sheet.png", MorphableModel.load(), count=2)
+    selection.open_tracker = OneFace  # type: ignore[assignment]
+    contact_sheet.draw_contact_sheet(path, out / "sheet.png", MorphableModel.load(), count=2)
 
 
 # ---------------------------------------------------------------------------------------------- weights
@@ -214,17 +214,17 @@ def morphable_seed(folder: Path) -> list[Path]:
 
 def style_seed(folder: Path) -> list[Path]:
     """A small style encoder."""
-    from personatalk.stage1.style_similarity import StyleEncoder
+    from personatalk.stage1.style_similarity import StyleSimilarityEncoder
 
-    StyleEncoder(6, 3, dim=8, layers=1, heads=2).save(folder / "style.safetensors")
+    StyleSimilarityEncoder(6, 3, dim=8, layers=1, heads=2).save(folder / "style.safetensors")
     return [folder / "style.safetensors"]
 
 
 def a_persona() -> Any:
     """A persona of one video of six frames, and its morphable model."""
-    from personatalk.faces.analysis import Analysis, Reason, Shot
+    from personatalk.faces.analysis import Analysis, Shot, SkipReason
     from personatalk.geometry.morphable_model import MorphableModel
-    from personatalk.pipeline.latent_cache import COLOURS, Spool, Textures, layout
+    from personatalk.pipeline.latent_cache import COLOURS, GrowingTable, LatentCache, table_layout
     from personatalk.pipeline.persona import Footage, Persona, names
     from personatalk.pipeline.weights import fingerprint
     from personatalk.stage2.sparse_attention import PLACE
@@ -234,21 +234,21 @@ def a_persona() -> Any:
     shots = [Shot(0, 4, np.ones(model.num_identity, np.float32)), Shot(4, 6, np.ones(model.num_identity, np.float32))]
     analysis = Analysis(
         info=None,  # type: ignore[arg-type]
-        reason={0: Reason.NO_FACE},
+        reason={0: SkipReason.NO_FACE},
         shots=shots,
         shot_of=np.array([0, 0, 0, 0, 1, 1]),
         beta=np.ones((count, model.num_expression), np.float32),
         pose=np.ones((count, 6), np.float32),
-        covers={2: np.ones(4, np.uint8)},
+        occlusions={2: np.ones(4, np.uint8)},
         lips_hidden=np.zeros(count, np.float32),
         **series,
     )
     lips = {n: np.ones((4, CHANNELS + (PLACE + 1) * n.endswith("keys")), np.float32) for n in names()}
     lips |= {n: np.array([2, 2]) for n in names() if n.endswith("count")}
-    tables = {name: Spool(*kind) for name, kind in layout(CHANNELS).items()}
+    tables = {name: GrowingTable(*kind) for name, kind in table_layout(CHANNELS).items()}
     for name, rows in (("keys", 8), ("places", 8), ("values", 8), (COLOURS, 4)):
         tables[name].append(np.ones((rows, tables[name].shape[1]), np.float32))
-    textures = Textures(np.array([0, 2, 2, 0, 2, 2]), dict(tables))
+    textures = LatentCache(np.array([0, 2, 2, 0, 2, 2]), dict(tables))
     footage = [Footage("a.mp4", "00", None, "{}", analysis.arrays(), {0: lips}, textures=textures)]
     pictures = np.zeros((2, 96, 96, 3), np.uint8)
     return Persona(analysis.beta, shots[0].alpha, pictures, "x", fingerprint(model), footage), model
@@ -272,7 +272,7 @@ def load_persona(path: Path, out: Path) -> None:
         analysis = analysis_of(known, None, model)  # type: ignore[arg-type]
         textures = checked_textures(known, CHANNELS, CELLS)
         for frame in range(len(analysis)) if textures else ():
-            textures.known(frame)
+            textures.lookup(frame)
         for arrays in known.lips.values():
             references(arrays, known, CHANNELS, CELLS)
     assert draw(persona, model).dtype == np.uint8
@@ -360,9 +360,9 @@ def load_morphable(path: Path, out: Path) -> None:
 
 def load_style(path: Path, out: Path) -> None:
     """The style encoder."""
-    from personatalk.stage1.style_similarity import StyleEncoder
+    from personatalk.stage1.style_similarity import StyleSimilarityEncoder
 
-    StyleEncoder.load(path)
+    StyleSimilarityEncoder.load(path)
 
 
 # ---------------------------------------------------------------------------------------------- tables
@@ -471,21 +471,21 @@ def batch_seed(folder: Path) -> list[Path]:
 
 def load_batch(path: Path, out: Path) -> None:
     """A batch whose jobs do nothing."""
-    from personatalk.pipeline.batch import check_jobs, perform, read_jobs, run_batch
+    from personatalk.pipeline.batch import check_jobs, read_jobs, run_batch, run_job
 
     jobs = read_jobs(path)
     check_jobs(path, jobs, out / "status.csv")
     run_batch(jobs, out / "status.csv", lambda job: None, lambda work, left: (work(job) for job in left))
-    assert perform(lambda job: None, jobs[0]).exit_code == 0
+    assert run_job(lambda job: None, jobs[0]).exit_code == 0
 
 
 def status_seed(folder: Path) -> list[Path]:
     """The table of a batch."""
-    from personatalk.pipeline.batch import Status, write_status
+    from personatalk.pipeline.batch import JobStatus, write_status
 
     rows = [
-        Status("/x/a.mp4", 2, "done", 1, 0, 3.5, "", "here/1", "abcd"),
-        Status("/x/b.mp4", 3, "failed", 2, 1, 0.1, "no, it is"),
+        JobStatus("/x/a.mp4", 2, "done", 1, 0, 3.5, "", "here/1", "abcd"),
+        JobStatus("/x/b.mp4", 3, "failed", 2, 1, 0.1, "no, it is"),
     ]
     write_status(folder / "status.csv", rows)
     return [folder / "status.csv"]
@@ -493,9 +493,9 @@ def status_seed(folder: Path) -> list[Path]:
 
 def load_status(path: Path, out: Path) -> None:
     """The table of a batch, and what it says of jobs."""
-    from personatalk.pipeline.batch import Job, begin, read_status, write_status
+    from personatalk.pipeline.batch import BatchJob, plan_jobs, read_status, write_status
 
-    write_status(out / "status.csv", begin([Job(2, path, path, Path("/x/a.mp4"))], read_status(path)).values())
+    write_status(out / "status.csv", plan_jobs([BatchJob(2, path, path, Path("/x/a.mp4"))], read_status(path)).values())
 
 
 TARGETS = [

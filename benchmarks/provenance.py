@@ -36,8 +36,8 @@ from personatalk.media.reader import VideoReader
 from personatalk.media.writer import VideoWriter
 from personatalk.provenance.c2pa import Provenance
 from personatalk.provenance.verify import find_mark
-from personatalk.provenance.watermark import WINDOW, Detector, Mark, mark
-from personatalk.stage2.compositing import to_picture
+from personatalk.provenance.watermark import WINDOW, WatermarkDetector, WatermarkResult, embed_watermark
+from personatalk.stage2.compositing import to_image
 
 SUFFIXES = {".mp4", ".mpg", ".mov", ".mkv", ".avi"}
 SETTINGS: dict[str, dict[str, float]] = {
@@ -107,9 +107,9 @@ def marked(source: Path, target: Path, analysis: Analysis, model: MorphableModel
                 vertices = project(analysis.vertices(model, frame.index), pose)
                 mask = face_region(model, [apply_transform(transform, vertices)], 256)
                 crop = warp(frame.rgb(), transform)
-                new = mark(crop, frame.time)
+                new = embed_watermark(crop, frame.time)
                 errors.append(np.mean((new[mask > 0.5].astype(float) - crop[mask > 0.5]) ** 2))
-                patch = to_picture(new, mask, transform, *reader.info.upright_size)
+                patch = to_image(new, mask, transform, *reader.info.upright_size)
                 if patch is not None:
                     frame = frame.pasted(patch.pixels, patch.mask, patch.left, patch.top)
             writer.write(frame)
@@ -129,7 +129,9 @@ def videos(folder: Path, part: tuple[int, int]) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)[part[0] :: part[1]]
 
 
-def row(source: Path, start: float, setting: str, is_marked: bool, found: Mark, **more: object) -> dict[str, object]:
+def row(
+    source: Path, start: float, setting: str, is_marked: bool, found: WatermarkResult, **more: object
+) -> dict[str, object]:
     """One line of the results."""
     basics: dict[str, object] = {"clip": source.name, "start": start, "setting": setting, "marked": int(is_marked)}
     return {**basics, "score": round(found.score, 2), "found": int(found.found), **more}
@@ -162,7 +164,7 @@ def plain(source: Path, options: argparse.Namespace) -> Iterator[dict[str, objec
     model = MorphableModel.load()
     analysis = analysed(source, model)
     edges = [*np.arange(0, analysis.time[-1] - WINDOW * 0.9, WINDOW), analysis.time[-1] + 1]
-    detectors = [Detector() for _ in edges[1:]]
+    detectors = [WatermarkDetector() for _ in edges[1:]]
     with VideoReader(source) as reader:
         for frame in reader.frames():
             if analysis.usable[frame.index]:

@@ -11,7 +11,7 @@ import argparse
 
 import numpy as np
 
-from personatalk.stage1.style_similarity import StyleEncoder, auc, same_speaker
+from personatalk.stage1.style_similarity import StyleSimilarityEncoder, auc, same_speaker
 from personatalk.training.data.shards import read_datasets
 from personatalk.training.style import by_speaker
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--style")
     given = parser.parse_args()
-    encoder = StyleEncoder.load(given.style)
+    encoder = StyleSimilarityEncoder.load(given.style)
     styles: dict[str, list[np.ndarray]] = {}
     for speaker, rows in by_speaker(read_datasets(given.dataset, [given.split])).items():
         for row in rows:

@@ -22,7 +22,7 @@ import numpy as np
 from personatalk import Models
 from personatalk.media.reader import VideoReader
 from personatalk.pipeline import dub, rendering
-from personatalk.training.data.layouts import find
+from personatalk.training.data.layouts import find_videos
 
 MASKS: dict[int, np.ndarray] = {}
 """Where pixels may have changed, by output frame of the run in progress: bool, packed to bits."""
@@ -105,7 +105,9 @@ def main() -> None:
     watch_masks()
     models, rows, figures = Models.load(), [], []
     first, step = arguments.part
-    for clip in [s.video for s in find(arguments.clips, "folder") if arguments.only in s.video.name][first::step]:
+    for clip in [s.video for s in find_videos(arguments.clips, "folder") if arguments.only in s.video.name][
+        first::step
+    ]:
         for speech in [clip, *arguments.speech]:
             MASKS.clear()
             name = "own" if speech == clip else speech.stem

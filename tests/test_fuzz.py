@@ -115,7 +115,7 @@ def test_a_message_is_one_line_of_bounded_length() -> None:
 
 
 def test_sound_of_no_channels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from personatalk.media import audio, reader
+    from personatalk.media import audio
 
     class Layout:
         name = "0 channels"
@@ -125,7 +125,7 @@ def test_sound_of_no_channels_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
     path = fuzz.sounds(tmp_path)[3]
     with open_input(path) as container, pytest.raises(MediaError, match=r"s\.flac has damaged sound"):
-        monkeypatch.setattr(reader, "container_start", lambda *_: 0.0)
+        monkeypatch.setattr(audio, "container_start", lambda *_: 0.0)
         list(audio.decode_speech(container, Track, path, rate=16000))
 
 
@@ -272,9 +272,9 @@ def test_a_damaged_data_set_is_refused(
 
 
 def test_a_damaged_picture_of_a_data_set_is_refused(tmp_path: Path) -> None:
-    from personatalk.training.data.shards import Crops
+    from personatalk.training.data.shards import EncodedCrops
 
-    crops = Crops.encode([np.zeros((8, 8, 3), np.uint8)] * 2)
-    broken = Crops(np.zeros_like(crops.data), crops.ends, "shard.tar: a")
+    crops = EncodedCrops.encode([np.zeros((8, 8, 3), np.uint8)] * 2)
+    broken = EncodedCrops(np.zeros_like(crops.data), crops.ends, "shard.tar: a")
     with pytest.raises(MediaError, match=r"shard\.tar: a: picture 1 is damaged"):
         broken[1]

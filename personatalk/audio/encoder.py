@@ -72,7 +72,7 @@ class AudioEncoder(nn.Module):
         features: torch.Tensor = self.hubert.feature_extractor(nn.functional.pad(samples, (edge, edge)))
         return features.transpose(1, 2)
 
-    def contextualise(self, convolved: torch.Tensor) -> torch.Tensor:
+    def encode_context(self, convolved: torch.Tensor) -> torch.Tensor:
         """HuBERT's transformer and the interpolation to the video's clock: (B, F, C) to (B, F // 2, D).
 
         Frame j stands for time j / 25; a linear layer interpolates the two features on either side of it.
@@ -85,7 +85,7 @@ class AudioEncoder(nn.Module):
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Features at the video's clock: 16 kHz (B, N) to (B, N // 640, D); frame j stands for time j / 25."""
-        return self.contextualise(self.convolve(samples))
+        return self.encode_context(self.convolve(samples))
 
 
 def _network(config: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .encoder import STRIDE
 
 
-class Sound(Protocol):
+class AudioSource(Protocol):
     """Samples, (N,), in memory (an array) or on the disk (`media.SampleFile`)."""
 
     def __len__(self) -> int: ...
@@ -20,10 +20,10 @@ class Sound(Protocol):
 
 
 @dataclass(frozen=True)
-class Amplified:
+class ScaledAudio:
     """A sound times a factor."""
 
-    sound: Sound
+    sound: AudioSource
     gain: float
 
     def __len__(self) -> int:
@@ -33,9 +33,9 @@ class Amplified:
         return (self.gain * self.sound[span]).astype(np.float32)
 
 
-def at_common_loudness(sound: Sound, level: float = 0.1) -> Amplified:
+def match_loudness(sound: AudioSource, level: float = 0.1) -> ScaledAudio:
     """`normalise_loudness` of a sound that is read piece by piece."""
-    return Amplified(sound, _gain(sound, level))
+    return ScaledAudio(sound, _gain(sound, level))
 
 
 def normalise_loudness(samples: npt.NDArray[np.float32], level: float = 0.1) -> npt.NDArray[np.float32]:
@@ -48,10 +48,10 @@ def normalise_loudness(samples: npt.NDArray[np.float32], level: float = 0.1) -> 
     Returns:
         (N,); silence stays silence.
     """
-    return at_common_loudness(samples, level)[:]
+    return match_loudness(samples, level)[:]
 
 
-def _gain(sound: Sound, level: float) -> float:
+def _gain(sound: AudioSource, level: float) -> float:
     count, block = len(sound) // STRIDE, 3000
     power = np.zeros(count)
     for first in range(0, count, block):

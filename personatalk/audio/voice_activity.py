@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from .encoder import FPS, SAMPLE_RATE
-from .loudness import Sound, at_common_loudness
+from .loudness import AudioSource, match_loudness
 
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 
@@ -20,7 +20,7 @@ PAUSE_FRAMES = 5
 """Frames on either side that must be silent as well: the silence before a plosive is no pause."""
 
 
-def voice_activity(samples: Sound, level: float = 0.1, silent: int = 0) -> npt.NDArray[np.float32]:
+def voice_activity(samples: AudioSource, level: float = 0.1, silent: int = 0) -> npt.NDArray[np.float32]:
     """How far each frame at 25 a second belongs to speech rather than to silence, (T,) in 0..1.
 
     It is a gate on loudness alone: the network hears everything else.
@@ -46,7 +46,7 @@ def voice_activity(samples: Sound, level: float = 0.1, silent: int = 0) -> npt.N
     return voice.astype(np.float32)
 
 
-def spoken(samples: Sound, times: npt.NDArray[np.float64], pause: float = 0.6) -> npt.NDArray[np.bool_]:
+def speech_mask(samples: AudioSource, times: npt.NDArray[np.float64], pause: float = 0.6) -> npt.NDArray[np.bool_]:
     """Whether there is speech at times in seconds, (N,) to (N,); silence shorter than a pause belongs to it.
 
     Args:
@@ -54,7 +54,7 @@ def spoken(samples: Sound, times: npt.NDArray[np.float64], pause: float = 0.6) -
         times: Seconds, (N,).
         pause: Seconds.
     """
-    voice = np.append(voice_activity(at_common_loudness(samples)) > 0, False)
+    voice = np.append(voice_activity(match_loudness(samples)) > 0, False)
     heard = np.flatnonzero(voice)
     for before, after in itertools.pairwise(heard):
         if after - before <= pause * FPS:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import PersonaTalkError
 
 if TYPE_CHECKING:
-    from ..evaluation.compare import Job, Judges, Result, Track
+    from ..evaluation.compare import Comparison, ComparisonResult, MetricNetworks, Track
     from ..geometry.morphable_model import MorphableModel
 
 Loaded = TypeVar("Loaded")
@@ -96,11 +96,11 @@ def add_study(commands: Commands) -> None:
 def _style_map(given: argparse.Namespace) -> int:
     from ..evaluation import style_map
     from ..geometry.morphable_model import MorphableModel
-    from ..stage1.style_similarity import StyleEncoder
+    from ..stage1.style_similarity import StyleSimilarityEncoder
     from ..training.data.layouts import speaker_table
 
     speakers = {} if given.speakers is None else speaker_table(given.speakers)
-    encoder, model = StyleEncoder.load(given.style), MorphableModel.load(given.morphable)
+    encoder, model = StyleSimilarityEncoder.load(given.style), MorphableModel.load(given.morphable)
     videos = [(*v, False) for v in style_map.videos_of(given.original, speakers)]
     if given.generated is not None:
         # A dub belongs to the speaker of the video that it is called after.
@@ -160,8 +160,8 @@ def _evaluate(given: argparse.Namespace) -> int:
     judges, model = _judges(given), MorphableModel.load(given.morphable)
     sets, extra = _jobs(given)
     rows = {**sets, **extra}
-    results: dict[str, list[Result]] = {name: [] for name in rows}
-    truth: list[Result] = []
+    results: dict[str, list[ComparisonResult]] = {name: [] for name in rows}
+    truth: list[ComparisonResult] = []
     references = dict.fromkeys(job.reference for jobs in rows.values() for job in jobs)
     with report.Progress(given.output / "progress.csv") as progress:
         for path in references:
@@ -194,21 +194,23 @@ def _tracked(path: Path, model: MorphableModel) -> Track | PersonaTalkError:
         return error
 
 
-def _tried(job: Job, reference: Track | PersonaTalkError, measure: Callable[[Job, Track], Result]) -> Result:
+def _tried(
+    job: Comparison, reference: Track | PersonaTalkError, measure: Callable[[Comparison, Track], ComparisonResult]
+) -> ComparisonResult:
     """What was measured; a pair that cannot be is reported and does not end the run."""
-    from ..evaluation.compare import Result
+    from ..evaluation.compare import ComparisonResult
 
     try:
         if isinstance(reference, PersonaTalkError):
             raise reference
         result = measure(job, reference)
     except PersonaTalkError as error:
-        result = Result(job, notes={"failed": str(error)})
+        result = ComparisonResult(job, notes={"failed": str(error)})
         print(f"{job.name}: {error}", flush=True)
     return result
 
 
-def _join(own: list[Result], kind: str, others: list[Result]) -> None:
+def _join(own: list[ComparisonResult], kind: str, others: list[ComparisonResult]) -> None:
     """Add what silent and mismatched dubs say to the results of the same clips."""
     by_name = {result.job.name: result for result in own}
     for other in others:
@@ -221,7 +223,7 @@ def _join(own: list[Result], kind: str, others: list[Result]) -> None:
             result.figures["silent_dub"] = other.figures["spread"] / max(result.figures["spread"], 1e-9)
 
 
-def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Job]], dict[str, list[Job]]]:
+def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Comparison]], dict[str, list[Comparison]]]:
     """Pairs by row of the table, and the extra dubs of a self-dubbing."""
     from ..evaluation import jobs
     from ..evaluation.report import GROUND_TRUTH
@@ -248,14 +250,15 @@ def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Job]], dict[str, li
     return {"PersonaTalk": made.pop("own")}, {kind: pairs for kind, pairs in made.items() if pairs}
 
 
-def _judges(given: argparse.Namespace) -> Judges:
+def _judges(given: argparse.Namespace) -> MetricNetworks:
     """The networks that the user has."""
     from ..evaluation import cache
     from ..evaluation.active_speaker import ActiveSpeaker
-    from ..evaluation.compare import Judges
-    from ..evaluation.networks import Identity, Inception, Perceptual, VideoFeatures
+    from ..evaluation.compare import MetricNetworks
+    from ..evaluation.networks import InceptionNetwork, PerceptualNetwork, VideoFeatures
     from ..evaluation.syncnet import SyncNet
-    from ..stage1.style_similarity import StyleEncoder
+    from ..faces.recognition import ArcFaceRecogniser
+    from ..stage1.style_similarity import StyleSimilarityEncoder
 
     def found(name: str, load: Callable[[Path], Loaded]) -> Loaded | None:
         try:
@@ -266,12 +269,12 @@ def _judges(given: argparse.Namespace) -> Judges:
             return None
         return None if path is None else load(path)
 
-    return Judges(
-        found("arcface", Identity),
-        found("lpips", Perceptual),
-        found("inception", Inception),
+    return MetricNetworks(
+        found("arcface", ArcFaceRecogniser),
+        found("lpips", PerceptualNetwork),
+        found("inception", InceptionNetwork),
         found("i3d", VideoFeatures),
         found("syncnet", SyncNet.load),
         None if given.lr_asd is None else ActiveSpeaker(*given.lr_asd),
-        StyleEncoder.load(given.style),
+        StyleSimilarityEncoder.load(given.style),
     )

@@ -28,7 +28,7 @@ from .progress import Bars
 from .train import add_ablate, add_data, add_train
 
 if TYPE_CHECKING:
-    from ..pipeline.batch import Engine, Job, Outcome, Status, Weights
+    from ..pipeline.batch import BatchJob, Engine, JobOutcome, JobStatus, WeightPaths
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -234,7 +234,7 @@ def _persona_make(options: argparse.Namespace) -> int:
     search = FaceSearch(options.face, options.face_model, options.identity)
     models = Models.load(options.morphable, options.stage1, options.stage2, options.deep3d)
     with closing(Bars(options.interrupt, options.quiet)) as bars:
-        made = persona.make(
+        made = persona.make_persona(
             options.videos, models, search, bars, 1e9 * options.textures, options.output.absolute().parent
         )
     made.save(options.output)
@@ -264,7 +264,7 @@ def _batch(options: argparse.Namespace) -> int:
     status = options.output or options.jobs.with_suffix(".status.csv")
     jobs = read_jobs(options.jobs, dub_options(options))
     check_jobs(options.jobs, jobs, status)
-    weights: Weights = (options.morphable, options.stage1, options.stage2, options.deep3d)
+    weights: WeightPaths = (options.morphable, options.stage1, options.stage2, options.deep3d)
     if any(weights):
         Models.load(*weights)  # bad weights are told once, not by every job
     table = run_batch(
@@ -296,7 +296,7 @@ def _engine(options: argparse.Namespace) -> Engine:
     return lambda work, jobs: processes.local(work, jobs, count, crashed, ordered=False, threads=threads)
 
 
-def _tell(job: Job, status: Status, outcome: Outcome) -> None:
+def _tell(job: BatchJob, status: JobStatus, outcome: JobOutcome) -> None:
     if outcome.trace:
         print(outcome.trace, file=sys.stderr)
     word = f"{status.status}, tried again later" if status.status == "waiting" else status.status
@@ -314,21 +314,21 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _inspect(options: argparse.Namespace) -> int:
     from ..faces.selection import FaceSearch
-    from ..pipeline.contact_sheet import inspect
+    from ..pipeline.contact_sheet import draw_contact_sheet
     from ..pipeline.weights import load_face_model
 
     with closing(Bars(options.interrupt, options.quiet)) as bars:
         model, initialise = load_face_model(options.morphable, options.deep3d)
         search = FaceSearch(options.face, options.face_model, options.identity)
-        inspect(options.video, options.output, model, search, options.frames, bars, initialise)
+        draw_contact_sheet(options.video, options.output, model, search, options.frames, bars, initialise)
     return 0
 
 
 def _faces(options: argparse.Namespace) -> int:
     from ..faces.selection import FaceSearch
-    from ..pipeline.people_sheet import check_roster, listing, write_json, write_sheet
+    from ..pipeline.people_sheet import check_people_sheet, describe_people, write_json, write_sheet
 
-    check_roster(options.video, options.output, options.json)
+    check_people_sheet(options.video, options.output, options.json)
     with closing(Bars(options.interrupt, options.quiet)) as bars:
         people = FaceSearch(None, options.face_model, options.identity).find(options.video, bars)
     if options.output is not None:
@@ -336,7 +336,7 @@ def _faces(options: argparse.Namespace) -> int:
     if options.json is not None:
         write_json(people, options.json)
     if not options.quiet:
-        print("\n".join(listing(people)))
+        print("\n".join(describe_people(people)))
     return 0
 
 

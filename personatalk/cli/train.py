@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import PersonaTalkError
 
 if TYPE_CHECKING:
-    from ..training.data.layouts import Source
-    from ..training.data.prepare import Engine, Options, Outcome
+    from ..training.data.layouts import VideoSource
+    from ..training.data.prepare import Engine, PrepareOptions, PrepareOutcome
 
 Commands = Any
 """What `add_subparsers` returns."""
@@ -163,11 +163,11 @@ def _add_options(prepare: argparse.ArgumentParser) -> None:
         prepare.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
 
 
-def _options(given: argparse.Namespace) -> Options:
-    from ..training.data.prepare import Options
+def _options(given: argparse.Namespace) -> PrepareOptions:
+    from ..training.data.prepare import PrepareOptions
 
-    chosen = {f.name: getattr(given, f.name) for f in fields(Options)}
-    return Options(**{name: value for name, value in chosen.items() if value is not None})
+    chosen = {f.name: getattr(given, f.name) for f in fields(PrepareOptions)}
+    return PrepareOptions(**{name: value for name, value in chosen.items() if value is not None})
 
 
 def _need(*modules: str) -> None:
@@ -186,7 +186,7 @@ def _prepare(given: argparse.Namespace) -> int:
         from ..training.data.layouts import with_speakers
 
         found = with_speakers(found, given.speakers)
-    tell: Callable[[Outcome], None] = (lambda outcome: None) if given.quiet else _tell
+    tell: Callable[[PrepareOutcome], None] = (lambda outcome: None) if given.quiet else _tell
     manifest = prepare(found, given.output, _options(given), _engine(given), tell, given.shard_mb << 20)
     print(
         f"{given.output}: {manifest['clips']} clips of {manifest['speakers']} speakers,"
@@ -204,10 +204,10 @@ def _synthesise(given: argparse.Namespace) -> int:
     return 0
 
 
-def _find(roots: list[Path], layout: str) -> list[Source]:
-    from ..training.data.layouts import find
+def _find(roots: list[Path], layout: str) -> list[VideoSource]:
+    from ..training.data.layouts import find_videos
 
-    return [source for root in roots for source in find(root, layout)]
+    return [source for root in roots for source in find_videos(root, layout)]
 
 
 def _engine(given: argparse.Namespace) -> Engine:
@@ -221,7 +221,7 @@ def _engine(given: argparse.Namespace) -> Engine:
     return lambda work, sources: processes.local(work, sources, given.workers, crashed)
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: PrepareOutcome) -> None:
     rejected = ", ".join(f"{count} x {reason}" for reason, count in outcome.rejected.items())
     shift = f", offset {outcome.offset} frames undone" if outcome.offset else ""
     why = f"; left out: {rejected}" if rejected else ""

@@ -9,9 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..utils.arrays import Array
-from ..utils.onnx import open_onnx, probe
-from .metrics import Picture
+from ..utils.arrays import Array, Image
+from ..utils.onnx import open_onnx, trial_run
 from .syncnet import STEPS_PER_FRAME, mfcc
 
 SIDE = 112
@@ -34,7 +33,7 @@ class ActiveSpeaker:
 
     def __init__(self, visual: Path | str, backend: Path | str) -> None:
         self.visual, self.backend = open_onnx(visual, inputs=1), open_onnx(backend, inputs=2)
-        probe(backend, lambda: self._judge(np.zeros((5, SIDE, SIDE), np.float32), np.zeros((20, 13), np.float32)))
+        trial_run(backend, lambda: self._judge(np.zeros((5, SIDE, SIDE), np.float32), np.zeros((20, 13), np.float32)))
 
     def _judge(self, faces: Array, heard: Array) -> Array:
         seen = self.visual.run(None, {self.visual.get_inputs()[0].name: faces[None]})[0]
@@ -42,7 +41,7 @@ class ActiveSpeaker:
         logits: Array = self.backend.run(None, dict(zip(names, (seen, heard[None]), strict=True)))[0]
         return np.ravel(logits)
 
-    def score(self, crops: Iterator[Picture], samples: Array) -> float:
+    def score(self, crops: Iterator[Image], samples: Array) -> float:
         """Mean logit over the frames; above 0 the network hears this face speak.
 
         Args:
@@ -63,7 +62,7 @@ class ActiveSpeaker:
         return float(np.concatenate(found).mean()) if found else float("nan")
 
 
-def prepared(crop: Picture) -> Picture:
+def prepared(crop: Image) -> Image:
     """A face's square crop as a frame of the network's input, uint8 (112, 112)."""
-    small: Picture = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    small: Image = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return small

@@ -18,17 +18,18 @@ from ..audio.phones import aligned_phones
 from ..audio.voice_activity import voice_activity
 from ..errors import FaceError, MediaError, PersonaTalkError
 from ..faces.analysis import Analysis, analyse
-from ..faces.landmarks import FaceTracker, FloatArray, open_tracker
+from ..faces.landmarks import FaceTracker, open_tracker
+from ..faces.recognition import ArcFaceRecogniser
 from ..geometry.mediapipe_mesh import NUM_LANDMARKS
 from ..geometry.morphable_model import MorphableModel
 from ..media.audio import read_speech
 from ..media.reader import VideoReader
-from ..stage1.style_similarity import StyleEncoder
-from ..utils.arrays import Array, resampled
+from ..stage1.style_similarity import StyleSimilarityEncoder
+from ..utils.arrays import Array, Image, resampled
 from . import metrics
 from .active_speaker import ActiveSpeaker
-from .metrics import Picture, Series
-from .networks import Identity, Inception, Perceptual, VideoFeatures, square
+from .metrics import Series
+from .networks import InceptionNetwork, PerceptualNetwork, VideoFeatures, square
 from .syncnet import SyncNet, sync
 
 EVERY = 5
@@ -40,7 +41,7 @@ SHORTEST_SILENCE = 0.3
 
 
 @dataclass(frozen=True)
-class Judges:
+class MetricNetworks:
     """The networks there are; None for those that are not.
 
     Attributes:
@@ -53,17 +54,17 @@ class Judges:
         style: For StyleSim.
     """
 
-    identity: Identity | None = None
-    perceptual: Perceptual | None = None
-    inception: Inception | None = None
+    identity: ArcFaceRecogniser | None = None
+    perceptual: PerceptualNetwork | None = None
+    inception: InceptionNetwork | None = None
     video: VideoFeatures | None = None
     sync: SyncNet | None = None
     speaking: ActiveSpeaker | None = None
-    style: StyleEncoder | None = None
+    style: StyleSimilarityEncoder | None = None
 
 
 @dataclass(frozen=True)
-class Job:
+class Comparison:
     """What is compared.
 
     Attributes:
@@ -83,7 +84,7 @@ class Job:
 
 
 @dataclass
-class Result:
+class ComparisonResult:
     """Figures of one pair, NaN where one could not be had.
 
     Attributes:
@@ -96,12 +97,12 @@ class Result:
         features: Features of both videos' faces for FID and FVD, by name: (reference, generated), each (N, D).
     """
 
-    job: Job
+    job: Comparison
     figures: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     real: Series = field(default_factory=lambda: np.zeros(0))
     made: Series = field(default_factory=lambda: np.zeros(0))
-    worst: list[tuple[int, float, Picture, Picture]] = field(default_factory=list)
+    worst: list[tuple[int, float, Image, Image]] = field(default_factory=list)
     features: dict[str, tuple[Array, Array]] = field(default_factory=dict)
 
 
@@ -130,7 +131,7 @@ class _Recording:
     def __init__(self, tracker: FaceTracker) -> None:
         self.tracker, self.marks = tracker, list[Array]()
 
-    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[FloatArray]:
+    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[Array]:
         found = self.tracker.detect(rgb)
         self.marks.append(found[0][:, :2] if found else np.full((NUM_LANDMARKS, 2), np.nan, np.float32))
         return found
@@ -160,7 +161,7 @@ def track(path: Path, model: MorphableModel, tracker: Callable[[], FaceTracker] 
     return Track(path, size, np.asarray(times, np.float64), np.stack(recording.marks), analysis)
 
 
-def onto(reference: Track, generated: Track) -> Array:
+def align_to(reference: Track, generated: Track) -> Array:
     """How the generated video's pixels lie on the reference's, (2, 3).
 
     A video of the same shape is scaled, as peers that work at another size need it. One of another shape is a crop:
@@ -185,7 +186,9 @@ def onto(reference: Track, generated: Track) -> Array:
     return middle
 
 
-def evaluate_pair(job: Job, judges: Judges, model: MorphableModel, reference: Track | None = None) -> Result:
+def evaluate_pair(
+    job: Comparison, judges: MetricNetworks, model: MorphableModel, reference: Track | None = None
+) -> ComparisonResult:
     """All figures of one pair.
 
     Args:
@@ -199,7 +202,7 @@ def evaluate_pair(job: Job, judges: Judges, model: MorphableModel, reference: Tr
     """
     reference = reference or track(job.reference, model)
     generated = track(job.generated, model)
-    result = Result(job)
+    result = ComparisonResult(job)
     result.figures["frames"] = len(generated.times)
     result.figures["faces"] = float((~np.isnan(generated.marks[:, 0, 0])).mean())
     result.figures["spread"] = _spread(metrics.opening(generated.marks))
@@ -222,7 +225,7 @@ def evaluate_pair(job: Job, judges: Judges, model: MorphableModel, reference: Tr
     return result
 
 
-def _lips(result: Result, reference: Track, generated: Track, shown: npt.NDArray[np.int64]) -> None:
+def _lips(result: ComparisonResult, reference: Track, generated: Track, shown: npt.NDArray[np.int64]) -> None:
     """Figures of the mouth's motion."""
     figures = result.figures
     made_marks = np.where((shown >= 0)[:, None, None], generated.marks[shown], np.nan)
@@ -248,7 +251,7 @@ def _lips(result: Result, reference: Track, generated: Track, shown: npt.NDArray
     figures["jitter"] = metrics.jitter(ours) / max(metrics.jitter(theirs), 1e-9)
 
 
-def _sound(result: Result, generated: Track, judges: Judges) -> None:
+def _sound(result: ComparisonResult, generated: Track, judges: MetricNetworks) -> None:
     """Figures that need the generated video's sound."""
     names = ["silence", "closure"]
     names += ["sync_score", "lse_d"] if judges.sync is not None else []
@@ -293,7 +296,7 @@ def _spread(opening: Series) -> float:
     return float(np.nanstd(opening)) if (~np.isnan(opening)).sum() >= metrics.FEWEST else float("nan")
 
 
-def crops_at_25(video: Track, margin: float = 0.2) -> Iterator[Picture]:
+def crops_at_25(video: Track, margin: float = 0.2) -> Iterator[Image]:
     """Square crops of the face at 25 a second; the last known place where there is none."""
     marks, due = None, 0
     with VideoReader(video.path) as reader:
@@ -304,14 +307,14 @@ def crops_at_25(video: Track, margin: float = 0.2) -> Iterator[Picture]:
                 yield square(marks, frame.rgb(), margin)
 
 
-def _style(result: Result, reference: Track, generated: Track, judges: Judges) -> None:
+def _style(result: ComparisonResult, reference: Track, generated: Track, judges: MetricNetworks) -> None:
     if judges.style is None:
         return
     if reference.analysis is None or generated.analysis is None:
         result.figures["style_sim"], result.notes["style_sim"] = float("nan"), "no usable face"
         return
     found = [at_25(t.analysis) for t in (reference, generated) if t.analysis is not None]
-    if min(map(len, found)) < StyleEncoder.SHORTEST:
+    if min(map(len, found)) < StyleSimilarityEncoder.SHORTEST:
         result.figures["style_sim"], result.notes["style_sim"] = float("nan"), "too few frames with a face"
         return
     result.figures["style_sim"] = metrics.cosine(*(judges.style.embed(beta) for beta in found))
@@ -348,14 +351,16 @@ class _Sums:
         return {name: float(np.mean(found)) for name, found in self.values.items()}
 
 
-def _pictures(result: Result, reference: Track, generated: Track, shown: npt.NDArray[np.int64], judges: Judges) -> None:
+def _pictures(
+    result: ComparisonResult, reference: Track, generated: Track, shown: npt.NDArray[np.int64], judges: MetricNetworks
+) -> None:
     """Figures of the pixels, frame by frame: the lag stays in, as pixels were never meant to be late."""
     if np.isnan(reference.marks[:, 0, 0]).all():
         raise FaceError(f"{reference.path}: shows no face")
     rows, columns = _box(reference.marks, reference.size)
     if min(rows.stop - rows.start, columns.stop - columns.start) < SMALLEST_BOX:
         raise FaceError(f"{reference.path}: the face is too small to be compared, or outside the picture")
-    laid = _Laid(reference, generated)
+    laid = _Aligned(reference, generated)
     outside = laid.covered.copy()
     outside[rows, columns] = False
     if not laid.covered[rows, columns].all():
@@ -381,11 +386,11 @@ def _pictures(result: Result, reference: Track, generated: Track, shown: npt.NDA
     result.features = faces.features()
 
 
-class _Laid:
-    """A generated video in the reference's pixels; see `onto`."""
+class _Aligned:
+    """A generated video in the reference's pixels; see `align_to`."""
 
     def __init__(self, reference: Track, generated: Track) -> None:
-        self.transform, self.size = onto(reference, generated), reference.size
+        self.transform, self.size = align_to(reference, generated), reference.size
         self.scaled = self.transform[0, 1] == 0 == self.transform[1, 0]
         self.same = generated.size == reference.size
         full = np.ones(generated.size[::-1], np.uint8)
@@ -393,7 +398,7 @@ class _Laid:
         if not self.scaled:
             self.covered = cv2.warpAffine(full, self.transform, self.size, flags=cv2.INTER_NEAREST) > 0
 
-    def picture(self, picture: Picture) -> Picture:
+    def picture(self, picture: Image) -> Image:
         """A frame of it."""
         if self.same:
             return picture
@@ -418,12 +423,14 @@ KEPT_HEIGHT = 220
 """Height at which the worst frames are kept."""
 
 
-def _small(picture: Picture) -> Picture:
+def _small(picture: Image) -> Image:
     width = max(1, round(picture.shape[1] * KEPT_HEIGHT / picture.shape[0]))
     return cv2.resize(picture, (width, KEPT_HEIGHT), interpolation=cv2.INTER_AREA)
 
 
-def _compared(result: Result, sums: _Sums, box: tuple[Picture, Picture], number: int, judges: Judges) -> None:
+def _compared(
+    result: ComparisonResult, sums: _Sums, box: tuple[Image, Image], number: int, judges: MetricNetworks
+) -> None:
     quality = metrics.psnr(*box)
     sums.add(psnr=quality, ssim=metrics.ssim(*box))
     badness = -quality
@@ -442,12 +449,12 @@ def _compared(result: Result, sums: _Sums, box: tuple[Picture, Picture], number:
 class _Faces:
     """Networks that look at single faces: identity, Inception, the video network."""
 
-    def __init__(self, judges: Judges) -> None:
+    def __init__(self, judges: MetricNetworks) -> None:
         self.judges, self.cosines = judges, _Sums()
         self._found: dict[str, tuple[list[Array], list[Array]]] = {}
-        self._clip: list[tuple[Picture, Picture]] = []
+        self._clip: list[tuple[Image, Image]] = []
 
-    def add(self, number: int, pictures: tuple[Picture, Picture], marks: Any, box: tuple[Picture, Picture]) -> None:
+    def add(self, number: int, pictures: tuple[Image, Image], marks: Any, box: tuple[Image, Image]) -> None:
         """A frame of both videos, in the reference's pixels."""
         judges = self.judges
         seen = not any(np.isnan(m).any() for m in marks)
@@ -473,25 +480,27 @@ class _Faces:
         return {name: (np.concatenate(a), np.concatenate(b)) for name, (a, b) in self._found.items()}
 
 
-def ground_truth(job: Job, judges: Judges, model: MorphableModel, reference: Track | None = None) -> Result:
+def ground_truth(
+    job: Comparison, judges: MetricNetworks, model: MorphableModel, reference: Track | None = None
+) -> ComparisonResult:
     """The reference held against itself: the row that says what the best possible is.
 
     CSIM and StyleSim compare its first half with its second, as a copy would be 1 by definition.
     """
     reference = reference or track(job.reference, model)
-    result = Result(job, real=metrics.opening(reference.marks), made=metrics.opening(reference.marks))
+    result = ComparisonResult(job, real=metrics.opening(reference.marks), made=metrics.opening(reference.marks))
     result.figures = {
         **{"ssim": 1.0, "psnr": float("inf"), "lpips": 0.0, "fid": 0.0, "fvd": 0.0, "lmd": 0.0, "opening_r": 1.0},
         **{"lag": 0, "articulation": 1.0, "jitter": 1.0, "frames": len(reference.times)},
         **{"faces": float((~np.isnan(reference.marks[:, 0, 0])).mean())},
     }
-    own = Job(job.name, job.reference, job.reference, job.text)
+    own = Comparison(job.name, job.reference, job.reference, job.text)
     _sound(result, reference, judges)
     result.job = own
     if judges.style is not None and reference.analysis is not None:
         beta = at_25(reference.analysis)
         half = len(beta) // 2
-        if half >= StyleEncoder.SHORTEST:
+        if half >= StyleSimilarityEncoder.SHORTEST:
             result.figures["style_sim"] = metrics.cosine(*(judges.style.embed(b) for b in (beta[:half], beta[half:])))
     if judges.identity is not None:
         vectors = _identities(reference, judges.identity)
@@ -502,7 +511,7 @@ def ground_truth(job: Job, judges: Judges, model: MorphableModel, reference: Tra
     return result
 
 
-def _identities(video: Track, identity: Identity) -> list[Array]:
+def _identities(video: Track, identity: ArcFaceRecogniser) -> list[Array]:
     with VideoReader(video.path) as reader:
         seen = ((f.rgb(), m) for f, m in zip(reader.frames(), video.marks, strict=False) if f.index % EVERY == 0)
         return [identity.embed(picture, marks) for picture, marks in seen if not np.isnan(marks).any()]

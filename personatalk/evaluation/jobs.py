@@ -15,10 +15,10 @@ from ..media.reader import VideoReader
 from ..pipeline.dub import dub
 from ..pipeline.weights import Models
 from ..utils.progress import Progress
-from .compare import Job
+from .compare import Comparison
 
 
-def from_list(path: Path) -> list[Job]:
+def from_list(path: Path) -> list[Comparison]:
     """Pairs from a CSV file with the columns `reference` and `generated`, and if wanted `name`, `text`, `mismatched`.
 
     Paths are relative to the list's folder.
@@ -41,7 +41,7 @@ def from_list(path: Path) -> list[Job]:
                 raise PersonaTalkError(f"{path}, line {line}: {file_} is not there")
         mismatched = (row.get("mismatched") or "").strip().lower() in ("1", "yes", "true")
         name = row.get("name") or generated.stem
-        jobs.append(Job(name, reference, generated, spoken(row.get("text") or ""), mismatched))
+        jobs.append(Comparison(name, reference, generated, spoken(row.get("text") or ""), mismatched))
     if not jobs:
         raise PersonaTalkError(f"{path}: names no pair; it needs the columns 'reference' and 'generated'")
     return jobs
@@ -59,7 +59,7 @@ def spoken(text: str) -> str:
     return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("\u2019", "'")))
 
 
-def from_folders(reference: Path, generated: Path) -> list[Job]:
+def from_folders(reference: Path, generated: Path) -> list[Comparison]:
     """Pairs of videos of the same name, whatever their suffix.
 
     Raises:
@@ -69,7 +69,7 @@ def from_folders(reference: Path, generated: Path) -> list[Job]:
     if not set(real) & set(made):
         raise PersonaTalkError(f"{reference} and {generated}: no two videos of the same name")
     # One that a system lacks is a failure of the system, not one clip less.
-    return [Job(name, path, made.get(name, generated / f"{name}.mp4")) for name, path in real.items()]
+    return [Comparison(name, path, made.get(name, generated / f"{name}.mp4")) for name, path in real.items()]
 
 
 def videos_in(folder: Path) -> dict[str, Path]:
@@ -95,7 +95,7 @@ def self_dubs(
     models: Models,
     kinds: Sequence[str] = ("own", "silent", "mismatched"),
     progress: Progress | None = None,
-) -> dict[str, list[Job]]:
+) -> dict[str, list[Comparison]]:
     """Dub every video of a folder with its own sound, with silence, and with the next one's sound.
 
     Args:
@@ -115,7 +115,7 @@ def self_dubs(
     """
     clips, made_by = list(videos_in(folder).values()), models.fingerprint()
     output.mkdir(parents=True, exist_ok=True)
-    found: dict[str, list[Job]] = {kind: [] for kind in kinds}
+    found: dict[str, list[Comparison]] = {kind: [] for kind in kinds}
     for place, clip in enumerate(clips):
         speeches = {"own": clip, "silent": output / f"{clip.stem}.silence.wav"}
         if len(clips) > 1:
@@ -132,7 +132,7 @@ def self_dubs(
             except PersonaTalkError as error:
                 print(f"{clip.name}, {kind}: {error}", flush=True)
                 continue
-            found[kind].append(Job(clip.stem, clip, result, mismatched=kind != "own"))
+            found[kind].append(Comparison(clip.stem, clip, result, mismatched=kind != "own"))
     return found
 
 

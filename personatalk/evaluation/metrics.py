@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..utils.arrays import Array
+from ..utils.arrays import Array, Image
 
-Picture = npt.NDArray[np.uint8]
 Series = npt.NDArray[np.float64]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -163,14 +162,14 @@ def closure(openings: Series, times: Series, phones: list[tuple[float, float, st
     return float(np.mean(shut) / np.mean(wide)) if shut and wide else float("nan"), len(shut)
 
 
-def psnr(real: Picture, made: Picture, where: npt.NDArray[np.bool_] | None = None) -> float:
+def psnr(real: Image, made: Image, where: npt.NDArray[np.bool_] | None = None) -> float:
     """Peak signal-to-noise ratio in dB, at most 90; of the pixels `where` (H, W) is true."""
     error = (real.astype(np.float32) - made) ** 2
     mean = float(error.mean() if where is None else error[where].mean())
     return float(-10 * np.log10(max(1e-9, mean / 65025)))
 
 
-def ssim(real: Picture, made: Picture) -> float:
+def ssim(real: Image, made: Image) -> float:
     """Structural similarity (Wang et al. 2004), the mean over the channels, window of 7 x 7."""
     x, y = real.astype(np.float64), made.astype(np.float64)
     size, edge = 7, 3

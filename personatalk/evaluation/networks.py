@@ -15,12 +15,10 @@ import numpy.typing as npt
 import torch
 
 from ..errors import WeightsError
-from ..faces.recognition import FIVE_LANDMARKS, FIVE_POINTS, Identity
-from ..utils.arrays import Array
-from ..utils.onnx import open_onnx, probe
-from .metrics import Picture
+from ..utils.arrays import Array, Image
+from ..utils.onnx import open_onnx, trial_run
 
-__all__ = ["FIVE_LANDMARKS", "FIVE_POINTS", "Identity", "Inception", "Perceptual", "VideoFeatures", "script", "square"]
+__all__ = ["InceptionNetwork", "PerceptualNetwork", "VideoFeatures"]
 
 
 def script(path: Path | str) -> torch.jit.ScriptModule:
@@ -38,7 +36,7 @@ def script(path: Path | str) -> torch.jit.ScriptModule:
         raise WeightsError(f"{path}: not a readable TorchScript network ({first})") from error
 
 
-class Perceptual:
+class PerceptualNetwork:
     """LPIPS (Zhang et al. 2018) in ONNX: two inputs (N, 3, H, W) in -1..1, one distance for each pair.
 
     Args:
@@ -55,19 +53,19 @@ class Perceptual:
         self.session = open_onnx(path, inputs=2)
         self.names = [entry.name for entry in self.session.get_inputs()]
         grey = np.full((self.SIDE, self.SIDE, 3), 128, np.uint8)
-        probe(path, lambda: self.distance(grey, grey))
+        trial_run(path, lambda: self.distance(grey, grey))
 
-    def distance(self, real: Picture, made: Picture) -> float:
+    def distance(self, real: Image, made: Image) -> float:
         """LPIPS of two pictures of the same place."""
         pair = {name: self._prepared(p) for name, p in zip(self.names, (real, made), strict=True)}
         return float(np.ravel(self.session.run(None, pair)[0])[0])
 
-    def _prepared(self, picture: Picture) -> Array:
+    def _prepared(self, picture: Image) -> Array:
         small = cv2.resize(picture, (self.SIDE, self.SIDE), interpolation=cv2.INTER_AREA)
         return small.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1
 
 
-class Inception:
+class InceptionNetwork:
     """Inception's pooled features for FID, as the TorchScript file `inception-2015-12-05.pt` of StyleGAN's authors.
 
     It takes uint8 pictures of any size, scales them itself and gives (N, 2048) with `return_features`.
@@ -81,10 +79,10 @@ class Inception:
 
     def __init__(self, path: Path | str) -> None:
         self.network = script(path)
-        probe(path, lambda: self.features(np.zeros((64, 64, 3), np.uint8)))
+        trial_run(path, lambda: self.features(np.zeros((64, 64, 3), np.uint8)))
 
     @torch.inference_mode()
-    def features(self, picture: Picture) -> Array:
+    def features(self, picture: Image) -> Array:
         """(1, D)."""
         pixels = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
         found: Array = self.network(pixels, return_features=True).numpy()
@@ -107,10 +105,10 @@ class VideoFeatures:
 
     def __init__(self, path: Path | str) -> None:
         self.network = script(path)
-        probe(path, lambda: self.features([np.zeros((64, 64, 3), np.uint8)] * self.FRAMES))
+        trial_run(path, lambda: self.features([np.zeros((64, 64, 3), np.uint8)] * self.FRAMES))
 
     @torch.inference_mode()
-    def features(self, pictures: list[Picture]) -> Array:
+    def features(self, pictures: list[Image]) -> Array:
         """(1, D) of `FRAMES` consecutive pictures."""
         small = [cv2.resize(p, (self.SIDE, self.SIDE), interpolation=cv2.INTER_AREA) for p in pictures]
         clip = torch.from_numpy(np.stack(small)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
@@ -118,12 +116,12 @@ class VideoFeatures:
         return found
 
 
-def square(marks: npt.NDArray[Any], picture: Picture, margin: float = 0.0) -> Picture:
+def square(marks: npt.NDArray[Any], picture: Image, margin: float = 0.0) -> Image:
     """Square crop around a face, from its landmarks' box grown by a share of its side; edges are repeated."""
     low, high = marks[:, :2].min(axis=0), marks[:, :2].max(axis=0)
     half = float((high - low).max()) * (0.5 + margin)
     x, y = (low + high) / 2
     side = max(2, round(2 * half))
     matrix = np.array([[1, 0, half - x], [0, 1, half - y]], np.float32)
-    cut: Picture = cv2.warpAffine(picture, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
+    cut: Image = cv2.warpAffine(picture, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
     return cut

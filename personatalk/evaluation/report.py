@@ -14,10 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..utils.arrays import Array
+from ..utils.arrays import Array, Image
 from . import metrics
-from .compare import Result
-from .metrics import Picture, Series
+from .compare import ComparisonResult
+from .metrics import Series
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Cell:
     count: int
 
 
-def comparable(sets: dict[str, list[Result]]) -> dict[str, list[Result]]:
+def comparable(sets: dict[str, list[ComparisonResult]]) -> dict[str, list[ComparisonResult]]:
     """The results over which means are comparable: of clips that every system which measured anything could measure.
 
     The ground truth has the references of those.
@@ -96,7 +96,7 @@ def comparable(sets: dict[str, list[Result]]) -> dict[str, list[Result]]:
     }
 
 
-def left_out(sets: dict[str, list[Result]]) -> list[str]:
+def left_out(sets: dict[str, list[ComparisonResult]]) -> list[str]:
     """One line for every row whose means leave out clips, as some system could not measure them."""
     kept, lines = comparable(sets), []
     for row, results in sets.items():
@@ -111,7 +111,7 @@ def _some(names: list[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
-def summary(results: Sequence[Result]) -> dict[str, Cell]:
+def summary(results: Sequence[ComparisonResult]) -> dict[str, Cell]:
     """Every column over the clips; columns that nobody has are left out."""
     cells = {"clips": Cell(sum(bool(r.figures) for r in results), math.nan, math.nan, len(results))}
     for column in COLUMNS[1:]:
@@ -172,7 +172,7 @@ def markdown(lines: list[list[str]]) -> str:
     return "\n".join([head, *("| " + " | ".join(words) + " |" for words in turned[1:])])
 
 
-def write(folder: Path, sets: dict[str, list[Result]]) -> dict[str, dict[str, Cell]]:
+def write(folder: Path, sets: dict[str, list[ComparisonResult]]) -> dict[str, dict[str, Cell]]:
     """Write `table.md`, `clips.csv`, `report.json` and `report.html`.
 
     Args:
@@ -208,12 +208,12 @@ def _plain(value: object) -> object:
 NAMES = tuple(c.name for c in COLUMNS if c.name not in (*POOLED, "clips"))
 
 
-def _line(row: str, result: Result) -> list[object]:
+def _line(row: str, result: ComparisonResult) -> list[object]:
     values = ["" if math.isnan(result.figures.get(n, math.nan)) else result.figures[n] for n in (*NAMES, "frames")]
     return [row, result.job.name, *values, "; ".join(f"{k}: {v}" for k, v in result.notes.items())]
 
 
-def _write_csv(path: Path, sets: dict[str, list[Result]]) -> None:
+def _write_csv(path: Path, sets: dict[str, list[ComparisonResult]]) -> None:
     with path.open("w", newline="", encoding="utf8") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "clip", *NAMES, "frames", "notes"])
@@ -239,7 +239,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(self, row: str, result: Result) -> None:
+    def add(self, row: str, result: ComparisonResult) -> None:
         """Write a pair's line."""
         self._writer.writerow(_line(row, result))
         self._file.flush()
@@ -254,7 +254,7 @@ figure{display:inline-block;margin:.4rem .8rem .4rem 0}figcaption{font-size:.85r
 """
 
 
-def page(sets: dict[str, list[Result]], lines: list[list[str]], lacking: list[str]) -> str:
+def page(sets: dict[str, list[ComparisonResult]], lines: list[list[str]], lacking: list[str]) -> str:
     """The report as one HTML page that needs no network."""
     parts = ["<!doctype html><html lang=en><meta charset=utf-8><title>PersonaTalk: evaluation</title>"]
     parts.append(f"<style>{STYLE}</style><h1>Evaluation</h1>{_html_table(lines)}")
@@ -278,7 +278,7 @@ def _html_table(lines: list[list[str]]) -> str:
     return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
 
 
-def _facts(result: Result) -> str:
+def _facts(result: ComparisonResult) -> str:
     known = [(c, result.figures[c.name]) for c in COLUMNS if c.name in result.figures]
     return "<p>" + " · ".join(f"{html.escape(c.title)} {number(v, c.digits)}" for c, v in known) + "</p>"
 
@@ -305,7 +305,7 @@ def curve(real: Series, made: Series, width: int = 900, height: int = 130) -> st
     return f'<svg viewBox="0 0 {width} {height}" role="img">{drawn}</svg>{caption}'
 
 
-def _figure(frame: int, badness: float, real: Picture, made: Picture) -> str:
+def _figure(frame: int, badness: float, real: Image, made: Image) -> str:
     _, data = cv2.imencode(".jpg", np.hstack([real, made])[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     source = base64.b64encode(data.tobytes()).decode()
     caption = f"frame {frame}: real, generated (PSNR {-badness:.1f})"

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import FaceError, PersonaTalkError
 from ..geometry.morphable_model import MorphableModel
 from ..media.codecs import VIDEO_SUFFIXES
-from ..stage1.style_similarity import StyleEncoder
+from ..stage1.style_similarity import StyleSimilarityEncoder
 from ..utils.arrays import Array
 from .compare import at_25, track
 
@@ -34,7 +34,9 @@ class Point:
     style: Array
 
 
-def points_of(video: Path, speaker: str, generated: bool, encoder: StyleEncoder, model: MorphableModel) -> list[Point]:
+def points_of(
+    video: Path, speaker: str, generated: bool, encoder: StyleSimilarityEncoder, model: MorphableModel
+) -> list[Point]:
     """Styles of a video's windows of about four seconds.
 
     Raises:

@@ -19,8 +19,7 @@ from torch import nn
 
 from ..audio.encoder import SAMPLE_RATE
 from ..errors import WeightsError
-from ..utils.arrays import Array
-from .metrics import Picture
+from ..utils.arrays import Array, Image
 
 SIDE = 224
 FRAMES = 5
@@ -131,14 +130,14 @@ def mfcc(samples: Array) -> Array:
     return found
 
 
-def prepared(crop: Picture) -> torch.Tensor:
+def prepared(crop: Image) -> torch.Tensor:
     """A face's square crop as a frame of the network's input, (3, 224, 224)."""
     small = cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(np.ascontiguousarray(small[..., ::-1].transpose(2, 0, 1))).float()
 
 
 @torch.inference_mode()
-def sync(network: SyncNet, crops: Iterator[Picture], samples: Array) -> Sync:
+def sync(network: SyncNet, crops: Iterator[Image], samples: Array) -> Sync:
     """Score a video at 25 frames a second; its frames stream.
 
     Args:

@@ -20,10 +20,10 @@ from ..geometry.morphable_model import MorphableModel
 from ..media.probe import VideoInfo
 from ..media.reader import VideoReader
 from ..utils.arrays import Array, runs
-from ..utils.progress import Progress, silent
+from ..utils.progress import Progress, no_progress
 from .follow import FaceFollower, Follower
 from .landmarks import FaceTracker
-from .occlusion import MOUTH_COVERED, Places, find
+from .occlusion import MOUTH_COVERED, ProbePoints, find_occlusions
 from .shots import CutDetector
 
 SMALLEST_FACE = 16.0
@@ -37,7 +37,7 @@ TABLES = ("time", "duration", "usable", "shot_of", "beta", "pose", "lips_hidden"
 """Arrays of an `Analysis` with one entry for each frame."""
 
 
-class Reason(str, Enum):
+class SkipReason(str, Enum):
     """Why a frame is passed through."""
 
     NO_FACE = "no face"
@@ -78,7 +78,8 @@ class Analysis:
         shot_of: Number of the shot of each frame, (T,).
         beta: Expression, (T, E); 0 where not usable.
         pose: Head pose in upright picture pixels, (T, 6); 0 where not usable.
-        covers: What is in front of the face, by frame, uint8 (P,) from `occlusion.find`; only where there is something.
+        occlusions: Occlusion of each probe point by frame, uint8 (P,) from `occlusion.find_occlusions`; only frames
+            that have any.
         lips_hidden: Share of the lips that it hides, (T,).
     """
 
@@ -86,12 +87,12 @@ class Analysis:
     time: npt.NDArray[np.float64]
     duration: npt.NDArray[np.float64]
     usable: npt.NDArray[np.bool_]
-    reason: dict[int, Reason]
+    reason: dict[int, SkipReason]
     shots: list[Shot]
     shot_of: npt.NDArray[np.int64]
     beta: Array
     pose: Array
-    covers: dict[int, npt.NDArray[np.uint8]]
+    occlusions: dict[int, npt.NDArray[np.uint8]]
     lips_hidden: Array
 
     def __len__(self) -> int:
@@ -99,18 +100,18 @@ class Analysis:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All of it but the file, as arrays by name; `from_arrays` takes them back."""
-        reasons = list(Reason)
+        reasons = list(SkipReason)
         codes = np.zeros(len(self), np.uint8)
         for frame, why in self.reason.items():
             codes[frame] = 1 + reasons.index(why)
-        covered = sorted(self.covers)
+        covered = sorted(self.occlusions)
         return {
             **{name: getattr(self, name) for name in TABLES},
             "reason": codes,
             "start": np.array([shot.start for shot in self.shots], np.int64),
             "alpha": np.stack([shot.alpha for shot in self.shots]),
             "covered": np.array(covered, np.int64),
-            "covers": np.stack([self.covers[i] for i in covered]) if covered else np.zeros((0, 0), np.uint8),
+            "covers": np.stack([self.occlusions[i] for i in covered]) if covered else np.zeros((0, 0), np.uint8),
         }
 
     @classmethod
@@ -140,10 +141,10 @@ class Analysis:
         if (tables["shot_of"] != np.repeat(np.arange(len(start)), np.diff([*start, count]))).any():
             raise ValueError("shots that do not cover all frames")
         shots = [Shot(int(a), int(b), x.astype(np.float32)) for a, b, x in zip(start, ends, alpha, strict=True)]
-        reasons = list(Reason)
+        reasons = list(SkipReason)
         reason = {int(i): reasons[int(arrays["reason"][i]) - 1] for i in np.flatnonzero(arrays["reason"])}
-        covers = {int(i): c.astype(np.uint8) for i, c in zip(arrays["covered"], arrays["covers"], strict=True)}
-        return cls(info=info, reason=reason, shots=shots, covers=covers, **tables)
+        occlusions = {int(i): c.astype(np.uint8) for i, c in zip(arrays["covered"], arrays["covers"], strict=True)}
+        return cls(info=info, reason=reason, shots=shots, occlusions=occlusions, **tables)
 
     def vertices(self, model: MorphableModel, frame: int) -> Array:
         """Canonical geometry {alpha, beta_t, 0} of a frame, (V, 3)."""
@@ -187,16 +188,16 @@ def analyse(
         FaceError: No frame of the video shows a usable face.
         MediaError: The file is damaged.
     """
-    tell, estimated = progress or silent, reader.info.estimated_frames
+    tell, estimated = progress or no_progress, reader.info.estimated_frames
     closed_form = Initialiser(model)
     initialise = initialise or (lambda rgb, face: closed_form(face))
     follower = follower or Follower()
-    places = Places.of(model)
+    places = ProbePoints.of(model)
     scan = _scan(reader, tracker, initialise, follower, places, lambda n: tell("faces", n, estimated))
     shot_of = np.cumsum(scan.cut).astype(np.int64)
-    covers = _covers(scan, places, shot_of)
+    occlusions = _covers(scan, places, shot_of)
     hidden = np.zeros(len(shot_of), np.float32)
-    for i, cover in covers.items():
+    for i, cover in occlusions.items():
         hidden[i] = places.lips_hidden(cover[None])[0]
     usable, reason = _usable(scan, hidden)
     if not usable.any():
@@ -212,7 +213,7 @@ def analyse(
             alpha = _fit(model, scan, seen, beta, pose, lambda n: tell("geometry", n, int(usable.sum())))
         shots.append(Shot(int(frames[0]), int(frames[-1]) + 1, alpha))
     time, duration = np.array(scan.time), np.array(scan.duration)
-    return Analysis(reader.info, time, duration, usable, reason, shots, shot_of, beta, pose, covers, hidden)
+    return Analysis(reader.info, time, duration, usable, reason, shots, shot_of, beta, pose, occlusions, hidden)
 
 
 def _scan(
@@ -220,7 +221,7 @@ def _scan(
     tracker: FaceTracker,
     initialise: Initialise,
     follower: FaceFollower,
-    places: Places,
+    places: ProbePoints,
     tell: Callable[[int], None],
 ) -> _Scan:
     scan, cuts = _Scan([], [], [], [], []), CutDetector()
@@ -240,35 +241,35 @@ def _scan(
     return scan
 
 
-def _covers(scan: _Scan, places: Places, shot_of: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[np.uint8]]:
+def _covers(scan: _Scan, places: ProbePoints, shot_of: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[np.uint8]]:
     """What is in front of the face, by frame."""
-    covers = {}
+    occlusions = {}
     for shot in np.unique(shot_of):
         frames = [i for i in np.flatnonzero(shot_of == shot) if _unusable(scan.estimates[i]) is None]
         samples = [s for i in frames if (s := scan.samples[i]) is not None]
         if samples:
-            found = find(places, np.stack(samples))
-            covers.update({int(i): cover for i, cover in zip(frames, found, strict=True) if cover.any()})
-    return covers
+            found = find_occlusions(places, np.stack(samples))
+            occlusions.update({int(i): cover for i, cover in zip(frames, found, strict=True) if cover.any()})
+    return occlusions
 
 
-def _usable(scan: _Scan, hidden: Array) -> tuple[npt.NDArray[np.bool_], dict[int, Reason]]:
+def _usable(scan: _Scan, hidden: Array) -> tuple[npt.NDArray[np.bool_], dict[int, SkipReason]]:
     reason = {i: why for i, e in enumerate(scan.estimates) if (why := _unusable(e)) is not None}
-    reason.update({int(i): Reason.COVERED for i in np.flatnonzero(hidden > MOUTH_COVERED)})
+    reason.update({int(i): SkipReason.COVERED for i in np.flatnonzero(hidden > MOUTH_COVERED)})
     usable = np.array([i not in reason for i in range(len(scan.estimates))], bool)
     for start, stop in runs(usable, np.array(scan.cut, bool)):
         if stop - start < SHORTEST_RUN:
             usable[start:stop] = False
-            reason.update(dict.fromkeys(range(start, stop), Reason.BRIEF))
+            reason.update(dict.fromkeys(range(start, stop), SkipReason.BRIEF))
     return usable, reason
 
 
-def _unusable(estimate: Estimate | None) -> Reason | None:
+def _unusable(estimate: Estimate | None) -> SkipReason | None:
     if estimate is None:
-        return Reason.NO_FACE
+        return SkipReason.NO_FACE
     if np.exp(estimate.pose[3]) < SMALLEST_FACE:
-        return Reason.SMALL
-    return Reason.PROFILE if yaw_of(estimate.pose) > LARGEST_YAW else None
+        return SkipReason.SMALL
+    return SkipReason.PROFILE if yaw_of(estimate.pose) > LARGEST_YAW else None
 
 
 def yaw_of(pose: Array) -> Array:
@@ -277,9 +278,9 @@ def yaw_of(pose: Array) -> Array:
     return np.degrees(np.arctan2(abs(ahead[..., 0]), abs(ahead[..., 2]))).astype(np.float32)
 
 
-def _nothing_usable(reason: dict[int, Reason]) -> str:
+def _nothing_usable(reason: dict[int, SkipReason]) -> str:
     why = set(reason.values())
-    if why <= {Reason.NO_FACE}:
+    if why <= {SkipReason.NO_FACE}:
         return "no face in any frame"
     return "no usable face in any frame (" + ", ".join(sorted(w.value for w in why)) + ")"
 

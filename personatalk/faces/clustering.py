@@ -16,11 +16,11 @@ from ..errors import FaceError
 from ..media.probe import VideoInfo
 from ..media.reader import VideoReader
 from ..utils.arrays import Array
-from ..utils.progress import Progress, silent
-from .landmarks import FaceTracker, FloatArray
-from .recognition import Appearance, Identity, Recogniser
+from ..utils.progress import Progress, no_progress
+from .landmarks import FaceTracker
+from .recognition import AppearanceRecogniser, ArcFaceRecogniser, Recogniser
 from .shots import CutDetector
-from .tracklets import Linker, Snapshot, Tracklet, distance, size
+from .tracklets import Snapshot, Tracklet, TrackletLinker, distance, size
 
 PICTURES = 6
 """Most pictures of a person."""
@@ -70,7 +70,7 @@ class People:
     time: npt.NDArray[np.float64]
     shot_of: npt.NDArray[np.int64]
     persons: list[Person]
-    boxes: FloatArray
+    boxes: Array
     recogniser: Recogniser = field(repr=False)
 
     def __len__(self) -> int:
@@ -100,9 +100,9 @@ def find_people(
         MediaError: The file is damaged.
         FaceError: It shows nobody.
     """
-    tell = progress or silent
-    recogniser = recogniser or Appearance()
-    linker, cuts = Linker(recogniser), CutDetector()
+    tell = progress or no_progress
+    recogniser = recogniser or AppearanceRecogniser()
+    linker, cuts = TrackletLinker(recogniser), CutDetector()
     times: list[float] = []
     shots: list[int] = []
     for place, frame in enumerate(reader.frames()):
@@ -127,7 +127,7 @@ def open_recogniser(identity: Path | str | None = None) -> Recogniser:
     Raises:
         WeightsError: The network cannot be read.
     """
-    return Appearance() if identity is None else Identity(identity)
+    return AppearanceRecogniser() if identity is None else ArcFaceRecogniser(identity)
 
 
 # ---------------------------------------------------------------------------------------------- joining
@@ -140,7 +140,7 @@ def _joined(tracklets: list[Tracklet], together: set[tuple[int, int]], threshold
     both (agglomerative clustering with average linkage and constraints). Doubtful tracklets join last, and only
     where there is one person whom they clearly show.
     """
-    sure = [n for n, tracklet in enumerate(tracklets) if not tracklet.doubtful]
+    sure = [n for n, tracklet in enumerate(tracklets) if not tracklet.ambiguous]
     groups = [[n] for n in sure]
     far = _distances([tracklets[n] for n in sure])
     place = {n: i for i, n in enumerate(sure)}
@@ -181,8 +181,8 @@ def _continues(one: Tracklet, other: Tracklet) -> bool:
     gap = other.frames[0] - one.frames[-1]
     if not 0 < gap <= GAP:
         return False
-    onward = distance(one.foretold(other.frames[0]), other.boxes[0])
-    back = distance(other.foretold(one.frames[-1], last=False), one.boxes[-1])
+    onward = distance(one.predict_box(other.frames[0]), other.boxes[0])
+    back = distance(other.predict_box(one.frames[-1], last=False), one.boxes[-1])
     return max(onward, back) < 1 and abs(np.log(size(one.boxes[-1]) / size(other.boxes[0]))) < 0.35
 
 
@@ -199,7 +199,7 @@ def _join_doubtful(
         beside.setdefault(a, set()).add(b)
         beside.setdefault(b, set()).add(a)
     for number, tracklet in enumerate(tracklets):
-        if not tracklet.doubtful:
+        if not tracklet.ambiguous:
             continue
         taken = {owner[n] for n in beside.get(number, ()) if n in owner}
         order = sorted((float(np.linalg.norm(mean - tracklet.description())), i) for i, mean in enumerate(means))

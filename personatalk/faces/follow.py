@@ -6,10 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
-from .landmarks import FloatArray
+from ..utils.arrays import Array
 
 
-def main_face(faces: list[FloatArray], previous: FloatArray | None) -> FloatArray | None:
+def main_face(faces: list[Array], previous: Array | None) -> Array | None:
     """Choose the face to follow: the one nearest to the previous frame's, else the largest.
 
     A face further than its own width from where the last one was is somebody else's: None.
@@ -31,7 +31,7 @@ def main_face(faces: list[FloatArray], previous: FloatArray | None) -> FloatArra
 class FaceFollower(Protocol):
     """Picks the face of one person among those of consecutive frames. One follower serves one pass over a video."""
 
-    def follow(self, faces: list[FloatArray], cut: bool) -> FloatArray | None:
+    def follow(self, faces: list[Array], cut: bool) -> Array | None:
         """Take the faces of the next frame, each (478, 3), and whether a shot begins there; return the person's."""
         ...
 
@@ -45,10 +45,10 @@ class Follower:
 
     def __init__(self, patience: int = 25) -> None:
         self.patience = patience
-        self._face: FloatArray | None = None
+        self._face: Array | None = None
         self._missing = 0
 
-    def follow(self, faces: list[FloatArray], cut: bool) -> FloatArray | None:
+    def follow(self, faces: list[Array], cut: bool) -> Array | None:
         """Take the faces of the next frame, and whether a shot begins there; return the followed one."""
         if cut or self._missing > self.patience:
             self._face = None

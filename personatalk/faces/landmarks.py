@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FaceError
-
-FloatArray = npt.NDArray[np.float32]
+from ..utils.arrays import Array
 
 
 class FaceTracker(Protocol):
     """Finds the faces of consecutive frames. One tracker serves one video, in order."""
 
-    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[FloatArray]:
+    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[Array]:
         """Return the faces of one frame.
 
         Args:
@@ -62,7 +61,7 @@ class FaceMeshTracker:
             self._mesh.process(np.zeros((64, 64, 3), np.uint8))
         self._settled = False
 
-    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[FloatArray]:
+    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[Array]:
         """See `FaceTracker.detect`."""
         # It chatters once more when it first finds a face.
         with contextlib.nullcontext() if self._settled else quiet_native_stderr():
@@ -114,7 +113,7 @@ class FaceLandmarkerTracker:
         self._mp = mp
         self._calls = 0
 
-    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[FloatArray]:
+    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[Array]:
         """See `FaceTracker.detect`."""
         image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
         # The API only needs time stamps that rise; the real ones may stand still in odd files.
@@ -132,7 +131,7 @@ def open_tracker(model: Path | str | None = None, max_faces: int = 1) -> FaceTra
     return FaceMeshTracker(max_faces) if model is None else FaceLandmarkerTracker(model, max_faces)
 
 
-def _to_pixels(points: Any, width: int, height: int) -> FloatArray:
+def _to_pixels(points: Any, width: int, height: int) -> Array:
     return np.array([(p.x * width, p.y * height, p.z * width) for p in points], np.float32)
 
 

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .landmarks import FaceTracker, FloatArray, open_tracker, quiet_native_stderr
+from ..utils.arrays import Array, Image
+from .landmarks import FaceTracker, open_tracker, quiet_native_stderr
 from .shots import CutDetector
 
 MOST_FACES = 5
@@ -35,7 +36,6 @@ SAME_FACE = 0.45
 TILED_ASPECT = 1.2
 """A picture longer than this share of its shorter side is also looked over in square tiles."""
 
-Picture = npt.NDArray[np.uint8]
 Box = npt.NDArray[np.float32]
 """Left, top, right and bottom in pixels, (4,)."""
 
@@ -55,7 +55,7 @@ class FullRangeDetector:
             self._detector = detection.FaceDetection(model_selection=1, min_detection_confidence=min_confidence)
             self._detector.process(np.zeros((64, 64, 3), np.uint8))
 
-    def detect(self, rgb: Picture) -> list[Box]:
+    def detect(self, rgb: Image) -> list[Box]:
         """Boxes in pixels of the faces of a picture, uint8 (H, W, 3)."""
         height, width = rgb.shape[:2]
         found = self._detector.process(np.ascontiguousarray(rgb)).detections or []
@@ -82,12 +82,12 @@ class _Slot:
 
     tracker: FaceTracker
     box: Box | None = None
-    face: FloatArray | None = None
-    window: FloatArray | None = None
+    face: Array | None = None
+    window: Array | None = None
     moved: float = 0.0
 
 
-class CrowdTracker:
+class MultiFaceTracker:
     """A `FaceTracker` of several faces.
 
     Every frame one part of the picture (the whole, or one of its tiles, in turn) is looked over for new faces, all of
@@ -105,7 +105,7 @@ class CrowdTracker:
         self._cuts = CutDetector()
         self._turn = 0
 
-    def detect(self, rgb: Picture) -> list[FloatArray]:
+    def detect(self, rgb: Image) -> list[Array]:
         """See `FaceTracker.detect`; the order of the faces has no meaning."""
         before = self._held()
         if self._cuts.is_cut(rgb):
@@ -127,7 +127,7 @@ class CrowdTracker:
     def _held(self) -> int:
         return sum(slot.box is not None for slot in self._slots)
 
-    def _follow(self, rgb: Picture) -> None:
+    def _follow(self, rgb: Image) -> None:
         """Follow all faces; of two trackers that end up on one face the one that moved further gives up."""
         for slot in self._slots:
             if slot.box is not None:
@@ -138,7 +138,7 @@ class CrowdTracker:
                 if one.box is not None and other.box is not None and same_face(one.box, other.box):
                     other.box = None
 
-    def _found(self, rgb: Picture, parts: list[tuple[int, int, int, int]]) -> list[Box]:
+    def _found(self, rgb: Image, parts: list[tuple[int, int, int, int]]) -> list[Box]:
         """Boxes of the faces in some parts of the picture, the largest first; some twice."""
         boxes = []
         for left, top, right, bottom in parts:
@@ -146,7 +146,7 @@ class CrowdTracker:
             boxes += [box + shift for box in self._detector.detect(rgb[top:bottom, left:right])]
         return sorted(boxes, key=lambda box: -float((box[2] - box[0]) * (box[3] - box[1])))
 
-    def _start(self, rgb: Picture, box: Box) -> None:
+    def _start(self, rgb: Image, box: Box) -> None:
         held = [slot.box for slot in self._slots if slot.box is not None]
         if len(held) == self._max_faces or any(same_face(box, other) for other in held):
             return
@@ -162,7 +162,7 @@ class CrowdTracker:
             slot.box = None
 
 
-def _track(slot: _Slot, rgb: Picture, reach: float) -> None:
+def _track(slot: _Slot, rgb: Image, reach: float) -> None:
     """Find the face of a slot in the next frame; frees the slot where it is further off, in sizes, than its reach."""
     assert slot.box is not None
     box, slot.box = slot.box, None
@@ -178,7 +178,7 @@ def _track(slot: _Slot, rgb: Picture, reach: float) -> None:
             slot.box = found
 
 
-def _window(box: Box, last: FloatArray | None) -> FloatArray:
+def _window(box: Box, last: Array | None) -> Array:
     """Centre and side of the crop of a face, (3,): the last one as long as the face is well inside it."""
     wanted = np.array([*(box[:2] + box[2:]) / 2, CROP_FACES * max((box[2:] - box[:2]).max(), 4)], np.float32)
     if last is not None:
@@ -188,7 +188,7 @@ def _window(box: Box, last: FloatArray | None) -> FloatArray:
     return wanted
 
 
-def face_box(face: FloatArray) -> Box:
+def face_box(face: Array) -> Box:
     """Box around landmarks (478, 3)."""
     return np.concatenate([face[:, :2].min(axis=0), face[:, :2].max(axis=0)]).astype(np.float32)
 
@@ -211,10 +211,10 @@ def tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
     return whole + [(0, s, width, s + side) for s in starts]
 
 
-def open_crowd(model: Path | str | None = None, max_faces: int = MOST_FACES) -> CrowdTracker:
+def open_multi_face_tracker(model: Path | str | None = None, max_faces: int = MOST_FACES) -> MultiFaceTracker:
     """A tracker of several faces on the backend that `faces.open_tracker` opens.
 
     Raises:
         FaceError: The model file is missing or is not a face landmarker.
     """
-    return CrowdTracker(lambda: open_tracker(model), max_faces)
+    return MultiFaceTracker(lambda: open_tracker(model), max_faces)

@@ -22,10 +22,9 @@ from ..geometry import rasterizer
 from ..geometry.camera import apply_transform, crop_transform, project, rotations, warp
 from ..geometry.masks import FACE_REACH
 from ..geometry.morphable_model import MorphableModel
-from ..utils.arrays import Array
+from ..utils.arrays import Array, BoolArray
 
 UInt8 = npt.NDArray[np.uint8]
-Bool = npt.NDArray[np.bool_]
 
 GRID = 32
 """Cells per side of the crop of the mean face; one cell is 0.06 of the distance between the eyes' outer corners."""
@@ -64,7 +63,7 @@ SILHOUETTE = (0.03, 0.07)
 
 
 @dataclass(frozen=True)
-class Places:
+class ProbePoints:
     """Places of the morphable model that are looked at in every frame: all of the lower face, a few of the upper.
 
     Attributes:
@@ -82,11 +81,11 @@ class Places:
     expression: Array
     normal: Array
     cell: npt.NDArray[np.int64]
-    inside: Bool
-    lips: Bool
+    inside: BoolArray
+    lips: BoolArray
 
     @classmethod
-    def of(cls, model: MorphableModel) -> Places:
+    def of(cls, model: MorphableModel) -> ProbePoints:
         """The places of a model: it is drawn from the front, with its bases in the place of colours."""
         count, front = model.num_vertices, np.zeros(6, np.float32)
         corners = apply_transform(crop_transform(front, GRID), project(model.mean, front))
@@ -141,9 +140,9 @@ class Places:
         out[self.cell[:, 0], self.cell[:, 1]] = values
         return out
 
-    def lips_hidden(self, covers: UInt8) -> Array:
+    def lips_hidden(self, occlusions: UInt8) -> Array:
         """Share of the lips that something is in front of: (T, P) to (T,)."""
-        return (covers[:, self.lips] > 127).mean(axis=1, dtype=np.float32)
+        return (occlusions[:, self.lips] > 127).mean(axis=1, dtype=np.float32)
 
 
 def _normals(model: MorphableModel) -> Array:
@@ -172,7 +171,7 @@ def _from_outline(points: Array) -> Array:
 # ---------------------------------------------------------------------------------------------- finding
 
 
-def find(places: Places, samples: UInt8) -> UInt8:
+def find_occlusions(places: ProbePoints, samples: UInt8) -> UInt8:
     """What is in front of the face in the frames of a shot.
 
     Args:
@@ -185,26 +184,26 @@ def find(places: Places, samples: UInt8) -> UInt8:
     if len(samples) < FEWEST_SAMPLES:
         return np.zeros(samples.shape[:2], np.uint8)
     chosen = np.unique(np.linspace(0, len(samples) - 1, MOST_SAMPLES).round().astype(np.int64))
-    usual, covers = _Usual(places, samples[chosen]), np.zeros(samples.shape[:2], np.uint8)
+    usual, occlusions = _ColourModel(places, samples[chosen]), np.zeros(samples.shape[:2], np.uint8)
     for start in range(0, len(samples), SPAN):
         low, stop = max(0, start - MARGIN), min(len(samples), start + SPAN)
-        covers[start:stop] = _in_front(places, usual, samples[low : stop + MARGIN])[start - low :][: stop - start]
-    return covers
+        occlusions[start:stop] = _in_front(places, usual, samples[low : stop + MARGIN])[start - low :][: stop - start]
+    return occlusions
 
 
-def _in_front(places: Places, usual: _Usual, samples: UInt8) -> UInt8:
-    """`find` for some frames in a row; right where `MARGIN` frames are beside them, or the shot ends."""
+def _in_front(places: ProbePoints, usual: _ColourModel, samples: UInt8) -> UInt8:
+    """`find_occlusions` for some frames in a row; right where `MARGIN` frames are beside them, or the shot ends."""
     deviation = np.stack([_pooled(places, usual.deviation(frame), frame[:, 3] / 255) for frame in samples])
     deviation = _over_time(deviation, np.median, 3)
     trusted = samples[..., 3] > 50
-    found = np.stack([_things(places, d * t) for d, t in zip(deviation, trusted, strict=True)]).astype(np.float32)
+    found = np.stack([_occluders(places, d * t) for d, t in zip(deviation, trusted, strict=True)]).astype(np.float32)
     # A thing that is lost for a frame or two is still there.
     closed = _over_time(_over_time(found, np.max, 5), np.min, 5)
     filled = np.stack([_filled(places, c, t) for c, t in zip(closed, trusted, strict=True)])
     return (255 * _over_time(filled, np.mean, 3)).round().astype(np.uint8)
 
 
-class _Usual:
+class _ColourModel:
     """Usual colour of each place in a shot, and how much it varies.
 
     Args:
@@ -212,7 +211,7 @@ class _Usual:
         samples: (N, P, 4).
     """
 
-    def __init__(self, places: Places, samples: UInt8) -> None:
+    def __init__(self, places: ProbePoints, samples: UInt8) -> None:
         self._basis = np.concatenate([np.ones((len(places.mean), 1)), places.mean[:, :2]], axis=1)
         # The few places of the upper face stand for as much of it as the many of the lower one.
         self._share = np.where(places.inside, 1.0, 2.0)
@@ -256,7 +255,7 @@ def _logarithms(samples: UInt8) -> npt.NDArray[np.float64]:
 
 
 def _median_where(
-    values: npt.NDArray[np.float64], where: Bool, otherwise: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float64], where: BoolArray, otherwise: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """Median over the first axis of what is trusted, and another value where nothing is."""
     with warnings.catch_warnings():
@@ -265,7 +264,7 @@ def _median_where(
     return np.where(np.isnan(found), otherwise, found)
 
 
-def _pooled(places: Places, deviation: npt.NDArray[np.float64], trust: npt.NDArray[np.float64]) -> Array:
+def _pooled(places: ProbePoints, deviation: npt.NDArray[np.float64], trust: npt.NDArray[np.float64]) -> Array:
     """Root mean square over a place and its neighbours, (P,): one cell alone may be a misplaced edge."""
     weight = places.grid(trust)
     squares = cv2.blur(places.grid(deviation**2) * weight, (3, 3)) / (cv2.blur(weight, (3, 3)) + 1e-3)
@@ -279,7 +278,7 @@ def _over_time(values: Array, pick: Callable[..., Array], frames: int) -> Array:
     return np.asarray(pick(windows, axis=-1), np.float32)
 
 
-def _things(places: Places, deviation: Array) -> Bool:
+def _occluders(places: ProbePoints, deviation: Array) -> BoolArray:
     """Which places of one frame something is in front of, (P,)."""
     grid, inside = places.grid(deviation), places.grid(places.inside) > 0
     beside = inside & (places.grid(places.lips) == 0)
@@ -294,7 +293,7 @@ def _things(places: Places, deviation: Array) -> Bool:
     return found[places.cell[:, 0], places.cell[:, 1]]
 
 
-def _filled(places: Places, found: Array, trusted: Bool) -> Array:
+def _filled(places: ProbePoints, found: Array, trusted: BoolArray) -> Array:
     """Places that were not seen are as their neighbours, (P,)."""
     known = places.grid(trusted & places.inside)
     near, weight = (cv2.GaussianBlur(x, (0, 0), 1.5) for x in (places.grid(found) * known, known))
@@ -305,11 +304,11 @@ def _filled(places: Places, found: Array, trusted: Bool) -> Array:
 # ---------------------------------------------------------------------------------------------- drawing
 
 
-def visible(cover: UInt8, points: Array, crop: UInt8) -> Array:
+def visibility(cover: UInt8, points: Array, crop: UInt8) -> Array:
     """Where the face is seen in a crop: soft mask, 1 on the face and 0 on what is in front of it.
 
     Args:
-        cover: What is in front of each place, (P,), from `find`.
+        cover: What is in front of each place, (P,), from `find_occlusions`.
         points: Where the places are, in crop pixels, (P, 2 or 3).
         crop: The source's crop, (S, S, 3), along whose edges the mask is drawn.
 

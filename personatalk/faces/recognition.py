@@ -1,7 +1,8 @@
 """Who a face is: a vector that is near for pictures of one person and far for those of two.
 
-`Appearance` needs nothing but this package: gradients and colours of the aligned face, and the morphable model's shape.
-It tells the people of one video apart. `Identity` is ArcFace, where the user has such a network.
+`AppearanceRecogniser` needs nothing but this package: gradients and colours of the aligned face, and the morphable
+model's shape.
+It tells the people of one video apart. `ArcFaceRecogniser` is ArcFace, where the user has such a network.
 """
 
 from __future__ import annotations
@@ -11,15 +12,12 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import WeightsError
 from ..geometry.fitting import Initialiser
 from ..geometry.morphable_model import MorphableModel
-from ..utils.arrays import Array
-from ..utils.onnx import open_onnx, probe
-
-Picture = npt.NDArray[np.uint8]
+from ..utils.arrays import Array, Image
+from ..utils.onnx import open_onnx, trial_run
 
 FIVE_POINTS = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
@@ -38,12 +36,12 @@ class Recogniser(Protocol):
 
     threshold: float
 
-    def embed(self, picture: Picture, marks: Array) -> Array:
+    def embed(self, picture: Image, marks: Array) -> Array:
         """Vector (D,) of the face with landmarks (478, 3) in pixels of a picture, uint8 (H, W, 3)."""
         ...
 
 
-class Appearance:
+class AppearanceRecogniser:
     """What a face looks like, without a network: (399,) = gradients (324), colours (27) and shape (48).
 
     Gradients are a histogram of oriented gradients (Dalal and Triggs 2005) of the aligned grey face; colours are CIELAB
@@ -73,7 +71,7 @@ class Appearance:
         self._initialise = Initialiser(model or MorphableModel.load())
         self._hog = cv2.HOGDescriptor((64, 64), (32, 32), (16, 16), (16, 16), 9)
 
-    def embed(self, picture: Picture, marks: Array) -> Array:
+    def embed(self, picture: Image, marks: Array) -> Array:
         """See `Recogniser.embed`."""
         points = marks[:, :2].astype(np.float32)
         middles = np.stack([points[list(group)].mean(axis=0) for group in ((33, 133), (362, 263), (61, 291))])
@@ -86,14 +84,14 @@ class Appearance:
         shape = alpha / max(1e-6, float(np.linalg.norm(alpha))) / np.sqrt(2)
         return np.concatenate([self._gradients(crop), self._colours(crop, inside), shape]).astype(np.float32)
 
-    def _gradients(self, crop: Picture) -> Array:
+    def _gradients(self, crop: Image) -> Array:
         grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[24:112, 20:108]
         small = cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA)
         found = np.sqrt(np.asarray(self._hog.compute(small), np.float32).ravel())
         scaled: Array = found / (self.HOG_SPREAD * np.sqrt(found.size))
         return scaled
 
-    def _colours(self, crop: Picture, points: Array) -> Array:
+    def _colours(self, crop: Image, points: Array) -> Array:
         lab = cv2.cvtColor(cv2.GaussianBlur(crop, (0, 0), 2), cv2.COLOR_RGB2LAB).astype(np.float32)
         top, chin, nose, sides = points[10], points[152], points[1], points[[127, 356]]
         hair = np.concatenate([top + (top - chin) * np.array([[0.06], [0.14]]), sides + (sides - nose) * 0.12])
@@ -107,7 +105,7 @@ class Appearance:
         return scaled
 
 
-class Identity:
+class ArcFaceRecogniser:
     """An ArcFace network in ONNX, 112 x 112 RGB: insightface's recognition models, or ports of them.
 
     insightface's own exports from PyTorch want (x - 127.5) / 127.5; those that came from MXNet, whose input is called
@@ -129,9 +127,9 @@ class Identity:
         if list(entry.shape[1:]) != [3, 112, 112]:
             raise WeightsError(f"{path}: wants {entry.shape}, not (N, 3, 112, 112): not an ArcFace network")
         self.name, self.inside = entry.name, entry.name == "data"
-        probe(path, lambda: self.session.run(None, {self.name: np.zeros((1, 3, 112, 112), np.float32)}))
+        trial_run(path, lambda: self.session.run(None, {self.name: np.zeros((1, 3, 112, 112), np.float32)}))
 
-    def embed(self, picture: Picture, marks: Array) -> Array:
+    def embed(self, picture: Image, marks: Array) -> Array:
         """Unit vector (D,) of the face with landmarks (478, 2 or 3) in pixels."""
         matrix, _ = cv2.estimateAffinePartial2D(
             marks[list(FIVE_LANDMARKS), :2].astype(np.float32), FIVE_POINTS, method=cv2.LMEDS

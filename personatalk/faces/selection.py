@@ -13,14 +13,14 @@ import numpy as np
 
 from ..errors import FaceError, MediaError
 from ..media.reader import VideoReader
+from ..utils.arrays import Array, Image
 from ..utils.files import sha256
 from ..utils.progress import Progress
 from .choice import FaceNumber, FacePicture, FacePlace, FaceSide, parse_choice
 from .clustering import People, find_people, open_recogniser
 from .follow import FaceFollower
-from .landmarks import FaceTracker, FloatArray, open_tracker
-from .multi_face import face_box, open_crowd
-from .recognition import Picture
+from .landmarks import FaceTracker, open_tracker
+from .multi_face import face_box, open_multi_face_tracker
 from .tracklets import centre, distance, size
 
 TOLERANCE = 1.1
@@ -79,7 +79,7 @@ class FaceSearch:
     def people(self, reader: VideoReader, progress: Progress | None = None) -> People:
         """Everybody in a video; see `find_people`."""
         recogniser = open_recogniser(self.identity)
-        with closing(open_crowd(self.face_model)) as tracker:
+        with closing(open_multi_face_tracker(self.face_model)) as tracker:
             return find_people(reader, tracker, recogniser, progress)
 
     @contextmanager
@@ -98,8 +98,8 @@ class FaceSearch:
                 yield tracker, None
             return
         people = self.known or self.people(reader, progress)
-        chosen = follower(people, choose(people, self.face, self.face_model))
-        with closing(open_crowd(self.face_model)) as crowd:
+        chosen = follower(people, resolve_choice(people, self.face, self.face_model))
+        with closing(open_multi_face_tracker(self.face_model)) as crowd:
             yield crowd, chosen
 
 
@@ -110,11 +110,11 @@ class ChosenFace:
         boxes: Box of the person's face in each frame, (T, 4); NaN where the person is not seen.
     """
 
-    def __init__(self, boxes: FloatArray) -> None:
+    def __init__(self, boxes: Array) -> None:
         self._boxes = boxes
         self._frame = -1
 
-    def follow(self, faces: list[FloatArray], cut: bool) -> FloatArray | None:
+    def follow(self, faces: list[Array], cut: bool) -> Array | None:
         """Take the faces of the next frame; return the person's, None where it is not among them."""
         self._frame += 1
         if self._frame >= len(self._boxes) or np.isnan(self._boxes[self._frame, 0]):
@@ -131,14 +131,14 @@ def follower(people: People, numbers: tuple[int, ...]) -> ChosenFace:
 
     Args:
         people: Everybody in the video.
-        numbers: The person, as from `choose`.
+        numbers: The person, as from `resolve_choice`.
     """
     boxes = people.boxes[np.array(numbers) - 1]
     seen = ~np.isnan(boxes[..., 0])
     return ChosenFace(boxes[seen.argmax(axis=0), np.arange(boxes.shape[1])])
 
 
-def choose(people: People, words: str, face_model: Path | str | None = None) -> tuple[int, ...]:
+def resolve_choice(people: People, words: str, face_model: Path | str | None = None) -> tuple[int, ...]:
     """The number of the person that is meant; several only where the words give several.
 
     Sides are those of the first frame that shows as many people as any frame does, or of the frame at the given time;
@@ -163,7 +163,7 @@ def choose(people: People, words: str, face_model: Path | str | None = None) -> 
     return (_like(people, choice, face_model),)
 
 
-def united(chosen: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+def merge_choices(chosen: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """Choices that share a number become the same one: they mean one person."""
     groups: list[set[int]] = []
     for numbers in chosen:
@@ -247,7 +247,7 @@ def _like(people: People, choice: FacePicture, face_model: Path | str | None) ->
     return int(np.argmin(far)) + 1
 
 
-def _read_picture(path: Path) -> Picture:
+def _read_picture(path: Path) -> Image:
     """A picture as uint8 (H, W, 3), upright as its file says."""
     try:
         coded = np.frombuffer(path.read_bytes(), np.uint8)
@@ -259,8 +259,8 @@ def _read_picture(path: Path) -> Picture:
     return np.ascontiguousarray(decoded[..., ::-1])
 
 
-def _only_face(path: Path, rgb: Picture, face_model: Path | str | None) -> FloatArray:
-    tracker = open_crowd(face_model)
+def _only_face(path: Path, rgb: Image, face_model: Path | str | None) -> Array:
+    tracker = open_multi_face_tracker(face_model)
     try:
         faces = tracker.detect(rgb)
         if not faces:  # one that fills the picture is only seen from further away

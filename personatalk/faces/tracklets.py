@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from ..utils.arrays import Array
-from .landmarks import FloatArray
+from ..utils.arrays import Array, Image
 from .multi_face import Box, face_box
-from .recognition import Picture, Recogniser
+from .recognition import Recogniser
 
 REACH = 0.6
 """Sizes of a face by which it may be off the place that its motion foretold."""
@@ -48,7 +47,7 @@ class Snapshot:
     quality: float
     jpeg: bytes
 
-    def rgb(self) -> Picture:
+    def rgb(self) -> Image:
         """The picture, uint8 (SNAPSHOT, SNAPSHOT, 3)."""
         decoded = cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR)
         return np.ascontiguousarray(decoded[..., ::-1])
@@ -70,7 +69,7 @@ class Tracklet:
     """
 
     shot: int
-    doubtful: bool
+    ambiguous: bool
     frames: list[int] = field(default_factory=list)
     boxes: list[Box] = field(default_factory=list)
     total: Array | None = None
@@ -83,7 +82,7 @@ class Tracklet:
         assert self.total is not None
         return self.total / self.weight
 
-    def foretold(self, frame: int, last: bool = True) -> Box:
+    def predict_box(self, frame: int, last: bool = True) -> Box:
         """Box at a frame after the last (or before the first) by the motion there, which soon comes to rest."""
         boxes, frames = (self.boxes[-4:], self.frames[-4:]) if last else (self.boxes[3::-1], self.frames[3::-1])
         box, away = boxes[-1], frame - frames[-1]
@@ -98,7 +97,7 @@ class Tracklet:
         self.frames.append(frame)
         self.boxes.append(box)
 
-    def describe(self, rgb: Picture, face: FloatArray, recogniser: Recogniser) -> None:
+    def describe(self, rgb: Image, face: Array, recogniser: Recogniser) -> None:
         """Take what the face looks like in the last frame, where it is its turn."""
         place = len(self.frames) - 1
         if place % (OFTEN if place < EARLY else SELDOM):
@@ -109,7 +108,7 @@ class Tracklet:
         self.weight += frontal + 0.05
         self._keep(rgb, frontal * size(self.boxes[-1]))
 
-    def _keep(self, rgb: Picture, quality: float) -> None:
+    def _keep(self, rgb: Image, quality: float) -> None:
         frame, first = self.frames[-1], self.frames[0]
         same = (
             bool(self.snapshots)
@@ -129,7 +128,7 @@ class Tracklet:
             self.snapshots = list(best.values())
 
 
-class Linker:
+class TrackletLinker:
     """Links the faces of consecutive frames to tracklets.
 
     Args:
@@ -144,20 +143,20 @@ class Linker:
         self._live: list[int] = []
         self._shot = 0
 
-    def take(self, frame: int, rgb: Picture, faces: list[FloatArray], cut: bool) -> None:
+    def take(self, frame: int, rgb: Image, faces: list[Array], cut: bool) -> None:
         """Take the faces of the next frame, and whether a shot begins there."""
         self._shot += int(cut)
         live = [] if cut else [n for n in self._live if frame - self.tracklets[n].frames[-1] <= PATIENCE]
         boxes = [face_box(face) for face in faces]
         near = self._near(frame, live, boxes)
-        doubtful = self._doubtful(near, boxes)
-        linked = self._linked(near, live, doubtful)
+        ambiguous = self._doubtful(near, boxes)
+        linked = self._linked(near, live, ambiguous)
         numbers = []
         for place, (box, face) in enumerate(zip(boxes, faces, strict=True)):
             number = linked.get(place)
             if number is None:
                 number = len(self.tracklets)
-                self.tracklets.append(Tracklet(self._shot, bool(doubtful[place])))
+                self.tracklets.append(Tracklet(self._shot, bool(ambiguous[place])))
             self.tracklets[number].add(frame, box)
             self.tracklets[number].describe(rgb, face, self.recogniser)
             numbers.append(number)
@@ -171,11 +170,11 @@ class Linker:
         fits = np.zeros((len(live), len(boxes)), np.float32)
         for i, number in enumerate(live):
             tracklet = self.tracklets[number]
-            foretold = tracklet.foretold(frame)
+            predict_box = tracklet.predict_box(frame)
             for j, box in enumerate(boxes):
                 gap = frame - tracklet.frames[-1]
-                if abs(np.log(size(box) / size(foretold))) < GROWTH * gap:
-                    fits[i, j] = max(0.0, 1 - distance(box, foretold) / (REACH * (1 + 0.1 * (gap - 1))))
+                if abs(np.log(size(box) / size(predict_box))) < GROWTH * gap:
+                    fits[i, j] = max(0.0, 1 - distance(box, predict_box) / (REACH * (1 + 0.1 * (gap - 1))))
         return fits
 
     def _doubtful(self, near: Array, boxes: list[Box]) -> npt.NDArray[np.bool_]:
@@ -186,19 +185,19 @@ class Linker:
             contested[i] |= any(i != j and distance(one, other) < REACH for j, other in enumerate(boxes))
         return contested
 
-    def _linked(self, near: Array, live: list[int], doubtful: npt.NDArray[np.bool_]) -> dict[int, int]:
+    def _linked(self, near: Array, live: list[int], ambiguous: npt.NDArray[np.bool_]) -> dict[int, int]:
         """Number of the tracklet that each face goes on with, by the face's place."""
         rows, columns = linear_sum_assignment(near, maximize=True)
         return {
             int(j): live[i]
             for i, j in zip(rows, columns, strict=True)
-            if near[i, j] > 0 and self.tracklets[live[i]].doubtful == doubtful[j]
+            if near[i, j] > 0 and self.tracklets[live[i]].ambiguous == ambiguous[j]
         }
 
 
-def centre(box: Box) -> FloatArray:
+def centre(box: Box) -> Array:
     """Middle of a box, (2,)."""
-    middle: FloatArray = (box[:2] + box[2:]) / 2
+    middle: Array = (box[:2] + box[2:]) / 2
     return middle
 
 
@@ -212,14 +211,14 @@ def distance(one: Box, other: Box) -> float:
     return float(np.linalg.norm(centre(one) - centre(other))) / max(size(one), size(other))
 
 
-def frontality(face: FloatArray) -> float:
+def frontality(face: Array) -> float:
     """How frontal a face is: 1 where the nose is amid the cheeks, 0 in profile."""
     left, right = (abs(float(face[1, 0] - face[side, 0])) for side in (234, 454))
     between = (face[234, 0] - face[1, 0]) * (face[454, 0] - face[1, 0]) < 0
     return min(left, right) / max(left, right, 1e-6) if between else 0.0
 
 
-def _jpeg(rgb: Picture, box: Box) -> bytes:
+def _jpeg(rgb: Image, box: Box) -> bytes:
     """The face's surroundings as a small picture."""
     side = MARGIN * size(box)
     scale = SNAPSHOT / side

@@ -10,8 +10,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+from ..utils.arrays import Array, IntArray
 
 _EPSILON = 1e-9
 """Twice the area, in square pixels, under which a triangle is a line and draws nothing."""
@@ -61,7 +60,7 @@ def render(vertices: Array, triangles: IntArray, colours: Array, size: int) -> A
     return picture
 
 
-def compile_now() -> None:
+def warm_up() -> None:
     """Compile `render` before the work starts: later the first frame would wait, and Ctrl-C hit the compiler."""
     render(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), np.zeros((3, 4), np.float32), 4)
     render(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), np.zeros((3, 3), np.float32), 4)

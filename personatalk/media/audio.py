@@ -11,11 +11,11 @@ import av
 import numpy as np
 
 from ..errors import MediaError
+from ..utils.arrays import Array
 from .probe import BAD_PACKETS_IN_A_ROW, audio_stream, container_start, open_input
-from .reader import Float32
 
 
-def read_speech(path: Path | str, rate: int = 16000) -> Float32:
+def read_speech(path: Path | str, rate: int = 16000) -> Array:
     """Read the sound of an audio or video file for the network.
 
     Args:
@@ -52,7 +52,7 @@ class SampleFile:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def __getitem__(self, span: slice) -> Float32:
+    def __getitem__(self, span: slice) -> Array:
         start, stop, _ = span.indices(len(self))
         return np.fromfile(self.path, np.float32, max(0, stop - start), offset=4 * (self.start + start))
 
@@ -83,7 +83,7 @@ def store_speech(path: Path | str, target: Path, rate: int = 16000) -> SampleFil
     return SampleFile(target, 0, count)
 
 
-def _speech_pieces(path: Path, rate: int) -> Iterator[Float32]:
+def _speech_pieces(path: Path, rate: int) -> Iterator[Array]:
     with open_input(path) as container:
         stream = audio_stream(container, path)
         heard, early, count = False, 0, 0

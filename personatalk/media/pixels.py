@@ -10,8 +10,9 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from ..utils.arrays import Array
+
 UInt8 = npt.NDArray[np.uint8]
-Float32 = npt.NDArray[np.float32]
 
 FULL_RANGE = 2
 LIMITED_RANGE = 1
@@ -113,7 +114,7 @@ def from_rgb(rgb: UInt8, like: Any) -> Any:
     )
 
 
-def converted(image: Any, pix_fmt: str) -> Any:
+def convert_frame(image: Any, pix_fmt: str) -> Any:
     """Convert a picture to another pixel format; YUV stays in the same matrix and range."""
     if image.format.name == pix_fmt:
         return image
@@ -177,16 +178,16 @@ def _alpha(parts: list[Any], name: str) -> int | None:
     return 0 if len(parts) == 1 or name.startswith("a") else len(parts) - 1
 
 
-def paste(image: Any, rotation: int, patch: UInt8, mask: Float32, left: int, top: int) -> Any:
+def paste(image: Any, rotation: int, patch: UInt8, mask: Array, left: int, top: int) -> Any:
     """Blend an upright patch into a copy of a stored picture; see `Frame.pasted`."""
     if patch.shape != (*mask.shape, 3):
         raise ValueError(f"patch {patch.shape} and mask {mask.shape} do not fit")
-    work = image if planes_of(image) is not None else converted(image, _blendable(image.format.name))
+    work = image if planes_of(image) is not None else convert_frame(image, _blendable(image.format.name))
     result = duplicate(work)
     box, patch, mask = _stored(patch, mask, left, top, rotation, image.width, image.height)
     if not box.empty and bool((mask > 0).any()):
         _blend(work, result, box, patch, np.clip(mask, 0.0, 1.0).astype(np.float32))
-    return converted(result, image.format.name)
+    return convert_frame(result, image.format.name)
 
 
 def _blendable(name: str) -> str:
@@ -205,8 +206,8 @@ def duplicate(image: Any) -> Any:
 
 
 def _stored(
-    patch: UInt8, mask: Float32, left: int, top: int, rotation: int, width: int, height: int
-) -> tuple[Box, UInt8, Float32]:
+    patch: UInt8, mask: Array, left: int, top: int, rotation: int, width: int, height: int
+) -> tuple[Box, UInt8, Array]:
     """Turn a patch from upright to stored coordinates and cut off what hangs over the edges.
 
     Args:
@@ -232,7 +233,7 @@ def _stored(
     return box, patch[inside], mask[inside]
 
 
-def _blend(source: Any, target: Any, box: Box, patch: UInt8, mask: Float32) -> None:
+def _blend(source: Any, target: Any, box: Box, patch: UInt8, mask: Array) -> None:
     """Blend a stored-coordinates patch into `target`, a copy of `source`.
 
     The patch is converted together with the picture's own pixels around it and under mask 0: they share
@@ -280,7 +281,7 @@ def crop(image: Any, box: Box) -> Any:
     return part
 
 
-def _mixed(plane: Plane, old: npt.NDArray[Any], new: npt.NDArray[Any], weight: Float32) -> npt.NDArray[Any]:
+def _mixed(plane: Plane, old: npt.NDArray[Any], new: npt.NDArray[Any], weight: Array) -> npt.NDArray[Any]:
     """Blend samples (h, w, c) by a mask of pixels, averaged over the pixels of each sample."""
     share = _averaged(weight, plane.step_x, plane.step_y)[..., None]
     mixed = np.subtract(new, old, dtype=np.float32)
@@ -292,7 +293,7 @@ def _mixed(plane: Plane, old: npt.NDArray[Any], new: npt.NDArray[Any], weight: F
     return result
 
 
-def _averaged(weight: Float32, step_x: int, step_y: int) -> Float32:
+def _averaged(weight: Array, step_x: int, step_y: int) -> Array:
     """Mean of a mask over blocks of pixels; blocks that the picture's edge cuts count what is there."""
     if step_x == 1 and step_y == 1:
         return weight

@@ -170,9 +170,9 @@ def video_stream(container: Any, path: Path) -> Any:
     """
     if is_picture(container):
         raise MediaError(f"{path} is a still picture; name a video")
-    covers = av.stream.Disposition.attached_pic
+    occlusions = av.stream.Disposition.attached_pic
     for stream in container.streams.video:
-        if not stream.disposition & covers and stream.codec_context is not None:
+        if not stream.disposition & occlusions and stream.codec_context is not None:
             return stream
     if container.streams.video and not container.streams.audio:
         raise MediaError(f"{path} has video that this FFmpeg cannot decode; convert it first")
@@ -328,7 +328,7 @@ def _clock_seconds(text: str) -> float | None:
 
 def _first_frame(container: Any, stream: Any, path: Path) -> av.VideoFrame:
     """Decode frames until the first good one."""
-    for image in _Decoding(container, stream, path, 0.0).frames():
+    for image in StreamDecoder(container, stream, path, 0.0).frames():
         return image
     raise MediaError(f"{path} has a video stream without any frame; check the file")
 
@@ -341,7 +341,7 @@ def _display_matrix(image: Any) -> tuple[int, ...] | None:
     return None
 
 
-class _Decoding:
+class StreamDecoder:
     """Decodes one opened file and notices when the file is not whole."""
 
     def __init__(self, container: Any, stream: Any, path: Path, start_seconds: float) -> None:

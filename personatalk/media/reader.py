@@ -21,11 +21,11 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from ..utils.arrays import Array
 from .pixels import paste, to_rgb
-from .probe import _Decoding, open_input, probe_video
+from .probe import StreamDecoder, open_input, probe_video
 
 UInt8 = npt.NDArray[np.uint8]
-Float32 = npt.NDArray[np.float32]
 
 
 # FFmpeg repeats each defect of a damaged file on the terminal; what matters is said by a MediaError.
@@ -56,7 +56,7 @@ class Frame:
         """The upright picture, uint8 (H, W, 3), in RGB."""
         return np.ascontiguousarray(np.rot90(to_rgb(self.image), -(self.rotation // 90)))
 
-    def pasted(self, patch: UInt8, mask: Float32, left: int, top: int) -> Frame:
+    def pasted(self, patch: UInt8, mask: Array, left: int, top: int) -> Frame:
         """Return this frame with `patch` blended in where `mask` is above zero.
 
         The blend happens in the frame's own planes: samples that no pixel with mask > 0 touches stay
@@ -159,7 +159,7 @@ class VideoReader:
         with open_input(info.path) as container:
             stream = container.streams[info.stream_index]
             last: Frame | None = None
-            for image in _Decoding(container, stream, info.path, info.start_seconds).frames():
+            for image in StreamDecoder(container, stream, info.path, info.start_seconds).frames():
                 pts = _presentation_ticks(image.pts, last, stream.start_time)
                 last = self._frame(image, 0 if last is None else last.index + 1, pts)
                 if last.index == len(self._pts):
@@ -184,7 +184,7 @@ class VideoReader:
             except (av.error.FFmpegError, OSError):
                 return
             index: int | None = None
-            for image in _Decoding(container, stream, info.path, info.start_seconds).frames():
+            for image in StreamDecoder(container, stream, info.path, info.start_seconds).frames():
                 if index is None and (image.pts is None or image.pts < self._pts[start]):
                     continue
                 if index is None and image.pts != self._pts[start]:

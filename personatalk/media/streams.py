@@ -37,7 +37,7 @@ INTERLEAVING = 2.0
 CUT_TOLERANCE = 0.005
 
 
-class _Speech:
+class SpeechStream:
     """The new sound track: packets for an output stream, up to a time at a time."""
 
     def __init__(
@@ -166,7 +166,7 @@ def head(frame: Any, samples: int) -> Any:
     return cut
 
 
-class _Copies:
+class CopiedStreams:
     """The source's other streams: packets for their output streams, up to a time at a time."""
 
     def __init__(self, source: VideoInfo, output: Any, skip_audio: bool, warnings: list[str]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MediaError
+from ..utils.arrays import BoolArray
 from .probe import VideoInfo
 from .reader import Frame, VideoReader
 
@@ -27,7 +28,6 @@ LengthPolicy = Literal["video", "video-original", "shortest", "pingpong"]
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 
 BACKWARD_BYTES = 128 * 1024 * 1024
 BACKWARD_FRAMES = 8
@@ -48,7 +48,7 @@ class Plan:
     source_index: Int64
     time: Float64
     duration: Float64
-    dubbed: Bool
+    dubbed: BoolArray
     speech_limit: float
 
     def __len__(self) -> int:

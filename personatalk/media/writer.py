@@ -17,14 +17,14 @@ from typing import Any
 import av
 
 from ..errors import MediaError
-from ..utils.files import DISK_FULL, hidden
+from ..utils.files import DISK_FULL, temp_path
 from .codecs import FRAME_CLOCK, EncodeOptions, choose_pix_fmt, choose_video_codec, kept_tags
-from .pixels import converted
+from .pixels import convert_frame
 from .preflight import check_output
 from .probe import VideoInfo
 from .reader import Frame
 from .segments import JobFolder, write_packet
-from .streams import _Copies, _Speech
+from .streams import CopiedStreams, SpeechStream
 
 # ---------------------------------------------------------------------------------------------- checking
 
@@ -128,9 +128,9 @@ class VideoWriter:
         self.warnings: list[str] = []
         # In the job's folder, what a kill leaves is found and dropped by the next run.
         suffix = self.output.suffix
-        self._temp = hidden(self.output, suffix) if job is None else job.folder / f"output{suffix}"
+        self._temp = temp_path(self.output, suffix) if job is None else job.folder / f"output{suffix}"
         self._container: Any = None
-        self._tracks: list[_Speech | _Copies] = []
+        self._tracks: list[SpeechStream | CopiedStreams] = []
         self._durations: dict[int, int] = {}  # of the frames that are in the encoder, by pts
         self._last_pts: int | None = None
         self._end = 0.0  # where the last written frame ends, in seconds on the source's clock
@@ -228,8 +228,8 @@ class VideoWriter:
         self._add_video()
         if self.speech is not None:
             start = self.source.start_seconds
-            self._tracks.append(_Speech(self.speech, self._container, self.options, start, self.limit))
-        copies = _Copies(self.source, self._container, self.speech is not None, self.warnings)
+            self._tracks.append(SpeechStream(self.speech, self._container, self.options, start, self.limit))
+        copies = CopiedStreams(self.source, self._container, self.speech is not None, self.warnings)
         self._tracks.append(copies)
         video = copies.input.streams[self.source.stream_index]
         self._video.metadata.update(kept_tags(video.metadata))
@@ -350,7 +350,7 @@ class VideoWriter:
 
     def _prepared(self, frame: Frame) -> Any:
         """The frame's picture as the encoder takes it."""
-        image = converted(frame.image, self._video.codec_context.pix_fmt)
+        image = convert_frame(frame.image, self._video.codec_context.pix_fmt)
         image.pts, image.time_base = frame.pts, self.source.time_base
         image.pict_type = av.video.frame.PictureType.NONE  # else x264 repeats the source's frame types
         return image
@@ -361,13 +361,13 @@ class VideoWriter:
             packet.duration = self._durations.pop(packet.pts, packet.duration)
             self._container.mux(packet)
 
-    def _mux(self, packets: Iterable[Any], track: _Speech | _Copies) -> None:
+    def _mux(self, packets: Iterable[Any], track: SpeechStream | CopiedStreams) -> None:
         """Write the packets of another track; a copied packet with an impossible time is left out."""
         for packet in packets:
             try:
                 self._container.mux(packet)
             except (av.error.ArgumentError, ValueError) as error:
-                if isinstance(track, _Speech):
+                if isinstance(track, SpeechStream):
                     raise
                 warning = f"stream {packet.stream_index} lost packets with times out of order ({error})"
                 if not any(known.startswith(warning[:20]) for known in self.warnings):
@@ -382,7 +382,7 @@ class VideoWriter:
         if self.job is None:
             self._mux_video(self._video.encode(None))
         for track in self._tracks:
-            packets = track.rest(self._end) if isinstance(track, _Copies) else track.until(float("inf"))
+            packets = track.rest(self._end) if isinstance(track, CopiedStreams) else track.until(float("inf"))
             self._mux(packets, track)
         self._container.close()
         self._container = None

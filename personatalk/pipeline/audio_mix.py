@@ -29,7 +29,7 @@ WAV_HEADER = 44
 Samples = npt.NDArray[np.int16]
 
 
-def mix(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
+def mix_cues(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
     """Write the sound as 16-bit WAV, in the source's rate and in stereo if the source has more than one channel.
 
     Inside a cue nothing of the source's sound is left; cues that overlap add up.

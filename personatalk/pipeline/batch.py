@@ -35,12 +35,12 @@ from .options import DubOptions, Silence
 from .report import check_report
 from .weights import Models
 
-Weights = tuple[Path | None, Path | None, Path | None, Path | None]
+WeightPaths = tuple[Path | None, Path | None, Path | None, Path | None]
 """Arguments of `Models.load`."""
 
 
 @dataclass(frozen=True)
-class Job:
+class BatchJob:
     """One dub.
 
     Attributes:
@@ -132,11 +132,11 @@ COLUMNS: dict[str, tuple[str, Callable[[str, Path], Any]]] = {
     "style": ("options.style", _file),
     "style_strength": ("options.style_strength", _number),
 }
-"""Columns of a list: the field of a `Job` that each sets, and how its cells are read (ValueError: not so)."""
+"""Columns of a list: the field of a `BatchJob` that each sets, and how its cells are read (ValueError: not so)."""
 REQUIRED = ("video", "speech", "output")
 
 
-def read_jobs(path: Path, options: DubOptions | None = None) -> list[Job]:
+def read_jobs(path: Path, options: DubOptions | None = None) -> list[BatchJob]:
     """Read a list of jobs.
 
     Args:
@@ -177,8 +177,8 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         raise PersonaTalkError(f"{path}: not a readable list ({error})") from error
 
 
-def _job(path: Path, line: int, cells: dict[str, str], options: DubOptions) -> Job:
-    job = Job(line, Path(), Path(), Path(), options=options)
+def _job(path: Path, line: int, cells: dict[str, str], options: DubOptions) -> BatchJob:
+    job = BatchJob(line, Path(), Path(), Path(), options=options)
     for name, (target, read) in COLUMNS.items():
         cell = cells.get(name, "").strip()
         if not cell and name in REQUIRED:
@@ -196,7 +196,7 @@ def _with(thing: Any, name: str, value: Any) -> Any:
     return replace(thing, **{first: _with(getattr(thing, first), rest, value) if rest else value})
 
 
-def check_jobs(path: Path, jobs: list[Job], status: Path) -> None:
+def check_jobs(path: Path, jobs: list[BatchJob], status: Path) -> None:
     """Make sure, before any work, that no job destroys what another one reads or writes.
 
     Args:
@@ -232,7 +232,7 @@ WAITING, DONE, SKIPPED, FAILED = "waiting", "done", "skipped", "failed"
 
 
 @dataclass(frozen=True)
-class Status:
+class JobStatus:
     """A line of the table.
 
     Attributes:
@@ -258,10 +258,10 @@ class Status:
     job: str = ""
 
 
-_NAMES = [f.name for f in fields(Status)]
+_NAMES = [f.name for f in fields(JobStatus)]
 
 
-def read_status(path: Path) -> list[Status]:
+def read_status(path: Path) -> list[JobStatus]:
     """Read a table; an empty one where there is none.
 
     Raises:
@@ -278,22 +278,22 @@ def read_status(path: Path) -> list[Status]:
         raise PersonaTalkError(f"{path}: no status of a batch ({error}); move it away or name another") from error
 
 
-def _status(cells: dict[str, Any]) -> Status:
+def _status(cells: dict[str, Any]) -> JobStatus:
     kinds = {"line": int, "attempts": int, "exit_code": int, "seconds": float}
-    status = Status(**{name: kinds.get(name, str)(cell) for name, cell in cells.items()})
+    status = JobStatus(**{name: kinds.get(name, str)(cell) for name, cell in cells.items()})
     if status.status not in (WAITING, DONE, SKIPPED, FAILED):
         raise ValueError(f"line {status.line} is {status.status!r}")
     return status
 
 
-def write_status(path: Path, table: Iterable[Status]) -> None:
+def write_status(path: Path, table: Iterable[JobStatus]) -> None:
     """Write a table at once or not at all.
 
     Raises:
         PersonaTalkError: It cannot be written.
     """
     try:
-        with files.whole(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        with files.atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, _NAMES)
             writer.writeheader()
             writer.writerows(asdict(status) for status in table)
@@ -303,7 +303,7 @@ def write_status(path: Path, table: Iterable[Status]) -> None:
         raise PersonaTalkError(f"{path}: the status cannot be written ({error}); name another with -o") from error
 
 
-def signature(job: Job, weights: Iterable[Path | None] = ()) -> str:
+def signature(job: BatchJob, weights: Iterable[Path | None] = ()) -> str:
     """Tells jobs apart by their inputs (name, size and time), what they write, their options and their weights."""
     read = {name: _stamp(file) for name, file in job.read().items()}
     written = {name: str(file) for name, file in job.written().items()}
@@ -313,11 +313,13 @@ def signature(job: Job, weights: Iterable[Path | None] = ()) -> str:
 
 def _stamp(path: Path) -> str:
     with suppress(OSError):
-        return files.stamp(path)
+        return files.file_stamp(path)
     return f"{path} is not there"
 
 
-def begin(jobs: list[Job], before: Iterable[Status], weights: Iterable[Path | None] = ()) -> dict[int, Status]:
+def plan_jobs(
+    jobs: list[BatchJob], before: Iterable[JobStatus], weights: Iterable[Path | None] = ()
+) -> dict[int, JobStatus]:
     """The table before the work, by line of the list: jobs that are done already, and jobs that wait."""
     weights, known = list(weights), {status.output: status for status in before}
     table = {}
@@ -328,7 +330,7 @@ def begin(jobs: list[Job], before: Iterable[Status], weights: Iterable[Path | No
         if old is not None and done and all(os.access(file, os.F_OK) for file in job.written().values()):
             table[job.line] = replace(old, line=job.line, status=SKIPPED)
         else:
-            table[job.line] = Status(output, job.line, job=sign)
+            table[job.line] = JobStatus(output, job.line, job=sign)
     return table
 
 
@@ -336,7 +338,7 @@ def begin(jobs: list[Job], before: Iterable[Status], weights: Iterable[Path | No
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """What one attempt at a job came to.
 
     Attributes:
@@ -358,14 +360,14 @@ class Outcome:
     worker: str = ""
 
 
-Run = Callable[[Job], None]
-Engine = Callable[[Callable[[Job], Outcome], list[Job]], Generator[Outcome, None, None]]
+Run = Callable[[BatchJob], None]
+Engine = Callable[[Callable[[BatchJob], JobOutcome], list[BatchJob]], Generator[JobOutcome, None, None]]
 """Runs jobs somewhere; outcomes come in any order."""
 
 
-def perform(run: Run, job: Job) -> Outcome:
+def run_job(run: Run, job: BatchJob) -> JobOutcome:
     """Run a job, and say what came of it."""
-    start, outcome = time.perf_counter(), Outcome(job.line, worker=f"{platform.node()}/{os.getpid()}")
+    start, outcome = time.perf_counter(), JobOutcome(job.line, worker=f"{platform.node()}/{os.getpid()}")
     try:
         run(job)
     except PersonaTalkError as error:
@@ -376,13 +378,13 @@ def perform(run: Run, job: Job) -> Outcome:
     return replace(outcome, seconds=time.perf_counter() - start)
 
 
-def crashed(job: Job, code: int | None) -> Outcome:
+def crashed(job: BatchJob, code: int | None) -> JobOutcome:
     """The outcome of a job whose process died; the exit code is that which a shell shows."""
     number = 1 if code is None else 128 - code if code < 0 else code
-    return Outcome(job.line, number, error=f"{job.video}: the process that dubbed it crashed", again=True)
+    return JobOutcome(job.line, number, error=f"{job.video}: the process that dubbed it crashed", again=True)
 
 
-def run_dub(weights: Weights, job: Job) -> None:
+def run_dub(weights: WeightPaths, job: BatchJob) -> None:
     """Dub as `personatalk dub` does.
 
     Raises:
@@ -402,7 +404,7 @@ def run_dub(weights: Weights, job: Job) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _models(weights: Weights) -> Models:
+def _models(weights: WeightPaths) -> Models:
     """The models of a process, loaded once for all its jobs."""
     return Models.load(*weights)
 
@@ -412,15 +414,15 @@ def _one_line(text: str) -> str:
 
 
 def run_batch(
-    jobs: list[Job],
+    jobs: list[BatchJob],
     status: Path,
     run: Run,
     engine: Engine,
     *,
     retries: int = 1,
     weights: Iterable[Path | None] = (),
-    tell: Callable[[Job, Status, Outcome], None] = lambda job, status, outcome: None,
-) -> list[Status]:
+    tell: Callable[[BatchJob, JobStatus, JobOutcome], None] = lambda job, status, outcome: None,
+) -> list[JobStatus]:
     """Run all jobs that are not done already.
 
     Args:
@@ -438,12 +440,12 @@ def run_batch(
     Raises:
         PersonaTalkError: The table cannot be read or written.
     """
-    table, by_line = begin(jobs, read_status(status), weights), {job.line: job for job in jobs}
+    table, by_line = plan_jobs(jobs, read_status(status), weights), {job.line: job for job in jobs}
     write_status(status, table.values())
     left = [job for job in jobs if table[job.line].status == WAITING]
     for attempt in range(1, retries + 2):
-        again: list[Job] = []
-        with closing(engine(functools.partial(perform, run), left)) as outcomes:
+        again: list[BatchJob] = []
+        with closing(engine(functools.partial(run_job, run), left)) as outcomes:
             for outcome in outcomes:
                 job, old = by_line[outcome.line], table[outcome.line]
                 retried = outcome.again and attempt <= retries
@@ -457,7 +459,7 @@ def run_batch(
     return list(table.values())
 
 
-def _noted(old: Status, outcome: Outcome, otherwise: str) -> Status:
+def _noted(old: JobStatus, outcome: JobOutcome, otherwise: str) -> JobStatus:
     """The line of the table after another attempt."""
     return replace(
         old,

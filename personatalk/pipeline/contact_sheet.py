@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from ..faces.analysis import analyse
 from ..faces.selection import FaceSearch
@@ -15,18 +14,16 @@ from ..geometry import masks, rasterizer
 from ..geometry.fitting import Initialise
 from ..geometry.morphable_model import MorphableModel
 from ..media.reader import VideoReader
-from ..stage2.face_crops import Crops
-from ..utils.arrays import Array
+from ..stage2.face_crops import FaceCropper
+from ..utils.arrays import Array, Image
 from ..utils.drawing import check_picture, write_picture, write_text
 from .rendering import choose_lip_frames
 
 TILE = 192
 LIPS_IN_A_ROW = 9
 
-Picture = npt.NDArray[np.uint8]
 
-
-def inspect(
+def draw_contact_sheet(
     video: Path | str,
     output: Path | str,
     model: MorphableModel,
@@ -42,7 +39,7 @@ def inspect(
 
     Args:
         video: The video.
-        output: Picture to write, PNG or JPEG.
+        output: Image to write, PNG or JPEG.
         model: The morphable model.
         search: What finds the face; None follows the largest one.
         count: Frames on the sheet.
@@ -63,13 +60,13 @@ def inspect(
         seen = np.flatnonzero(analysis.usable)
         chosen = seen[np.unique(np.linspace(0, len(seen) - 1, count).astype(np.int64))]
         lips = choose_lip_frames(model, analysis, int(analysis.shot_of[seen[0]]))
-        crops = Crops(model, analysis)
+        crops = FaceCropper(model, analysis)
         cut = dict(crops.fetch(reader, np.concatenate([chosen, lips])))
         rows = [_row(crops, int(i), cut[int(i)]) for i in chosen]
     write_picture(output, _sheet(rows, [cut[int(i)] for i in lips]))
 
 
-def _row(crops: Crops, index: int, crop: Picture) -> list[Picture]:
+def _row(crops: FaceCropper, index: int, crop: Image) -> list[Image]:
     model, vertices, size = crops.model, crops.vertices(index), crops.size
     pncc = rasterizer.render(vertices, model.triangles, model.colours(), size)
     face = masks.face_region(model, [vertices], size)
@@ -82,25 +79,25 @@ def _row(crops: Crops, index: int, crop: Picture) -> list[Picture]:
     ]
 
 
-def _dotted(crop: Picture, points: Array) -> Picture:
+def _dotted(crop: Image, points: Array) -> Image:
     out = crop.copy()
     for x, y in points[:, :2].round().astype(int):
         cv2.circle(out, (int(x), int(y)), 1, (80, 255, 80), -1, cv2.LINE_AA)
     return out
 
 
-def _tinted(crop: Picture, mask: Array, colour: tuple[int, int, int]) -> Picture:
+def _tinted(crop: Image, mask: Array, colour: tuple[int, int, int]) -> Image:
     weight = 0.45 * mask[..., None]
     return (crop * (1 - weight) + weight * np.array(colour)).astype(np.uint8)
 
 
-def _labelled(crop: Picture, text: str) -> Picture:
+def _labelled(crop: Image, text: str) -> Image:
     tile = cv2.resize(crop, (TILE, TILE), interpolation=cv2.INTER_AREA)
     write_text(tile, text, (4, TILE - 6), 0.38, 1)
     return tile
 
 
-def _sheet(rows: list[list[Picture]], lips: Iterable[Picture]) -> Picture:
+def _sheet(rows: list[list[Image]], lips: Iterable[Image]) -> Image:
     """Two frames side by side, then the lip references in smaller tiles."""
     width = 2 * TILE * len(rows[0])
     lines = []

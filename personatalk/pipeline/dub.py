@@ -20,12 +20,12 @@ import numpy as np
 import torch
 
 from ..audio.encoder import SAMPLE_RATE
-from ..audio.voice_activity import spoken
+from ..audio.voice_activity import speech_mask
 from ..errors import CueError, FaceError, MediaError, PersonaTalkError, WeightsError
 from ..faces.analysis import Analysis, analyse
 from ..faces.choice import FacePicture, parse_choice
 from ..faces.clustering import People
-from ..faces.selection import FaceSearch, choose, united
+from ..faces.selection import FaceSearch, merge_choices, resolve_choice
 from ..geometry import rasterizer
 from ..media.audio import SampleFile, store_speech
 from ..media.preflight import check_output, check_source
@@ -40,17 +40,17 @@ from ..stage1.inference import SpeechMotion, rest_offsets, speaking_style
 from ..stage2 import sparse_attention
 from ..utils import serialization
 from ..utils.arrays import Array, runs
-from ..utils.files import stamp
-from ..utils.progress import Progress, silent
+from ..utils.files import file_stamp
+from ..utils.progress import Progress, no_progress
 from ..version import __version__
-from .audio_mix import mix
-from .casting import WHO, _Cast, _CuedMotion
+from .audio_mix import mix_cues
+from .casting import SPEAKERS_FILE, CuedMotion, DubPlan
 from .cues import Cue, read_cues, refuse_overlaps
 from .options import DubOptions
 from .persona import Persona, analysis_of
 from .rendering import dubbed_frames
 from .report import Report
-from .roles import Role
+from .roles import Speaker
 from .weights import Models
 
 
@@ -137,7 +137,7 @@ class _Job:
     ) -> None:
         self.cues = cues
         self.video, self.speeches, self.output, self.options = video, speeches, output, options
-        self.tell = progress or silent
+        self.tell = progress or no_progress
         self._models = models
         self._sounds: dict[Path, SampleFile] = {}
         words = ", ".join(map(str, speeches))
@@ -147,7 +147,7 @@ class _Job:
     reader: VideoReader
     folder: JobFolder
 
-    def run(self, cast: Callable[[], _Cast]) -> Report:
+    def run(self, cast: Callable[[], DubPlan]) -> Report:
         """Do it."""
         start, report = time.perf_counter(), self.report
         check_output(self.output, [self.video, *self.speeches])
@@ -162,8 +162,8 @@ class _Job:
             report.warnings += provenance.warnings
             with report.stage("models"):
                 self.models = self._models or Models.load()
-                rasterizer.compile_now()
-                sparse_attention.compile_now()
+                rasterizer.warm_up()
+                sparse_attention.warm_up()
             with JobFolder(self.output, self._key()) as self.folder:
                 self._write(cast(), provenance)
         report.frames_per_second = report.frames / (time.perf_counter() - start)
@@ -176,7 +176,7 @@ class _Job:
         files = [self.video, *self.speeches, *(f for f in chosen if f is not None), *self._pictures()]
         return {
             "version": __version__,
-            "files": [stamp(file) for file in files],
+            "files": [file_stamp(file) for file in files],
             "options": repr(replace(options, provenance=Provenance(options.provenance.on))),
             "models": self.models.fingerprint(),
             "cues": [repr(replace(cue, where="")) for cue in self.cues],
@@ -188,7 +188,7 @@ class _Job:
         choices = [parse_choice(word) for word in words if word is not None]
         return [choice.path for choice in choices if isinstance(choice, FacePicture)]
 
-    def _write(self, cast: _Cast, provenance: ProvenancePlan) -> None:
+    def _write(self, cast: DubPlan, provenance: ProvenancePlan) -> None:
         report, timeline, info = self.report, cast.timeline, self.reader.info
 
         def sign(path: Path) -> None:
@@ -223,7 +223,7 @@ class _Job:
 
     # ------------------------------------------------------------------------------------------ who speaks
 
-    def one_speaker(self) -> _Cast:
+    def one_speaker(self) -> DubPlan:
         """One person, one speech."""
         with self.report.stage("speech"):
             samples = self._speech(self.speeches[0])
@@ -248,14 +248,14 @@ class _Job:
             motion = SpeechMotion(self.models.stage1, samples, style, self._rest(analysis))
         dubbed = timeline.dubbed
         if self.options.silence == "original":
-            dubbed = dubbed & spoken(samples, timeline.time)
-        role = Role(analysis, motion, dubbed)
+            dubbed = dubbed & speech_mask(samples, timeline.time)
+        role = Speaker(analysis, motion, dubbed)
         if persona is not None and known is not None:
             lips, faces = persona.lips(known, self.models), persona.textures(known, self.models)
             role = replace(role, lips=lips, faces=faces)
-        return _Cast([role], timeline, self.speeches[0])
+        return DubPlan([role], timeline, self.speeches[0])
 
-    def several_speakers(self) -> _Cast:
+    def several_speakers(self) -> DubPlan:
         """The people of the list of cues."""
         cues = self.cues
         with self.report.stage("analysis"):
@@ -284,28 +284,28 @@ class _Job:
                 roles.append(self._cued(analysis, mine, timeline))
         sound = self.folder.folder / "sound.wav"
         with self.report.stage("speech"):
-            mix(self.video, cues, timeline.speech_limit, sound)
-        return _Cast(roles, timeline, sound)
+            mix_cues(self.video, cues, timeline.speech_limit, sound)
+        return DubPlan(roles, timeline, sound)
 
     def _who(self) -> list[tuple[int, ...] | None]:
         """The person of each cue, by number; None where no cue names a face: the face that is followed without."""
         if all(cue.face is None for cue in self.cues):
             return [None] * len(self.cues)
-        kept = self.folder.path(WHO)
+        kept = self.folder.path(SPEAKERS_FILE)
         if kept is not None:
             # Finding everybody takes a pass over the video: a run that goes on does not need it again.
             with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
                 who = [tuple(int(number) for number in person) for person in json.loads(kept.read_bytes())]
                 if len(who) == len(self.cues) and all(who):
                     return list(who)
-        who = united([choose(self._people, cue.face or "largest") for cue in self.cues])
+        who = merge_choices([resolve_choice(self._people, cue.face or "largest") for cue in self.cues])
         for person in set(who):
             try:
-                choose(self._people, "+".join(map(str, person)))
+                resolve_choice(self._people, "+".join(map(str, person)))
             except FaceError as error:
                 places = ", ".join(cue.where for cue, numbers in zip(self.cues, who, strict=True) if numbers == person)
                 raise CueError(f"{places}: these cues name the same person by numbers of several: {error}") from error
-        self.folder.write(WHO, json.dumps(who).encode())
+        self.folder.write(SPEAKERS_FILE, json.dumps(who).encode())
         return list(who)
 
     @functools.cached_property
@@ -320,7 +320,7 @@ class _Job:
             return search
         return replace(search, face="+".join(map(str, person)), known=self._people)
 
-    def _cued(self, analysis: Analysis, cues: list[Cue], timeline: Plan) -> Role:
+    def _cued(self, analysis: Analysis, cues: list[Cue], timeline: Plan) -> Speaker:
         """One person's part in a list of cues."""
         style, rest = self._style(analysis, None), self._rest(analysis)
         parts, dubbed = [], np.zeros(len(timeline), bool)
@@ -334,7 +334,7 @@ class _Job:
                 self.report.warnings.append(f"{cue.where}: the video shows nothing at {cue.start:g} s")
             dubbed |= inside
             parts.append((cue, SpeechMotion(self.models.stage1, samples, style, rest)))
-        return Role(analysis, _CuedMotion(parts, rest), dubbed)
+        return Speaker(analysis, CuedMotion(parts, rest), dubbed)
 
     def _speech(self, path: Path) -> SampleFile:
         """A speech as samples on the disk, decoded once."""

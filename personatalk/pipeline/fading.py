@@ -18,7 +18,7 @@ LARGEST_FADE_STEP = 0.25
 """Most by which the new mouth's strength changes from one frame to the next, in videos of few frames a second too."""
 
 
-def strength(
+def blend_weight(
     usable: npt.NDArray[np.bool_],
     shot_of: npt.NDArray[np.int64],
     yaw: Array,

@@ -20,13 +20,13 @@ import torch
 
 from ..faces.analysis import Analysis
 from ..media.reader import Frame, VideoReader
-from ..stage2.compositing import COLOUR_GRID, colours
-from ..stage2.face_crops import Crops
+from ..stage2.compositing import COLOUR_GRID, coarse_colours
+from ..stage2.face_crops import FaceCropper
 from ..stage2.renderer import Reference
 from ..stage2.sparse_attention import PLACE
 from ..utils.progress import Progress
-from ..utils.serialization import Table
-from ..utils.threads import side_by_side
+from ..utils.serialization import RowSource
+from ..utils.threads import parallel_map
 from .weights import Models
 
 Numbers = npt.NDArray[Any]
@@ -39,14 +39,14 @@ LARGEST = 1e6
 """Numbers of references are smaller by far."""
 
 
-def layout(channels: int) -> dict[str, tuple[np.dtype[Any], int]]:
+def table_layout(channels: int) -> dict[str, tuple[np.dtype[Any], int]]:
     """Kind and number of the numbers in a row of each table, for a renderer with so many channels."""
     half, single, byte = (np.dtype(kind) for kind in (np.float16, np.float32, np.uint8))
     cells = dict(zip(TABLES, ((half, channels), (single, PLACE + 1), (half, channels)), strict=True))
     return {**cells, COLOURS: (byte, 3 * COLOUR_GRID**2)}
 
 
-class Spool:
+class GrowingTable:
     """A table that grows, in a file without a name that is gone with it.
 
     Args:
@@ -80,7 +80,7 @@ class Spool:
 
 
 @dataclass(frozen=True)
-class Textures:
+class LatentCache:
     """Face references of a video.
 
     Attributes:
@@ -89,7 +89,7 @@ class Textures:
     """
 
     cells: npt.NDArray[np.int64]
-    tables: dict[str, Table]
+    tables: dict[str, RowSource]
 
     def check(self, channels: int, most: int, frames: int) -> None:
         """Find out whether they are a renderer's.
@@ -102,7 +102,7 @@ class Textures:
         Raises:
             ValueError: They are not, or do not fit each other.
         """
-        wanted = layout(channels)
+        wanted = table_layout(channels)
         if self.cells.shape != (frames,) or (self.cells < 0).any() or set(self.tables) != set(wanted):
             raise ValueError(f"textures of {self.cells.shape} frames, not of {frames}")
         if (self.cells > most).any():
@@ -120,7 +120,7 @@ class Textures:
     def _kept(self) -> npt.NDArray[np.int64]:
         return np.cumsum(self.cells > 0)
 
-    def known(self, frame: int) -> tuple[Reference, npt.NDArray[np.uint8]] | None:
+    def lookup(self, frame: int) -> tuple[Reference, npt.NDArray[np.uint8]] | None:
         """A frame as a face reference, without lips, and its colours; None where it is not kept, or damaged."""
         stop = int(self._ends[frame])
         start = stop - int(self.cells[frame])
@@ -137,7 +137,7 @@ class Textures:
 
 def encode(
     reader: VideoReader, analysis: Analysis, models: Models, most: float, folder: Path | None, tell: Progress
-) -> Textures:
+) -> LatentCache:
     """Encode the frames of a video that show the face, from the first on.
 
     Args:
@@ -151,17 +151,17 @@ def encode(
     Raises:
         OSError: The disk is full.
     """
-    crops = Crops(models.morphable, analysis, int(models.stage2.config["size"]))
-    spools = {name: Spool(*kind, folder) for name, kind in layout(models.stage2.channels).items()}
+    crops = FaceCropper(models.morphable, analysis, int(models.stage2.config["size"]))
+    spools = {name: GrowingTable(*kind, folder) for name, kind in table_layout(models.stage2.channels).items()}
     cells = np.zeros(len(analysis), np.int64)
 
     def encoded(frame: Frame) -> tuple[int, Reference, npt.NDArray[np.uint8]] | None:
         if not analysis.usable[frame.index]:
             return None
         crop = crops.cut(frame)
-        return frame.index, crops.encode(models.stage2, frame.index, crop), colours(crop)
+        return frame.index, crops.encode(models.stage2, frame.index, crop), coarse_colours(crop)
 
-    with closing(side_by_side(encoded, reader.frames())) as steps:
+    with closing(parallel_map(encoded, reader.frames())) as steps:
         for found in steps:
             tell("textures", 1, len(analysis))
             if found is None:
@@ -178,4 +178,4 @@ def encode(
             for name, part in rows.items():
                 spools[name].append(part)
             cells[index] = len(values)
-    return Textures(cells, dict(spools))
+    return LatentCache(cells, dict(spools))

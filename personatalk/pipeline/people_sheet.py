@@ -11,8 +11,7 @@ import numpy as np
 
 from ..errors import MediaError
 from ..faces.clustering import PICTURES, People, Person
-from ..faces.recognition import Picture
-from ..utils.arrays import runs
+from ..utils.arrays import Image, runs
 from ..utils.drawing import check_folder, check_picture, write_picture, write_text
 from ..utils.files import same_file
 
@@ -25,7 +24,7 @@ RANGES = 8
 """Most time ranges in a line of text; JSON holds all of them."""
 
 
-def check_roster(video: Path | str, sheet: Path | None, listed: Path | None) -> None:
+def check_people_sheet(video: Path | str, sheet: Path | None, listed: Path | None) -> None:
     """Find out before the work that the sheet or the list cannot be written or would destroy another file.
 
     Raises:
@@ -58,7 +57,7 @@ def ranges(people: People, person: Person) -> list[tuple[float, float]]:
     return found
 
 
-def listing(people: People) -> list[str]:
+def describe_people(people: People) -> list[str]:
     """Lines of text: everybody's number, place, and when they are seen."""
     count = f"{len(people)} people" if len(people) > 1 else "1 person"
     lines = [f"{people.info.path}: {count} in {len(people.time)} frames"]
@@ -83,7 +82,7 @@ def write_sheet(people: People, path: Path | str) -> None:
 
     Args:
         people: Everybody in the video.
-        path: Picture to write, PNG or JPEG.
+        path: Image to write, PNG or JPEG.
 
     Raises:
         MediaError: It cannot be written.
@@ -118,7 +117,7 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest / 10:04.1f}" if hours else f"{minutes}:{rest / 10:04.1f}"
 
 
-def _row(people: People, person: Person) -> Picture:
+def _row(people: People, person: Person) -> Image:
     width = TILE * PICTURES
     head = np.full((HEAD, width, 3), 24, np.uint8)
     write_text(head, f"{person.number}", (6, 29), 0.9, 2)

@@ -26,16 +26,16 @@ from ..geometry.morphable_model import MorphableModel
 from ..media.probe import VideoInfo
 from ..media.reader import VideoReader
 from ..stage1.inference import speaking_style, style_sample
-from ..stage2.face_crops import Crops
+from ..stage2.face_crops import FaceCropper
 from ..stage2.geometry_map import STRIDE
 from ..stage2.renderer import Reference
 from ..stage2.sparse_attention import PLACE
 from ..utils import serialization
 from ..utils.arrays import Array
-from ..utils.files import same_file, sha256, whole
-from ..utils.progress import Progress, silent
-from ..utils.serialization import KeptTable
-from .latent_cache import LARGEST, Textures, encode, layout
+from ..utils.files import atomic_write, same_file, sha256
+from ..utils.progress import Progress, no_progress
+from ..utils.serialization import LazyTensor
+from .latent_cache import LARGEST, LatentCache, encode, table_layout
 from .rendering import choose_lip_frames
 from .weights import Models, fingerprint
 
@@ -71,7 +71,7 @@ class Footage:
     analysis: dict[str, npt.NDArray[Any]]
     lips: dict[int, dict[str, npt.NDArray[Any]]]
     kept_in: str = ""
-    textures: Textures | None = None
+    textures: LatentCache | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Persona:
         sizes = (models.stage2.channels, _cells(models))
         return {shot: references(arrays, footage, *sizes) for shot, arrays in footage.lips.items()}
 
-    def textures(self, footage: Footage, models: Models) -> Textures | None:
+    def textures(self, footage: Footage, models: Models) -> LatentCache | None:
         """Texture latents of the frames; None where there are none, or other models encoded them.
 
         Raises:
@@ -138,7 +138,7 @@ class Persona:
         path = Path(path)
         arrays: dict[str, npt.NDArray[Any]] = {"beta": self.beta, "alpha": self.alpha, "pictures": self.pictures}
         videos: list[dict[str, Any]] = []
-        tables: dict[str, serialization.Table] = {}
+        tables: dict[str, serialization.RowSource] = {}
         for number, known in enumerate(self.footage):
             arrays |= {f"{number}.analysis.{name}": array for name, array in known.analysis.items()}
             for shot, parts in known.lips.items():
@@ -150,7 +150,7 @@ class Persona:
             videos.append(said | {"shots": sorted(known.lips)})
         config = {"made_by": self.made_by, "face": self.face, "videos": videos}
         try:
-            with whole(path) as draft:
+            with atomic_write(path) as draft:
                 serialization.save_arrays(
                     draft, arrays, kind=KIND, version=VERSION, config=config, half=False, tables=tables
                 )
@@ -191,8 +191,10 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], config: dict[str, Any], pa
         name, digest, search = (str(video[key]) for key in ("name", "sha256", "search"))
         textures = None
         if f"{number}.cells" in arrays:
-            tables: dict[str, serialization.Table] = {n: KeptTable(path, f"{number}{TABLE}{n}") for n in layout(0)}
-            textures = Textures(arrays[f"{number}.cells"].astype(np.int64), tables)
+            tables: dict[str, serialization.RowSource] = {
+                n: LazyTensor(path, f"{number}{TABLE}{n}") for n in table_layout(0)
+            }
+            textures = LatentCache(arrays[f"{number}.cells"].astype(np.int64), tables)
         footage.append(Footage(name, digest, face, search, analysis, lips, path, textures))
     pictures = arrays["pictures"]
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (PICTURE, PICTURE, 3):
@@ -247,7 +249,7 @@ def _cells(models: Models) -> int:
     return (int(models.stage2.config["size"]) // STRIDE) ** 2
 
 
-def checked_textures(known: Footage, channels: int, most: int) -> Textures | None:
+def checked_textures(known: Footage, channels: int, most: int) -> LatentCache | None:
     """Texture latents of the frames, for a renderer with so many channels and cells; None where there are none.
 
     Raises:
@@ -284,7 +286,7 @@ def check_name(path: Path, videos: Sequence[Path]) -> None:
             raise MediaError(f"{path}: is one of the videos; choose another name")
 
 
-def make(
+def make_persona(
     videos: Sequence[Path | str],
     models: Models,
     search: FaceSearch | None = None,
@@ -339,7 +341,7 @@ def _encoded(
     reader: VideoReader, analysis: Analysis, models: Models
 ) -> tuple[dict[int, dict[str, npt.NDArray[Any]]], list[npt.NDArray[np.uint8]]]:
     """Lip references of all shots that show the face, and small pictures of the mouths of the first."""
-    crops = Crops(models.morphable, analysis, int(models.stage2.config["size"]))
+    crops = FaceCropper(models.morphable, analysis, int(models.stage2.config["size"]))
     lips: dict[int, dict[str, npt.NDArray[Any]]] = {}
     pictures: list[npt.NDArray[np.uint8]] = []
     for shot, span in enumerate(analysis.shots):
@@ -353,12 +355,12 @@ def _encoded(
 
 def _textures(
     reader: VideoReader, analysis: Analysis, models: Models, most: float, folder: Path | None, progress: Progress | None
-) -> Textures | None:
+) -> LatentCache | None:
     """Texture latents of the frames, if there is to be room for any."""
     if not most > 0:
         return None
     try:
-        return encode(reader, analysis, models, most, folder, progress or silent)
+        return encode(reader, analysis, models, most, folder, progress or no_progress)
     except OSError as error:
         raise MediaError(
             f"{folder or tempfile.gettempdir()}: no room for texture latents ({error.strerror or error})"

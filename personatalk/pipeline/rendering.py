@@ -11,23 +11,23 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MediaError
-from ..faces.analysis import Analysis, Reason, yaw_of
-from ..faces.occlusion import Places, visible
+from ..faces.analysis import Analysis, SkipReason, yaw_of
+from ..faces.occlusion import ProbePoints, visibility
 from ..geometry.camera import apply_transform
 from ..geometry.morphable_model import MorphableModel
 from ..media.reader import Frame, VideoReader
 from ..media.timeline import Plan, frames_in_order, retimed
-from ..provenance.watermark import mark
-from ..stage2.compositing import match_colours, to_picture
-from ..stage2.face_crops import Crops
+from ..provenance.watermark import embed_watermark
+from ..stage2.compositing import match_colours, to_image
+from ..stage2.face_crops import FaceCropper
 from ..stage2.geometry_map import GeometryMap, geometry_map
 from ..stage2.references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
-from ..stage2.renderer import Reference, merged
+from ..stage2.renderer import Reference, merge_references
 from ..utils.arrays import Array
-from ..utils.threads import side_by_side
-from .fading import strength
+from ..utils.threads import parallel_map
+from .fading import blend_weight
 from .report import Report
-from .roles import Role
+from .roles import Speaker
 from .weights import Models
 
 BEHIND, AHEAD = FACE_REFERENCES // 2, FACE_REFERENCES // 2
@@ -40,7 +40,7 @@ Step = tuple[Frame, "str | None"]
 def dubbed_frames(
     models: Models,
     reader: VideoReader,
-    roles: list[Role],
+    roles: list[Speaker],
     timeline: Plan,
     report: Report,
     watermark: bool,
@@ -70,7 +70,7 @@ def dubbed_frames(
             yield step
 
 
-def _note_resumed(model: MorphableModel, role: Role, shown: npt.NDArray[np.int64], report: Report) -> None:
+def _note_resumed(model: MorphableModel, role: Speaker, shown: npt.NDArray[np.int64], report: Report) -> None:
     """Note the lip references of what a run before this one has finished, by the source's frames."""
     done = shown[role.dubbed[: len(shown)] & role.analysis.usable[shown]]
     for shot in np.unique(role.analysis.shot_of[done]):
@@ -91,7 +91,7 @@ def decoded(reader: VideoReader, timeline: Plan, report: Report, start: int) -> 
             frame = next(numbered, None)
         if frame is None:
             return
-        yield frame, Reason.ORIGINAL.value
+        yield frame, SkipReason.ORIGINAL.value
 
 
 @dataclass
@@ -103,7 +103,7 @@ class _Waiting:
         before: Why nobody has given it a new mouth so far; None if somebody has.
         reason: Why it gets none here; None if it does.
         shot: Number of its shot.
-        strength: How much of the new mouth it shows, 0..1.
+        blend_weight: How much of the new mouth it shows, 0..1.
         crop: The source's face crop, uint8 (S, S, 3), or its colours where no more is needed; None if there is no
             usable face.
         transform: Picture to crop, (2, 3).
@@ -114,7 +114,7 @@ class _Waiting:
     before: str | None
     reason: str | None
     shot: int
-    strength: float
+    blend_weight: float
     crop: npt.NDArray[np.uint8] | None = None
     transform: Array | None = None
     reference: Reference | None = None
@@ -142,15 +142,15 @@ class Dubbing:
     """
 
     def __init__(
-        self, models: Models, reader: VideoReader, role: Role, timeline: Plan, report: Report, watermark: bool
+        self, models: Models, reader: VideoReader, role: Speaker, timeline: Plan, report: Report, watermark: bool
     ) -> None:
         self.models, self.reader, self.role, self.report, self.watermark = models, reader, role, report, watermark
         analysis, shown = role.analysis, timeline.source_index
         dubbed = analysis.usable[shown] & role.dubbed
-        self._strength = strength(dubbed, analysis.shot_of[shown], yaw_of(analysis.pose)[shown], timeline.time)
-        self._places = Places.of(models.morphable)
+        self._blend_weight = blend_weight(dubbed, analysis.shot_of[shown], yaw_of(analysis.pose)[shown], timeline.time)
+        self._places = ProbePoints.of(models.morphable)
         self._lips: tuple[int, list[Reference]] = (-1, [])
-        self.crops = Crops(models.morphable, analysis, int(models.stage2.config["size"]))
+        self.crops = FaceCropper(models.morphable, analysis, int(models.stage2.config["size"]))
 
     def frames(self, steps: Iterable[Step], start: int = 0, first: int = 0) -> Iterator[Step]:
         """Frames with a new mouth. At most a window of face references, and a few frames in work, are held.
@@ -160,8 +160,8 @@ class Dubbing:
             start: Number of the first of them.
             first: Frames before this one are not rendered: they are references only.
         """
-        cut = side_by_side(self._cut_out, self._incoming(steps, start))
-        done = side_by_side(self._finished, self._tasks(cut, start, first))
+        cut = parallel_map(self._cut_out, self._incoming(steps, start))
+        done = parallel_map(self._finished, self._tasks(cut, start, first))
         # An error leaves no threads behind, nor the frames that they hold.
         with closing(cut), closing(done):
             yield from done
@@ -170,12 +170,12 @@ class Dubbing:
         """Say what becomes of each frame."""
         for place, (frame, before) in enumerate(steps, start):
             found = self.role.analysis.reason.get(frame.index)
-            shot, share = int(self.role.analysis.shot_of[frame.index]), float(self._strength[place])
+            shot, share = int(self.role.analysis.shot_of[frame.index]), float(self._blend_weight[place])
             waiting = _Waiting(frame, before, found and found.value, shot, share)
             if not self.role.dubbed[place]:
-                waiting.reason = Reason.ORIGINAL.value
+                waiting.reason = SkipReason.ORIGINAL.value
             elif found is None and share == 0:
-                waiting.reason = Reason.PROFILE.value
+                waiting.reason = SkipReason.PROFILE.value
             yield waiting
 
     def _cut_out(self, waiting: _Waiting) -> _Waiting:
@@ -184,8 +184,8 @@ class Dubbing:
             with self.report.stage("references"):
                 index = waiting.frame.index
                 waiting.transform = self.crops.transform(index)
-                known = self.role.faces and self.role.faces.known(index)
-                if known and index not in self.role.analysis.covers:
+                known = self.role.faces and self.role.faces.lookup(index)
+                if known and index not in self.role.analysis.occlusions:
                     waiting.reference, waiting.crop = known
                 else:
                     waiting.crop = self.crops.cut(waiting.frame)
@@ -224,7 +224,7 @@ class Dubbing:
         waiting = task.waiting
         if not task.lips:
             # That this role was not wanted here says less than why another could not be met.
-            mine = None if waiting.reason == Reason.ORIGINAL.value else waiting.reason
+            mine = None if waiting.reason == SkipReason.ORIGINAL.value else waiting.reason
             return waiting.frame, waiting.before and (mine or waiting.before)
         with self.report.stage("geometry"):
             target = self._target(waiting.frame)
@@ -233,14 +233,14 @@ class Dubbing:
         with self.report.stage("composite"):
             composed = self._composed(waiting, rendered, target.face.numpy())
         if composed is None:
-            return waiting.frame, waiting.before and Reason.OUTSIDE.value
+            return waiting.frame, waiting.before and SkipReason.OUTSIDE.value
         return composed, None
 
     def _target(self, frame: Frame) -> GeometryMap:
         """Geometry of the new words at the frame's own time, under the frame's own pose and upper face."""
         model, index = self.models.morphable, frame.index
         shape = model.shape(self.role.analysis.shots[self.role.analysis.shot_of[index]].alpha)
-        generated = shape + self.role.motion.at(frame.time, shape - model.mean)
+        generated = shape + self.role.motion.displacement_at(frame.time, shape - model.mean)
         video = self.role.analysis.vertices(model, index)
         vertices = self.crops.place(model.join(generated, video), index)
         return geometry_map(model, vertices, self.crops.size, (self.crops.place(video, index),))
@@ -250,10 +250,10 @@ class Dubbing:
         assert waiting.crop is not None and waiting.transform is not None
         matched = match_colours(rendered, waiting.crop, mask)
         if self.watermark:
-            matched = mark(matched, waiting.frame.time)
+            matched = embed_watermark(matched, waiting.frame.time)
         width, height = self.reader.info.upright_size
-        shown = waiting.strength * mask * self._visible(waiting)
-        patch = to_picture(matched, shown, waiting.transform, width, height)
+        shown = waiting.blend_weight * mask * self._visible(waiting)
+        patch = to_image(matched, shown, waiting.transform, width, height)
         if patch is None:
             return None
         return waiting.frame.pasted(patch.pixels, patch.mask, patch.left, patch.top)
@@ -261,12 +261,12 @@ class Dubbing:
     def _visible(self, waiting: _Waiting) -> Array | float:
         """Where nothing is in front of the face."""
         index, analysis = waiting.frame.index, self.role.analysis
-        if index not in analysis.covers:
+        if index not in analysis.occlusions:
             return 1.0
         assert waiting.crop is not None and waiting.transform is not None
         shape = analysis.shots[analysis.shot_of[index]].alpha
         points = self._places.at(shape, analysis.beta[index], analysis.pose[index])
-        return visible(analysis.covers[index], apply_transform(waiting.transform, points), waiting.crop)
+        return visibility(analysis.occlusions[index], apply_transform(waiting.transform, points), waiting.crop)
 
     def _lip_references(self, shot: int) -> list[Reference]:
         """Lip references of a shot, fetched and encoded once."""
@@ -275,7 +275,7 @@ class Dubbing:
                 chosen = choose_lip_frames(self.models.morphable, self.role.analysis, shot)
                 kept = self.role.lips.get(shot)
                 lips = kept or [self._encode(*found) for found in self.crops.fetch(self.reader, chosen)]
-                self._lips = (shot, [merged(lips)])
+                self._lips = (shot, [merge_references(lips)])
             _note(self.report, chosen)
         return self._lips[1]
 

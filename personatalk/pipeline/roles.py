@@ -17,21 +17,21 @@ from ..utils.arrays import Array
 class FaceReferences(Protocol):
     """Frames of the source that are encoded already."""
 
-    def known(self, frame: int) -> tuple[Reference, npt.NDArray[np.uint8]] | None:
-        """A frame as a face reference, and its crop as `compositing.colours` gives it; None where it is not known."""
+    def lookup(self, frame: int) -> tuple[Reference, npt.NDArray[np.uint8]] | None:
+        """Return a frame as a face reference and its `compositing.coarse_colours`; None where it is not known."""
         ...
 
 
 class Motion(Protocol):
     """What the mouth does at a time."""
 
-    def at(self, time: float, template: Array) -> Array:
+    def displacement_at(self, time: float, template: Array) -> Array:
         """Displacement (V, 3) at a time in seconds, for a speaker's shape (V, 3)."""
         ...
 
 
 @dataclass(frozen=True)
-class Role:
+class Speaker:
     """Somebody who gets a new mouth.
 
     Attributes:

@@ -19,10 +19,10 @@ from ..geometry.camera import crop_transform, warp
 from ..geometry.morphable_model import MorphableModel
 from ..media.probe import open_input
 from ..media.reader import VideoReader
-from ..utils.progress import Progress, silent
+from ..utils.progress import Progress, no_progress
 from . import c2pa
 from .c2pa import Credentials
-from .watermark import Detector, Mark
+from .watermark import WatermarkDetector, WatermarkResult
 
 TAGS = ("comment", "digital_source_type", "personatalk_version")
 """Names of the tags that a dubbed file carries."""
@@ -41,7 +41,7 @@ class Verification:
 
     file: str
     credentials: Credentials
-    mark: Mark
+    mark: WatermarkResult
     tags: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -128,18 +128,18 @@ def find_mark(
     model: MorphableModel,
     face_model: Path | str | None = None,
     progress: Progress | None = None,
-) -> Mark:
+) -> WatermarkResult:
     """Look for the mark in the face that is followed through a video; see `verify`."""
-    tell = progress or silent
+    tell = progress or no_progress
     with VideoReader(path) as reader:
         tracker = open_tracker(face_model)
         try:
             analysis = analyse(reader, tracker, model, tell)
         except FaceError:
-            return Mark()
+            return WatermarkResult()
         finally:
             tracker.close()
-        detector = Detector()
+        detector = WatermarkDetector()
         for frame in reader.frames():
             if analysis.usable[frame.index]:
                 detector.add(frame.time, warp(frame.rgb(), crop_transform(analysis.pose[frame.index])))

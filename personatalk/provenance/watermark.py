@@ -19,9 +19,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..utils.arrays import Array
+from ..utils.arrays import Array, Image
 
-Picture = npt.NDArray[np.uint8]
 Float64 = npt.NDArray[np.float64]
 
 KEY = 20241203
@@ -94,7 +93,7 @@ def _shares(times: Float64) -> Array:
     return shares
 
 
-def mark(crop: Picture, time: float) -> Picture:
+def embed_watermark(crop: Image, time: float) -> Image:
     """Put the mark into a face crop.
 
     Args:
@@ -103,12 +102,12 @@ def mark(crop: Picture, time: float) -> Picture:
     """
     pattern = np.tensordot(_shares(np.array([time]))[0], _patterns(), 1)
     fine = cv2.resize(pattern, crop.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    marked: Picture = cv2.add(crop, cv2.merge([AMPLITUDE * fine] * 3), dtype=cv2.CV_8U)  # rounds, and stays in 0..255
+    marked: Image = cv2.add(crop, cv2.merge([AMPLITUDE * fine] * 3), dtype=cv2.CV_8U)  # rounds, and stays in 0..255
     return marked
 
 
 @dataclass(frozen=True)
-class Mark:
+class WatermarkResult:
     """What the detector found.
 
     Attributes:
@@ -139,7 +138,7 @@ class _Piece:
     variance: Float64
 
 
-class Detector:
+class WatermarkDetector:
     """Looks for the mark in the crops of a video, which are given in order; keeps a few seconds of them, shrunk."""
 
     def __init__(self) -> None:
@@ -147,7 +146,7 @@ class Detector:
         self._small: list[Array] = []
         self._pieces: list[_Piece] = []
 
-    def add(self, time: float, crop: Picture) -> None:
+    def add(self, time: float, crop: Image) -> None:
         """Take the next crop, uint8 (S, S, 3), and the time in seconds at which it is shown."""
         # A rest of less than half a piece belongs to the piece before it.
         if self._times and time - self._times[0] >= 1.5 * WINDOW:
@@ -156,12 +155,12 @@ class Detector:
         self._times.append(time)
         self._small.append(cv2.resize(grey, (GRID, GRID), interpolation=cv2.INTER_AREA))
 
-    def result(self) -> Mark:
+    def result(self) -> WatermarkResult:
         """What was found in all crops so far; no more can be added."""
         self._close(len(self._times))
         pieces = self._pieces
         if not pieces:
-            return Mark()
+            return WatermarkResult()
         sums, variance = sum(p.sums for p in pieces), sum(p.variance for p in pieces)
         whole = np.asarray(sums / np.sqrt(variance))
         single = [p.sums / np.sqrt(p.variance) for p in pieces]
@@ -169,14 +168,14 @@ class Detector:
         limit = threshold(len(candidates) * whole.size)
         score = max(float(c.max()) for c in candidates)
         if score <= limit:
-            return Mark(False, score, limit)
+            return WatermarkResult(False, score, limit)
         phase = np.unravel_index(int(whole.argmax()), whole.shape) if whole.max() > limit else None
         marked = [
             [p.start, p.end]
             for p, own in zip(pieces, single, strict=True)
             if own.max() > limit or (phase is not None and own[phase] > threshold(1))
         ]
-        return Mark(True, score, limit, _merged(marked or [[pieces[0].start, pieces[-1].end]]))
+        return WatermarkResult(True, score, limit, _merged(marked or [[pieces[0].start, pieces[-1].end]]))
 
     def _close(self, count: int) -> None:
         """Evaluate the first `count` of the waiting crops as one piece, and forget them."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..audio.encoder import FPS
-from ..audio.loudness import Sound, at_common_loudness
+from ..audio.loudness import AudioSource, match_loudness
 from ..audio.voice_activity import PAUSE_FRAMES, SAMPLES_PER_FRAME, voice_activity
 from ..geometry.morphable_model import MorphableModel
 from ..utils.arrays import Array
@@ -51,7 +51,7 @@ def speaking_style(network: GeometryGenerator, model: MorphableModel, beta: Arra
 @torch.inference_mode()
 def generate_span(
     network: GeometryGenerator,
-    samples: Sound,
+    samples: AudioSource,
     start: int,
     stop: int,
     style: torch.Tensor,
@@ -79,7 +79,7 @@ def generate_span(
     return np.ascontiguousarray(offsets[start - low : stop - low].numpy())
 
 
-class ChunkedSpeech:
+class ChunkedGenerator:
     """A whole speech, generated chunk by chunk on demand; threads may share it.
 
     Chunks lie on a fixed grid of time and fade into each other: what is asked for, and in which order, does not
@@ -96,7 +96,7 @@ class ChunkedSpeech:
     def __init__(
         self,
         network: GeometryGenerator,
-        samples: Sound,
+        samples: AudioSource,
         style: torch.Tensor,
         chunk: int = CHUNK,
         margin: int = MARGIN,
@@ -135,15 +135,15 @@ class ChunkedSpeech:
 
 def generate(
     network: GeometryGenerator,
-    samples: Sound,
+    samples: AudioSource,
     frames: int,
     style: torch.Tensor,
     template: Array,
     chunk: int = CHUNK,
     margin: int = MARGIN,
 ) -> Array:
-    """Expression displacements (T, V, 3) of the first T frames of a speech; arguments as in `ChunkedSpeech`."""
-    speech = ChunkedSpeech(network, samples, style, chunk, margin)
+    """Expression displacements (T, V, 3) of the first T frames of a speech; arguments as in `ChunkedGenerator`."""
+    speech = ChunkedGenerator(network, samples, style, chunk, margin)
     return np.stack([speech.frame(frame, template) for frame in range(frames)])
 
 
@@ -157,14 +157,14 @@ class SpeechMotion:
         rest: Displacement of the closed mouth at rest, (V, 3), which is shown in silence.
     """
 
-    def __init__(self, network: GeometryGenerator, samples: Sound, style: torch.Tensor, rest: Array) -> None:
+    def __init__(self, network: GeometryGenerator, samples: AudioSource, style: torch.Tensor, rest: Array) -> None:
         self.rest = rest
-        normalised = at_common_loudness(samples)
+        normalised = match_loudness(samples)
         # With some silence after it, so that a speech that ends in a sound does not let the mouth snap shut.
         self.voice = voice_activity(normalised, silent=2 * PAUSE_FRAMES)
-        self.speech = ChunkedSpeech(network, normalised, style)
+        self.speech = ChunkedGenerator(network, normalised, style)
 
-    def at(self, time: float, template: Array) -> Array:
+    def displacement_at(self, time: float, template: Array) -> Array:
         """Displacement (V, 3) at a time in seconds, for a speaker's shape (V, 3)."""
         place = max(0.0, time * FPS)
         below = int(place)

@@ -188,9 +188,9 @@ class GeometryGenerator(nn.Module):
         Returns:
             Displacement of the vertices by the expression, model units, (B, N // 640, V, 3), frame j at time j / 25.
         """
-        return self.from_heard(self.audio(samples), style, template)
+        return self.decode_features(self.audio(samples), style, template)
 
-    def from_heard(self, heard: torch.Tensor, style: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+    def decode_features(self, heard: torch.Tensor, style: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
         """The part after the audio encoder: audio features (B, T, D) to displacements (B, T, V, 3)."""
         x = style[:, None].expand(-1, heard.shape[1], -1)
         x = self.style_block(x, heard)

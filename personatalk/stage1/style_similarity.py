@@ -22,7 +22,7 @@ KIND = "style-encoder"
 VERSION = 1
 
 
-class StyleEncoder(nn.Module):
+class StyleSimilarityEncoder(nn.Module):
     """Speaking style of a stretch of motion, a unit vector.
 
     Args:
@@ -85,7 +85,7 @@ class StyleEncoder(nn.Module):
         serialization.save_module(path, self, kind=KIND, version=VERSION, config=self.config)
 
     @classmethod
-    def load(cls, path: Path | str | None = None) -> StyleEncoder:
+    def load(cls, path: Path | str | None = None) -> StyleSimilarityEncoder:
         """Read a network; without a path the one of the package.
 
         Raises:

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..utils.arrays import Array
 from . import sparse_attention
-from .sparse_attention import PLACE, Array
+from .sparse_attention import PLACE
 
 
 class GeometricAttention(nn.Module):
@@ -66,9 +67,9 @@ class GeometricAttention(nn.Module):
         """(Q, D), (K, D), (K, C) to (Q, C). The scale 1 / sqrt(D) is part of the learned weights."""
         if queries.device.type == "cpu" and not self.training and not torch.is_grad_enabled():
             parts = self._parts(queries, keys)
-            if sparse_attention.fit(*parts):
+            if sparse_attention.supports(*parts):
                 with _full_precision(queries):
-                    mixed = torch.from_numpy(sparse_attention.attend(*parts, _plain(values)))
+                    mixed = torch.from_numpy(sparse_attention.sparse_attend(*parts, _plain(values)))
                     near: torch.Tensor = self.out(mixed)
                 return near
         return self.dense(queries, keys, values)

@@ -11,12 +11,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from ..geometry.camera import apply_transform, invert_transform
-from ..utils.arrays import Array
-
-Picture = npt.NDArray[np.uint8]
+from ..utils.arrays import Array, Image
 
 COLOUR_GRID = 64
 """Cells per side of the grid on which colours are compared."""
@@ -33,22 +30,22 @@ class Patch:
     Attributes:
         pixels: uint8 (h, w, 3).
         mask: Opacity, float32 (h, w) in 0..1.
-        left: Picture column of the first pixel.
-        top: Picture row of the first pixel.
+        left: Image column of the first pixel.
+        top: Image row of the first pixel.
     """
 
-    pixels: Picture
+    pixels: Image
     mask: Array
     left: int
     top: int
 
 
-def colours(crop: Any) -> Any:
+def coarse_colours(crop: Any) -> Any:
     """Means over the cells of the grid on which colours are compared: (S, S, ...) to (64, 64, ...)."""
     return cv2.resize(crop, (COLOUR_GRID, COLOUR_GRID), interpolation=cv2.INTER_AREA)
 
 
-def match_colours(rendered: Picture, source: Picture, mask: Array) -> Picture:
+def match_colours(rendered: Image, source: Image, mask: Array) -> Image:
     """Shift the rendered crop's colours so that they meet the source's along the mask's edge.
 
     Differences are taken where the mask is soft and both crops plausibly show the same place, and spread inwards
@@ -56,10 +53,10 @@ def match_colours(rendered: Picture, source: Picture, mask: Array) -> Picture:
 
     Args:
         rendered: Rendered crop, uint8 (S, S, 3).
-        source: The source's crop, uint8 (S, S, 3), or its `colours`.
+        source: The source's crop, uint8 (S, S, 3), or its `coarse_colours`.
         mask: Opacity, (S, S).
     """
-    small, old, new = (colours(x) for x in (mask, source, rendered))
+    small, old, new = (coarse_colours(x) for x in (mask, source, rendered))
     difference = old.astype(np.float32) - new
     weight = ((small > 0.02) & (small < 0.95)).astype(np.float32)
     weight *= np.abs(difference).max(axis=2) < SAME_PLACE
@@ -73,19 +70,19 @@ def match_colours(rendered: Picture, source: Picture, mask: Array) -> Picture:
         spread_weight += trust * cv2.GaussianBlur(weight, (0, 0), sigma)
     shift = np.clip(spread / (spread_weight[..., None] + 1e-6), -MOST_SHIFT, MOST_SHIFT)
     smooth = cv2.resize(shift, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    matched: Picture = cv2.add(rendered, smooth, dtype=cv2.CV_8U)  # rounds, and stays in 0..255
+    matched: Image = cv2.add(rendered, smooth, dtype=cv2.CV_8U)  # rounds, and stays in 0..255
     return matched
 
 
-def to_picture(crop: Picture, mask: Array, transform: Array, width: int, height: int) -> Patch | None:
+def to_image(crop: Image, mask: Array, transform: Array, width: int, height: int) -> Patch | None:
     """Warp a crop and its mask to the picture.
 
     Args:
         crop: uint8 (S, S, 3).
         mask: Opacity, (S, S).
-        transform: Picture to crop, (2, 3).
-        width: Picture width.
-        height: Picture height.
+        transform: Image to crop, (2, 3).
+        width: Image width.
+        height: Image height.
 
     Returns:
         The patch, or None if none of the mask lies in the picture.

@@ -16,7 +16,7 @@ from .geometry_map import geometry_map
 from .renderer import Reference, Renderer
 
 
-class Crops:
+class FaceCropper:
     """The face of a video in its canonical crop.
 
     Args:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..utils.arrays import IntArray
+
 FACE_REFERENCES = 5
 """N_f in training and inference [paper]."""
 LIP_REFERENCES_TRAINING = 5
 """N_l in training [paper]."""
 LIP_REFERENCES = 25
 """N_l in inference [paper]; more than in training is intended."""
-
-IntArray = npt.NDArray[np.int64]
 
 
 def training_face_references(frame: int, length: int, count: int = FACE_REFERENCES) -> IntArray:

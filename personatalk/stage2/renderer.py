@@ -95,7 +95,7 @@ class Reference:
     face_values: torch.Tensor
 
 
-def merged(references: Sequence[Reference]) -> Reference:
+def merge_references(references: Sequence[Reference]) -> Reference:
     """References as one that answers for all of them."""
     if len(references) == 1:
         return references[0]
@@ -146,7 +146,7 @@ class Renderer(nn.Module):
 
     def encode_references(self, textures: torch.Tensor, maps: list[GeometryMap]) -> list[Reference]:
         """Encode reference frames: crops (N, 3, S, S) in 0..1 and their geometry."""
-        region = torch.stack([self.asking(m) | (m.lips > 0) for m in maps]).any(dim=0)
+        region = torch.stack([self.query_mask(m) | (m.lips > 0) for m in maps]).any(dim=0)
         latents = self._encoded(self.geometry_encoder, torch.stack([m.pncc for m in maps]), region)
         pictures = self._encoded(self.texture_encoder, textures, region)
         return [self._reference(g, t, m) for g, t, m in zip(latents, pictures, maps, strict=True)]
@@ -176,7 +176,7 @@ class Renderer(nn.Module):
         return out
 
     def _reference(self, latent: torch.Tensor, texture: torch.Tensor, drawn: GeometryMap) -> Reference:
-        lip, face = self._answering(drawn)
+        lip, face = self.key_mask(drawn)
         return Reference(
             self.lip_attention.keys(latent, drawn.code, lip),
             self.lip_attention.values(texture, lip),
@@ -184,14 +184,14 @@ class Renderer(nn.Module):
             self.face_attention.values(texture, face),
         )
 
-    def _answering(self, drawn: GeometryMap) -> tuple[torch.Tensor, torch.Tensor]:
+    def key_mask(self, drawn: GeometryMap) -> tuple[torch.Tensor, torch.Tensor]:
         """Cells of a reference that Lip- and Face-Attention may take texture from."""
-        region = self.asking(drawn)
+        region = self.query_mask(drawn)
         lip = drawn.lips > 0 if self.use_face else region
         # "The rest" [paper]: the face without its lips, whose words are the old ones.
         return lip, (region & (drawn.lips < 0.5) if self.use_lip else region)
 
-    def asking(self, drawn: GeometryMap) -> torch.Tensor:
+    def query_mask(self, drawn: GeometryMap) -> torch.Tensor:
         """Cells under the mask and next to it, bool (S/4, S/4): the others' latents are 0."""
         under = masks.cells(drawn.face.cpu().numpy(), drawn.code.shape[1]) > 0
         return torch.from_numpy(masks.grow(under, CONTEXT)).to(drawn.face.device)
@@ -200,18 +200,18 @@ class Renderer(nn.Module):
         self, target: GeometryMap, lip_references: list[Reference], face_references: list[Reference]
     ) -> torch.Tensor:
         """Dual attention: the latent (C, S/4, S/4) of the target, 0 where nothing asks."""
-        region = self.asking(target)
+        region = self.query_mask(target)
         latent = self._encoded(self.geometry_encoder, target.pncc[None], region)[0]
         share = self._lip_share(target)
         lip, face = region & (share > 0), region & (share < 1)
         out = latent.new_zeros(self.channels, *region.shape)
         if lip.any():
-            known = merged(lip_references)
+            known = merge_references(lip_references)
             queries = self.lip_attention.queries(latent, target.code, lip)
             attended = self.lip_attention(queries, known.lip_keys, known.lip_values)
             out = out + _scatter(attended, lip) * share
         if face.any():
-            known = merged(face_references)
+            known = merge_references(face_references)
             queries = self.face_attention.queries(latent, target.code, face)
             attended = self.face_attention(queries, known.face_keys, known.face_values)
             out = out + _scatter(attended, face) * (1 - share)
@@ -250,7 +250,7 @@ class Renderer(nn.Module):
     def render(self, target: GeometryMap, lips: list[Reference], faces: list[Reference]) -> npt.NDArray[np.uint8]:
         """Render one face, uint8 (S, S, 3); only the part under its mask is computed, the rest is 0."""
         # A little wider than what asks, so that the decoder sees the geometry around the mask's edge.
-        rows, columns = _box(self.asking(target), 2)
+        rows, columns = _box(self.query_mask(target), 2)
         with fast_convolutions():
             latent = self.sample(target, lips, faces)[None, :, rows, columns]
             part = self.decode(latent, target.pncc[None, :, _pixels(rows), _pixels(columns)])[0].float()
@@ -285,12 +285,12 @@ class Renderer(nn.Module):
                 latent = self.geometry_encoder(drawn.pncc[None] - 0.5)[0]
                 keys.append(attention.keys(latent, drawn.code, everywhere))
                 values.append(attention.values(self.texture_encoder(texture[None] - 0.5)[0], everywhere))
-                bias.append(torch.where(self._answering(drawn)[kind].flatten(), 0.0, -torch.inf))
+                bias.append(torch.where(self.key_mask(drawn)[kind].flatten(), 0.0, -torch.inf))
             scores = attention.queries(query, target.code, everywhere) @ torch.cat(keys).T + torch.cat(bias)
             mixed = attention.out(torch.softmax(scores, dim=1) @ torch.cat(values))
             sampled.append(mixed.T.reshape(-1, *grid))
         share = self._lip_share(target)
-        dual = (sampled[0] * share + sampled[1] * (1 - share)) * self.asking(target)
+        dual = (sampled[0] * share + sampled[1] * (1 - share)) * self.query_mask(target)
         return _to_bytes(self.decode(dual[None], target.pncc[None])[0])
 
     def save(self, path: Path | str) -> None:

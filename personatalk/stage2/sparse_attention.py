@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+from ..utils.arrays import Array, IntArray
 
 PLACE = 9
 """Numbers that say where a cell lies; see `stage2.GeometryMap.code`."""
@@ -22,7 +20,7 @@ BUCKET = 3.0
 """Side of a bucket in standard deviations of the Gaussian."""
 LEAST_MARGIN = 4.0
 """By how much the Gaussian part of a score may always be worse than the best one's; e to its power is the ratio of the
-shares. What the learned part may make good again comes on top; see `margins`."""
+shares. What the learned part may make good again comes on top; see `score_margins`."""
 SPREADS = 2.0
 """Of how many spreads of the keys that is reckoned with. One shows where the head is turned otherwise than in the
 references, or the mouth is shut and theirs are open."""
@@ -35,7 +33,7 @@ FARTHEST = 1e3
 """Places beyond this are not sorted; those of our weights stay within a quarter of it."""
 
 
-def margins(learned: Array, keys: Array) -> Array:
+def score_margins(learned: Array, keys: Array) -> Array:
     """By how much the Gaussian part of a key's score may be worse than the nearest key's, (Q,).
 
     The learned parts of two keys' scores mostly differ by less than the query's length times some spreads of the keys.
@@ -45,14 +43,14 @@ def margins(learned: Array, keys: Array) -> Array:
     return (LEAST_MARGIN + SPREADS * np.linalg.norm(learned, axis=1) * spread).astype(np.float32)
 
 
-def fit(learned: Array, places: Array, keys: Array, key_places: Array) -> bool:
+def supports(learned: Array, places: Array, keys: Array, key_places: Array) -> bool:
     """Whether there is something to sort: keys, and numbers that are finite and of a sane size."""
     near = all(np.abs(place).max(initial=0) < FARTHEST for place in (places, key_places))  # False for NaN
     return len(keys) > 0 and near and bool(np.isfinite(learned).all() and np.isfinite(keys).all())
 
 
-def attend(learned: Array, places: Array, keys: Array, key_places: Array, values: Array) -> Array:
-    """Softmax attention without the keys that hardly matter, (Q, C). The arguments must `fit`.
+def sparse_attend(learned: Array, places: Array, keys: Array, key_places: Array, values: Array) -> Array:
+    """Softmax attention without the keys that hardly matter, (Q, C). `supports` must hold for the arguments.
 
     Args:
         learned: Learned part of the queries, (Q, D).
@@ -62,14 +60,14 @@ def attend(learned: Array, places: Array, keys: Array, key_places: Array, values
         values: (K, C).
     """
     out = np.zeros((len(learned), values.shape[1]), np.float32)
-    _attend(learned, places, keys, key_places, values, margins(learned, keys), out)
+    _attend(learned, places, keys, key_places, values, score_margins(learned, keys), out)
     return out
 
 
-def compile_now() -> None:
-    """Compile `attend`, or load what was compiled."""
+def warm_up() -> None:
+    """Compile `sparse_attend`, or load what was compiled."""
     some = np.zeros((1, 2), np.float32)
-    attend(some, np.zeros((1, PLACE), np.float32), some, np.zeros((1, PLACE), np.float32), some)
+    sparse_attend(some, np.zeros((1, PLACE), np.float32), some, np.zeros((1, PLACE), np.float32), some)
 
 
 def _jit(inline: str = "never") -> numba.core.registry.CPUDispatcher:

@@ -17,7 +17,7 @@ from ..errors import WeightsError
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class Averaged(Generic[Network]):
+class EMA(Generic[Network]):
     """Exponential moving average of a network's parameters.
 
     Args:
@@ -53,7 +53,7 @@ def save_checkpoint(
     folder: Path,
     state: State,
     task: nn.Module,
-    averaged: Averaged[Network],
+    averaged: EMA[Network],
     optimisers: dict[str, torch.optim.AdamW],
 ) -> None:
     """Write `checkpoint.pt` at once or not at all."""
@@ -73,7 +73,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, task: nn.Module, averaged: Averaged[Network], optimisers: dict[str, torch.optim.AdamW]
+    folder: Path, task: nn.Module, averaged: EMA[Network], optimisers: dict[str, torch.optim.AdamW]
 ) -> State:
     """Fill everything from `checkpoint.pt` if there is one.
 

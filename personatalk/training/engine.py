@@ -27,7 +27,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import PersonaTalkError
-from .checkpoints import Averaged, load_checkpoint, save_checkpoint
+from .checkpoints import EMA, load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .data.shards import write_json
 
@@ -49,7 +49,7 @@ class Validation:
     pictures: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
 
-class Held:
+class Batch:
     """Samples on their way through Fabric, which would copy what it knows, and knows no frozen dataclasses."""
 
     def __init__(self, samples: Sequence[Any]) -> None:
@@ -84,7 +84,7 @@ class Task(nn.Module, ABC, Generic[Sample]):
     def losses(self, samples: Sequence[Sample], part: str) -> dict[str, torch.Tensor]:
         """Terms of the loss of a part over samples: each the mean over the samples."""
 
-    def forward(self, held: Held, part: str) -> dict[str, torch.Tensor]:
+    def forward(self, held: Batch, part: str) -> dict[str, torch.Tensor]:
         """`losses`, as the distributed engine calls it."""
         return self.losses(held.samples, part)
 
@@ -145,7 +145,7 @@ class _Run:
             )
         output.mkdir(parents=True, exist_ok=True)
         _same_run(output, config, engine)
-        self.averaged = Averaged(task.network, config.average)
+        self.averaged = EMA(task.network, config.average)
         groups = task.groups()
         betas = (0.9, 0.99)
         self.optimisers = {
@@ -197,7 +197,7 @@ class _Run:
         config, step = self.config, self.state.step
         rank, world = self.engine.global_rank, self.engine.world_size
         randoms = [np.random.default_rng([config.seed, step, i]) for i in range(rank, config.batch, world)]
-        samples = [moved(self.task.draw(random), self.engine.device) for random in randoms]
+        samples = [to_device(self.task.draw(random), self.engine.device) for random in randoms]
         torch.manual_seed(hash((config.seed, step, rank)) % (1 << 62))
         self.task.train()
         found: dict[str, torch.Tensor] = {}
@@ -206,7 +206,7 @@ class _Run:
                 continue
             for group in optimiser.param_groups:
                 group["lr"] = rate_at(config, step) * group.get("scale", 1.0)
-            terms = self.wrapped(Held(samples), part)
+            terms = self.wrapped(Batch(samples), part)
             self.task.zero_grad()
             self.engine.backward(torch.stack(list(terms.values())).sum())
             self.engine.clip_gradients(self.wrapped, optimiser, max_norm=config.clip)
@@ -272,18 +272,18 @@ MAY_CHANGE = ("steps", "log_every", "validate_every", "save_every")
 """Fields in which a run that goes on may differ."""
 
 
-def moved(value: Any, device: torch.device) -> Any:
+def to_device(value: Any, device: torch.device) -> Any:
     """Tensors anywhere inside lists, tuples and dataclasses, moved to a device."""
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if isinstance(value, (list, tuple)):
-        return type(value)(moved(v, device) for v in value)
+        return type(value)(to_device(v, device) for v in value)
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value)})
+        return replace(value, **{f.name: to_device(getattr(value, f.name), device) for f in fields(value)})
     return value
 
 
-def weighted(frames: Sequence[int], speakers: Sequence[str], most: int) -> Callable[[np.random.Generator], int]:
+def clip_sampler(frames: Sequence[int], speakers: Sequence[str], most: int) -> Callable[[np.random.Generator], int]:
     """A function that draws a clip in proportion to its frames, with at most `most` frames counted of one speaker."""
     total: dict[str, int] = {}
     for count, speaker in zip(frames, speakers, strict=True):

@@ -23,7 +23,7 @@ from ..stage2.renderer import to_tensor
 from .config import TrainConfig
 from .data.shards import Clip, Row, read_datasets, spread
 from .discriminator import SMALL, FeatureNetwork
-from .engine import Task, Validation, weighted
+from .engine import Task, Validation, clip_sampler
 
 VALIDATIONS = 64
 """Clips of a validation at most, of each of which six crops are taken."""
@@ -64,7 +64,7 @@ class FeatureTask(Task[Sample]):
         self.vertices = np.flatnonzero(model.lower > 0.5)
         self.network = nn.Sequential(FeatureNetwork(SMALL), _Head(SMALL[-1], 2 * len(self.vertices)))
         self.held_out = spread(held_out, VALIDATIONS)
-        self.choose = weighted([r.frames for r in rows], [r.speaker for r in rows], config.most_frames)
+        self.choose = clip_sampler([r.frames for r in rows], [r.speaker for r in rows], config.most_frames)
         self._clip = functools.lru_cache(maxsize=256)(lambda i: rows[i].load())
 
     @classmethod

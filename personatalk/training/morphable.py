@@ -24,7 +24,7 @@ from ..geometry import mediapipe_mesh
 from ..geometry.morphable_model import MorphableModel
 from ..media.reader import VideoReader
 from ..utils.arrays import IntArray
-from .data.layouts import find
+from .data.layouts import find_videos
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -192,7 +192,7 @@ def learn(sources: list[Path], output: Path) -> None:
         output: File to write.
     """
     clips = []
-    for path in (source.video for root in sources for source in find(root)):
+    for path in (source.video for root in sources for source in find_videos(root)):
         try:
             faces = first_shot(path)
         except PersonaTalkError as error:

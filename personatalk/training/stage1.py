@@ -29,7 +29,7 @@ from .audio import played
 from .config import TrainConfig
 from .data import offset
 from .data.shards import Row, read_datasets, spread
-from .engine import Task, Validation, weighted
+from .engine import Task, Validation, clip_sampler
 from .plots import curves
 
 SPEEDS = (1.0, 0.9, 1.1, 0.85, 1.0, 1.15)
@@ -208,7 +208,7 @@ class Stage1Task(Task[Window]):
             if isinstance(module, nn.Dropout):
                 module.p = config.dropout
         self.loss = Loss(model, config)
-        self.choose = weighted([r.frames for r in rows], [r.speaker for r in rows], config.most_frames)
+        self.choose = clip_sampler([r.frames for r in rows], [r.speaker for r in rows], config.most_frames)
         self._said = functools.lru_cache(maxsize=4096)(lambda i: Speech.load(rows[i], model))
         self._speech = functools.lru_cache(maxsize=8192)(self._variant)
         self._heard = functools.lru_cache(maxsize=4096)(self._convolved)
@@ -273,8 +273,8 @@ class Stage1Task(Task[Window]):
             torch.stack([getattr(s, name) for s in samples]) for name in Window.__dataclass_fields__
         )
         embedding = self.network.encode_style(self.loss.offsets(style))
-        heard = self.network.audio.contextualise(convolved * mask)
-        offsets = self.network.from_heard(heard, embedding, template)
+        heard = self.network.audio.encode_context(convolved * mask)
+        offsets = self.network.decode_features(heard, embedding, template)
         terms: dict[str, torch.Tensor] = self.loss(offsets, beta, template)
         return terms
 

@@ -34,7 +34,7 @@ from ..utils.arrays import Array
 from .config import TrainConfig
 from .data.shards import Clip, Row, read_datasets
 from .discriminator import Discriminator, FeatureNetwork, hinge, matched
-from .engine import Task, Validation, weighted
+from .engine import Task, Validation, clip_sampler
 from .plots import sheet
 
 LEVELS = 3
@@ -106,7 +106,7 @@ class Sampler:
         self.rows = [r for r in rows if r.frames >= SHORTEST]
         if not self.rows:
             raise PersonaTalkError(f"no clip of {SHORTEST} frames or more to draw references and targets from")
-        self.choose = weighted([r.frames for r in self.rows], [r.speaker for r in self.rows], most_frames)
+        self.choose = clip_sampler([r.frames for r in self.rows], [r.speaker for r in self.rows], most_frames)
         self._clip = functools.lru_cache(maxsize=256)(lambda i: self.rows[i].load())
 
     def draw(self, random: np.random.Generator, targets: int) -> Window:

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..errors import PersonaTalkError
 from ..geometry.morphable_model import MorphableModel
-from ..stage1.style_similarity import StyleEncoder, auc, same_speaker
+from ..stage1.style_similarity import StyleSimilarityEncoder, auc, same_speaker
 from ..utils.arrays import Array
 from .config import TrainConfig
 from .data.shards import Row, read_datasets
@@ -51,13 +51,13 @@ class StyleTask(Task[Group]):
         held_out: Clips of other speakers.
     """
 
-    network: StyleEncoder
+    network: StyleSimilarityEncoder
 
     def __init__(self, config: StyleConfig, model: MorphableModel, rows: list[Row], held_out: list[Row]) -> None:
         super().__init__()
         torch.manual_seed(config.seed)
         self.config = config
-        self.network = StyleEncoder(model.num_vertices, model.num_expression, dropout=config.dropout)
+        self.network = StyleSimilarityEncoder(model.num_vertices, model.num_expression, dropout=config.dropout)
         self.network.set_expressions(model)
         self.clips = by_speaker(rows)
         if len(self.clips) < 2:
@@ -83,7 +83,7 @@ class StyleTask(Task[Group]):
         """Two windows of each of some speakers."""
         names = sorted(self.clips)
         chosen = random.choice(len(names), min(self.config.speakers, len(names)), replace=False)
-        length = int(random.integers(StyleEncoder.LENGTH // 2, StyleEncoder.LENGTH + 1))
+        length = int(random.integers(StyleSimilarityEncoder.LENGTH // 2, StyleSimilarityEncoder.LENGTH + 1))
         pairs = [self._pair(self.clips[names[i]], length, random) for i in chosen]
         beta = np.stack(pairs)
         return Group(torch.from_numpy(beta + self.config.noise * random.standard_normal(beta.shape).astype(np.float32)))
@@ -116,13 +116,13 @@ class StyleTask(Task[Group]):
         partner = torch.arange(2 * count, device=scores.device).roll(count)
         return nn.functional.cross_entropy(scores, partner)
 
-    def validate(self, network: StyleEncoder) -> Validation:
+    def validate(self, network: StyleSimilarityEncoder) -> Validation:
         """AUC of same speaker against different speaker, over windows of speakers never seen that share no frame."""
         styles, speakers = [], []
         for speaker, rows in self.held_out.items():
             for row in rows:
                 beta = self._beta(row)
-                parts = max(1, round(len(beta) / StyleEncoder.LENGTH))
+                parts = max(1, round(len(beta) / StyleSimilarityEncoder.LENGTH))
                 for part in np.array_split(beta, parts):
                     styles.append(network.embed(part))
                     speakers.append(speaker)
@@ -130,7 +130,7 @@ class StyleTask(Task[Group]):
         figures = {"auc": auc(same, different) if len(same) and len(different) else 0.5}
         return Validation({**figures, "same": _mean(same), "different": _mean(different)}, "auc")
 
-    def save(self, network: StyleEncoder, path: Path) -> None:
+    def save(self, network: StyleSimilarityEncoder, path: Path) -> None:
         """Write a style encoder."""
         network.save(path)
 
@@ -139,7 +139,7 @@ def by_speaker(rows: list[Row]) -> dict[str, list[Row]]:
     """Clips long enough to tell style from, by speaker."""
     found: dict[str, list[Row]] = {}
     for row in rows:
-        if row.frames >= 2 * StyleEncoder.SHORTEST:
+        if row.frames >= 2 * StyleSimilarityEncoder.SHORTEST:
             found.setdefault(row.speaker, []).append(row)
     return found
 

@@ -1,4 +1,4 @@
-"""personatalk.utils.arrays."""
+"""Array types that the whole package shares, and helpers for series and flags."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+Image = npt.NDArray[np.uint8]
+"""uint8 (H, W, 3), RGB unless said otherwise."""
 
 
 def runs(flags: npt.NDArray[np.bool_], breaks: npt.NDArray[np.bool_] | None = None) -> list[tuple[int, int]]:
@@ -19,12 +25,6 @@ def runs(flags: npt.NDArray[np.bool_], breaks: npt.NDArray[np.bool_] | None = No
         if flag and start < 0:
             start = i
     return [*found, (start, len(flags))] if start >= 0 else found
-
-
-Array = npt.NDArray[np.float32]
-
-
-IntArray = npt.NDArray[np.int64]
 
 
 def resampled(series: Array, times: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Array:

@@ -20,7 +20,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def stamp(path: Path | str) -> str:
+def file_stamp(path: Path | str) -> str:
     """Name, size and time: what tells one state of a file from another without reading all of it.
 
     Raises:
@@ -43,15 +43,15 @@ def sha256(path: Path | str) -> str:
     return digest.hexdigest()
 
 
-def hidden(path: Path, suffix: str = "") -> Path:
+def temp_path(path: Path, suffix: str = "") -> Path:
     """A name beside a file, for what is to become it, that no other process uses."""
     return path.with_name(f".{path.stem[:60]}.{uuid.uuid4().hex}{suffix}")
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A hidden file to write, which gets its name when the block ends well and is dropped otherwise."""
-    draft = hidden(path)
+    draft = temp_path(path)
     try:
         yield draft
         draft.replace(path)

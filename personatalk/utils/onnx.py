@@ -30,7 +30,7 @@ def open_onnx(path: Path | str, inputs: int) -> Any:
     return session
 
 
-def probe(path: Path | str, ask: Callable[[], object]) -> None:
+def trial_run(path: Path | str, ask: Callable[[], object]) -> None:
     """Ask a network once: one that does not answer in its kind's convention is another network."""
     try:
         ask()

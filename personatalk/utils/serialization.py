@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..errors import WeightsError
-from .files import whole
+from .files import atomic_write
 
 _UNBUILDABLE: tuple[type[Exception], ...] = (
     *(TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, AssertionError, MemoryError),
@@ -31,7 +31,7 @@ _UNBUILDABLE: tuple[type[Exception], ...] = (
 Module = TypeVar("Module", bound=torch.nn.Module)
 
 
-class Table(Protocol):
+class RowSource(Protocol):
     """Rows of numbers that are read where they are asked for, as there may be more than fit into memory."""
 
     @property
@@ -49,7 +49,7 @@ class Table(Protocol):
         ...
 
 
-class KeptTable:
+class LazyTensor:
     """A table in a file of ours.
 
     Args:
@@ -82,7 +82,7 @@ BLOCK = 1 << 16
 """Rows of a table that are copied at once."""
 
 
-def blocks(table: Table) -> Iterator[npt.NDArray[Any]]:
+def blocks(table: RowSource) -> Iterator[npt.NDArray[Any]]:
     """All rows of a table, piece by piece."""
     for start in range(0, table.shape[0], BLOCK):
         yield table.rows(start, min(start + BLOCK, table.shape[0]))
@@ -105,7 +105,7 @@ def save_arrays(
     version: int,
     config: dict[str, Any],
     half: bool = True,
-    tables: Mapping[str, Table] | None = None,
+    tables: Mapping[str, RowSource] | None = None,
 ) -> None:
     """Write named arrays.
 
@@ -116,7 +116,7 @@ def save_arrays(
         version: Version of this kind's layout; a reader takes no other.
         config: JSON-able sizes that rebuild the network.
         half: Keep floating point arrays as float16, as networks need no more; otherwise all are kept as they are.
-        tables: Further arrays, which are copied piece by piece and read by `KeptTable`.
+        tables: Further arrays, which are copied piece by piece and read by `LazyTensor`.
 
     Raises:
         OSError: The file cannot be written.
@@ -135,10 +135,10 @@ def save_arrays(
         _append(path, tables)
 
 
-def _append(path: Path, tables: Mapping[str, Table]) -> None:
+def _append(path: Path, tables: Mapping[str, RowSource]) -> None:
     """Add tables to a `.safetensors` file, which its library would only write from memory."""
     names = {dtype: name for name, dtype in DTYPES.items()}
-    with whole(path) as longer, path.open("rb") as file, longer.open("wb") as draft:
+    with atomic_write(path) as longer, path.open("rb") as file, longer.open("wb") as draft:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
         end = path.stat().st_size - 8 - size

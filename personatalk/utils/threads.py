@@ -52,7 +52,7 @@ class _Cores:
 _cores = _Cores()
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
     """`map` that works on as many items at once as PyTorch may use cores, in threads with one core each.
 
     Items are drawn in the caller's thread, a few ahead of the results, which come in their order. Work that spends its

@@ -85,7 +85,7 @@ def test_the_convolutions_lie_around_their_samples(encoder: AudioEncoder) -> Non
 def test_stored_convolutions_give_the_same(encoder: AudioEncoder) -> None:
     sound = torch.from_numpy(speech_like(1))[None]
     with torch.inference_mode():
-        torch.testing.assert_close(encoder.contextualise(encoder.convolve(sound)), encoder(sound))
+        torch.testing.assert_close(encoder.encode_context(encoder.convolve(sound)), encoder(sound))
 
 
 @pytest.mark.parametrize("frames", [1, 5])

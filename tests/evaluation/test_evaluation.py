@@ -27,33 +27,31 @@ from personatalk.errors import PersonaTalkError, WeightsError
 from personatalk.evaluation import cache, jobs, report
 from personatalk.evaluation.active_speaker import ActiveSpeaker
 from personatalk.evaluation.compare import (
-    Job,
-    Judges,
-    Result,
+    Comparison,
+    ComparisonResult,
+    MetricNetworks,
     Track,
+    align_to,
     crops_at_25,
     evaluate_pair,
     ground_truth,
     motion_in_silence,
-    onto,
     track,
 )
 from personatalk.evaluation.networks import (
-    FIVE_LANDMARKS,
-    FIVE_POINTS,
-    Identity,
-    Inception,
-    Perceptual,
+    InceptionNetwork,
+    PerceptualNetwork,
     VideoFeatures,
     script,
     square,
 )
 from personatalk.evaluation.syncnet import SHIFTS, SyncNet, mfcc, score, sync
+from personatalk.faces.recognition import FIVE_LANDMARKS, FIVE_POINTS, ArcFaceRecogniser
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
 from personatalk.media.reader import VideoReader
 from personatalk.sample import sample_files
-from personatalk.stage1.style_similarity import StyleEncoder, auc, same_speaker
+from personatalk.stage1.style_similarity import StyleSimilarityEncoder, auc, same_speaker
 from personatalk.training import ablation
 from personatalk.training.config import read
 from personatalk.training.style import StyleConfig, StyleTask
@@ -90,12 +88,12 @@ def videos(tmp_path_factory: pytest.TempPathFactory, frames: list[np.ndarray]) -
 
 
 @pytest.fixture(scope="module")
-def found(videos: dict[str, Path], model: MorphableModel) -> dict[str, Result]:
-    judges = Judges(style=StyleEncoder.load())
-    return {n: evaluate_pair(Job(n, videos["same"], path), judges, model) for n, path in videos.items()}
+def found(videos: dict[str, Path], model: MorphableModel) -> dict[str, ComparisonResult]:
+    judges = MetricNetworks(style=StyleSimilarityEncoder.load())
+    return {n: evaluate_pair(Comparison(n, videos["same"], path), judges, model) for n, path in videos.items()}
 
 
-def test_an_identical_video_is_the_ceiling(found: dict[str, Result]) -> None:
+def test_an_identical_video_is_the_ceiling(found: dict[str, ComparisonResult]) -> None:
     got = found["same"].figures
     assert got["psnr"] > 80 and got["ssim"] == pytest.approx(1)
     assert got["lmd"] < 1e-3 and got["opening_r"] == pytest.approx(1) and got["lag"] == 0
@@ -104,7 +102,7 @@ def test_an_identical_video_is_the_ceiling(found: dict[str, Result]) -> None:
     assert got["faces"] == 1 and got["frames"] == FRAMES
 
 
-def test_each_change_moves_what_it_should(found: dict[str, Result]) -> None:
+def test_each_change_moves_what_it_should(found: dict[str, ComparisonResult]) -> None:
     same = found["same"].figures
     late, frozen, blurred = (found[n].figures for n in ("late", "frozen", "blurred"))
     assert late["lag"] == 3 and late["opening_r"] > 0.98 and late["opening_r0"] < 0.9
@@ -117,7 +115,7 @@ def test_each_change_moves_what_it_should(found: dict[str, Result]) -> None:
     assert mirrored["psnr"] < 30 and mirrored["ssim"] < 0.9
 
 
-def test_a_smaller_video_is_scaled_and_a_crop_laid_on(found: dict[str, Result]) -> None:
+def test_a_smaller_video_is_scaled_and_a_crop_laid_on(found: dict[str, ComparisonResult]) -> None:
     small, cropped = found["small"].figures, found["cropped"].figures
     for got in (small, cropped):
         assert got["opening_r"] > 0.95 and got["lmd"] < 1.0
@@ -127,7 +125,7 @@ def test_a_smaller_video_is_scaled_and_a_crop_laid_on(found: dict[str, Result]) 
     assert cropped["ssim"] > 0.9
 
 
-def test_another_frame_rate_is_paired_by_time(found: dict[str, Result]) -> None:
+def test_another_frame_rate_is_paired_by_time(found: dict[str, ComparisonResult]) -> None:
     got = found["fast"].figures
     assert got["frames"] == 2 * FRAMES
     assert got["psnr"] > 40 and got["opening_r"] > 0.99 and got["lag"] == 0
@@ -136,7 +134,7 @@ def test_another_frame_rate_is_paired_by_time(found: dict[str, Result]) -> None:
     assert "frames" not in found["same"].notes
 
 
-def test_what_cannot_be_measured_is_a_note_and_the_rest_still_comes(found: dict[str, Result]) -> None:
+def test_what_cannot_be_measured_is_a_note_and_the_rest_still_comes(found: dict[str, ComparisonResult]) -> None:
     half = found["half"]
     assert "pictures" in half.notes and "psnr" not in half.figures
     assert half.figures["frames"] == FRAMES
@@ -146,13 +144,15 @@ def test_sound_and_networks_are_measured_in_a_pair(model: MorphableModel, tmp_pa
     sample = sample_files()[0]
     torch.jit.script(Pooled()).save(str(tmp_path / "inception.pt"))
     torch.jit.script(Filmed()).save(str(tmp_path / "i3d.pt"))
-    judges = Judges(inception=Inception(tmp_path / "inception.pt"), video=VideoFeatures(tmp_path / "i3d.pt"))
+    judges = MetricNetworks(
+        inception=InceptionNetwork(tmp_path / "inception.pt"), video=VideoFeatures(tmp_path / "i3d.pt")
+    )
     text = jobs.spoken("Hello there! Welcome, and thank you for watching this short film.")
-    got = evaluate_pair(Job("x", sample, sample, text), judges, model)
+    got = evaluate_pair(Comparison("x", sample, sample, text), judges, model)
     assert got.figures["closure"] >= 0
     assert got.features["fid"][0].shape == (24, 3) and got.features["fvd"][0].shape == (7, 3)
     assert report.summary([got])["fid"].mean == pytest.approx(0, abs=1e-6)
-    unknown = evaluate_pair(Job("x", sample, sample, "zzxqy"), Judges(), model)
+    unknown = evaluate_pair(Comparison("x", sample, sample, "zzxqy"), MetricNetworks(), model)
     assert "does not know: zzxqy" in unknown.notes["closure"] and "psnr" in unknown.figures
 
 
@@ -180,11 +180,13 @@ def test_a_crop_without_faces_cannot_be_laid_on() -> None:
     times = np.arange(20) / 25
     a, b = (Track(Path(n), s, times, nothing, None) for n, s in (("a", (64, 64)), ("b", (64, 40))))
     with pytest.raises(PersonaTalkError, match="another shape"):
-        onto(a, b)
-    np.testing.assert_allclose(onto(a, Track(Path("c"), (32, 32), times, nothing, None)), [[2, 0, 0.5], [0, 2, 0.5]])
+        align_to(a, b)
+    np.testing.assert_allclose(
+        align_to(a, Track(Path("c"), (32, 32), times, nothing, None)), [[2, 0, 0.5], [0, 2, 0.5]]
+    )
 
 
-def test_worst_frames_are_kept_apart(found: dict[str, Result]) -> None:
+def test_worst_frames_are_kept_apart(found: dict[str, ComparisonResult]) -> None:
     worst = found["late"].worst
     assert len(worst) == 3
     places = sorted(w[0] for w in worst)
@@ -193,8 +195,8 @@ def test_worst_frames_are_kept_apart(found: dict[str, Result]) -> None:
 
 
 def test_mismatched_words_measure_leakage(videos: dict[str, Path], model: MorphableModel) -> None:
-    job = Job("x", videos["same"], videos["same"], mismatched=True)
-    got = evaluate_pair(job, Judges(), model).figures
+    job = Comparison("x", videos["same"], videos["same"], mismatched=True)
+    got = evaluate_pair(job, MetricNetworks(), model).figures
     assert got["leakage"] == pytest.approx(1)
     assert "opening_r" not in got and "psnr" not in got
 
@@ -202,7 +204,9 @@ def test_mismatched_words_measure_leakage(videos: dict[str, Path], model: Morpha
 def test_the_ground_truth_row(model: MorphableModel) -> None:
     sample = sample_files()[0]
     text = "hello there welcome and thank you for watching this short film"
-    got = ground_truth(Job("x", sample, sample, text), Judges(style=StyleEncoder.load()), model).figures
+    got = ground_truth(
+        Comparison("x", sample, sample, text), MetricNetworks(style=StyleSimilarityEncoder.load()), model
+    ).figures
     assert got["ssim"] == 1 and math.isinf(got["psnr"]) and got["lmd"] == 0
     assert 0 < got["style_sim"] < 1
     assert 0 <= got["closure"] < 1.5
@@ -238,7 +242,7 @@ def test_arcface_sees_an_aligned_crop_in_its_own_scale(
     marks[list(FIVE_LANDMARKS)] = 2 * FIVE_POINTS + 20
     centre = (2 * FIVE_POINTS[2] + 20).astype(int)
     cv2.circle(picture, (int(centre[0]), int(centre[1])), 6, (255, 128, 0), -1)
-    np.testing.assert_allclose(Identity("x").embed(picture, marks), [0.6, 0.8])
+    np.testing.assert_allclose(ArcFaceRecogniser("x").embed(picture, marks), [0.6, 0.8])
     crop = seen[-1][0]
     assert crop.shape == (3, 112, 112)
     y, x = FIVE_POINTS[2][::-1].astype(int)
@@ -251,8 +255,8 @@ def test_lpips_sees_both_pictures_between_minus_one_and_one(monkeypatch: pytest.
     session = FakeSession(["a", "b"], ["n", 3, "h", "w"], lambda a, b: np.abs(a - b).mean(keepdims=True))
     monkeypatch.setattr("personatalk.evaluation.networks.open_onnx", lambda path, inputs: session)
     black, white = np.zeros((50, 40, 3), np.uint8), np.full((50, 40, 3), 255, np.uint8)
-    assert Perceptual("x").distance(black, white) == pytest.approx(2)
-    assert Perceptual("x").distance(white, white) == 0
+    assert PerceptualNetwork("x").distance(black, white) == pytest.approx(2)
+    assert PerceptualNetwork("x").distance(white, white) == 0
 
 
 class Pooled(nn.Module):
@@ -272,12 +276,12 @@ def test_torchscript_networks_are_asked_in_their_convention(tmp_path: Path) -> N
     torch.jit.script(Filmed()).save(str(tmp_path / "i3d.pt"))
     red = np.zeros((40, 30, 3), np.uint8)
     red[..., 0] = 200
-    np.testing.assert_allclose(Inception(tmp_path / "inception.pt").features(red), [[200, 0, 0]])
+    np.testing.assert_allclose(InceptionNetwork(tmp_path / "inception.pt").features(red), [[200, 0, 0]])
     got = VideoFeatures(tmp_path / "i3d.pt").features([red] * VideoFeatures.FRAMES)
     np.testing.assert_allclose(got, [[200 / 127.5 - 1, -1, -1]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("load", [Identity, Perceptual, script, SyncNet.load])
+@pytest.mark.parametrize("load", [ArcFaceRecogniser, PerceptualNetwork, script, SyncNet.load])
 def test_a_missing_or_damaged_network_is_named(tmp_path: Path, load: Any) -> None:
     with pytest.raises(WeightsError, match=r"gone\.bin: no such"):
         load(tmp_path / "gone.bin")
@@ -288,12 +292,12 @@ def test_a_missing_or_damaged_network_is_named(tmp_path: Path, load: Any) -> Non
 
 def test_real_networks_where_they_are(shared: Path) -> None:
     picture = smooth_picture(256, 256, 4)
-    lpips = Perceptual(shared / "evaluators" / "lpips_squeeze.onnx")
+    lpips = PerceptualNetwork(shared / "evaluators" / "lpips_squeeze.onnx")
     assert lpips.distance(picture, picture) == pytest.approx(0, abs=1e-5)
     assert lpips.distance(picture, 255 - picture) > 0.1
     with pytest.raises(WeightsError, match="2 are wanted"):
-        Perceptual(shared / "evaluators" / "mobilefacenet_arcface_112.onnx")
-    identity = Identity(shared / "evaluators" / "mobilefacenet_arcface_112.onnx")
+        PerceptualNetwork(shared / "evaluators" / "mobilefacenet_arcface_112.onnx")
+    identity = ArcFaceRecogniser(shared / "evaluators" / "mobilefacenet_arcface_112.onnx")
     assert identity.inside
 
 
@@ -408,7 +412,7 @@ def test_sync_streams_a_video(syncnet: Path) -> None:
 
 
 def test_styles_are_unit_vectors_of_any_length(model: MorphableModel) -> None:
-    encoder = StyleEncoder.load()
+    encoder = StyleSimilarityEncoder.load()
     random = np.random.default_rng(0)
     for length in (25, 99, 100, 130, 400):
         style = encoder.embed(random.standard_normal((length, model.num_expression)).astype(np.float32))
@@ -428,7 +432,7 @@ def test_contrast_is_low_where_a_speakers_windows_are_alike(model: MorphableMode
     task = StyleTask.__new__(StyleTask)
     nn.Module.__init__(task)
     task.config = config
-    task.network = StyleEncoder(model.num_vertices, model.num_expression, dropout=0).eval()
+    task.network = StyleSimilarityEncoder(model.num_vertices, model.num_expression, dropout=0).eval()
     task.network.set_expressions(model)
     people = torch.from_numpy(random.standard_normal((6, 1, 1, model.num_expression)).astype(np.float32))
     alike = people.expand(-1, 2, 60, -1).contiguous()
@@ -436,8 +440,8 @@ def test_contrast_is_low_where_a_speakers_windows_are_alike(model: MorphableMode
     assert float(task._contrast(alike)) < float(task._contrast(mixed)) - 0.3
 
 
-def a_result(name: str, **figures: float) -> Result:
-    return Result(Job(name, Path("r"), Path("g")), figures)
+def a_result(name: str, **figures: float) -> ComparisonResult:
+    return ComparisonResult(Comparison(name, Path("r"), Path("g")), figures)
 
 
 def test_the_table_has_means_intervals_and_what_is_missing(tmp_path: Path) -> None:
@@ -461,8 +465,8 @@ def test_the_table_has_means_intervals_and_what_is_missing(tmp_path: Path) -> No
 
 
 def test_means_are_over_the_clips_that_every_system_has() -> None:
-    def of(name: str, **figures: float) -> Result:
-        return Result(Job(name, Path(name), Path("g")), figures)
+    def of(name: str, **figures: float) -> ComparisonResult:
+        return ComparisonResult(Comparison(name, Path(name), Path("g")), figures)
 
     sets = {
         "good": [of("a", psnr=30.0), of("b", psnr=20.0)],
@@ -490,8 +494,8 @@ def test_fid_is_of_all_clips_together() -> None:
     assert cell.count == 4 and math.isnan(cell.low)
 
 
-def test_the_page_shows_curves_and_worst_frames_and_no_markup_of_names(found: dict[str, Result]) -> None:
-    odd = Result(Job("<script>x</script>", Path("r"), Path("g")), {"psnr": 30.0}, {"lmd": "<b>"})
+def test_the_page_shows_curves_and_worst_frames_and_no_markup_of_names(found: dict[str, ComparisonResult]) -> None:
+    odd = ComparisonResult(Comparison("<script>x</script>", Path("r"), Path("g")), {"psnr": 30.0}, {"lmd": "<b>"})
     page = report.page({"ours": [found["late"], odd]}, report.table({"ours": report.summary([odd])}), ["a & b"])
     assert page.count("<svg") == 1 and page.count("data:image/jpeg") == 3
     assert "<script>" not in page and "<b>" not in page and "a &amp; b" in page

@@ -17,7 +17,7 @@ from personatalk.evaluation import study, style_map
 from personatalk.evaluation.style_map import Point
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.sample import sample_files
-from personatalk.stage1.style_similarity import StyleEncoder
+from personatalk.stage1.style_similarity import StyleSimilarityEncoder
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_a_speaker_is_not_the_one_whose_name_begins_alike(tmp_path: Path) -> Non
 
 
 def test_a_video_is_cut_into_stretches(model: MorphableModel, tmp_path: Path) -> None:
-    encoder = StyleEncoder.load()
+    encoder = StyleSimilarityEncoder.load()
     found = style_map.points_of(sample_files()[0], "nobody", False, encoder, model)
     assert len(found) >= 1
     assert all(np.linalg.norm(p.style) == pytest.approx(1, abs=1e-5) for p in found)

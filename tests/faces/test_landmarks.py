@@ -6,21 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.synthetic import Picture, smooth_picture
+from helpers.synthetic import smooth_picture
 
 from personatalk.errors import FaceError
 from personatalk.faces.follow import Follower, main_face
-from personatalk.faces.landmarks import FaceLandmarkerTracker, FaceMeshTracker, FloatArray, open_tracker
+from personatalk.faces.landmarks import FaceLandmarkerTracker, FaceMeshTracker, open_tracker
 from personatalk.faces.shots import CutDetector
 from personatalk.geometry.mediapipe_mesh import NUM_LANDMARKS
 from personatalk.media.reader import VideoReader
+from personatalk.utils.arrays import Array, Image
 
 
-def noisy(picture: Picture, random: np.random.Generator, level: float) -> Picture:
+def noisy(picture: Image, random: np.random.Generator, level: float) -> Image:
     return np.clip(picture + random.normal(0, level, picture.shape), 0, 255).astype(np.uint8)
 
 
-def cuts(frames: list[Picture]) -> list[int]:
+def cuts(frames: list[Image]) -> list[int]:
     detector, found = CutDetector(), list[bool]()
     for frame in frames:
         found.append(detector.is_cut(frame))
@@ -41,7 +42,7 @@ def test_single_frames_of_another_picture_are_shots() -> None:
     assert cuts([pictures[0]] * 5 + [pictures[1]] + [pictures[0]] * 5) == [5, 6]
 
 
-def flashed(picture: Picture, light: float) -> Picture:
+def flashed(picture: Image, light: float) -> Image:
     return np.clip(picture.astype(float) * (1 + light) + 60 * light, 0, 255).astype(np.uint8)
 
 
@@ -106,7 +107,7 @@ def test_a_cut_after_a_lively_scene_is_still_seen() -> None:
     assert cuts(pan + dark) == [30]
 
 
-def face(x: float, y: float, size: float) -> FloatArray:
+def face(x: float, y: float, size: float) -> Array:
     random = np.random.default_rng(0)
     points = random.uniform(-0.5, 0.5, (NUM_LANDMARKS, 3)).astype(np.float32) * np.float32(size)
     return points + np.array([x, y, 0], np.float32)
@@ -134,7 +135,7 @@ def test_somebody_else_is_not_taken_for_a_lost_face() -> None:
 
 
 @pytest.mark.parametrize("previous", [None, face(0, 0, 10)])
-def test_no_face(previous: FloatArray | None) -> None:
+def test_no_face(previous: Array | None) -> None:
     assert main_face([], previous) is None
 
 
@@ -168,12 +169,12 @@ CLIP = "hdtf_RD_Radio13.mp4"
 
 
 @pytest.fixture(scope="module")
-def frame(shared: Path) -> Picture:
+def frame(shared: Path) -> Image:
     with VideoReader(shared / "clips" / "val" / CLIP) as reader:
         return next(iter(reader.frames())).rgb()
 
 
-def landmarks(tracker: FaceMeshTracker | FaceLandmarkerTracker, frame: Picture) -> FloatArray:
+def landmarks(tracker: FaceMeshTracker | FaceLandmarkerTracker, frame: Image) -> Array:
     try:
         for _ in range(3):  # both track
             faces = tracker.detect(frame)
@@ -183,7 +184,7 @@ def landmarks(tracker: FaceMeshTracker | FaceLandmarkerTracker, frame: Picture) 
     return faces[0]
 
 
-def test_both_backends_agree(shared: Path, frame: Picture) -> None:
+def test_both_backends_agree(shared: Path, frame: Image) -> None:
     path = shared / "evaluators" / "face_landmarker.task"
     if not path.is_file():
         pytest.skip("MediaPipe's model file is not here: ../shared/evaluators")
@@ -196,7 +197,7 @@ def test_both_backends_agree(shared: Path, frame: Picture) -> None:
     assert distance.max() < 0.2 * eyes
 
 
-def test_landmarks_are_in_pixels_of_the_frame(frame: Picture) -> None:
+def test_landmarks_are_in_pixels_of_the_frame(frame: Image) -> None:
     found = landmarks(FaceMeshTracker(), frame)
     height, width = frame.shape[:2]
     assert 0 < found[:, 0].min() < found[:, 0].max() < width
@@ -210,6 +211,6 @@ def test_landmarks_are_in_pixels_of_the_frame(frame: Picture) -> None:
     assert np.abs(again - found)[:468, :2].mean() < 0.03 * np.ptp(found[:, 0])
 
 
-def test_closing_is_enough_to_start_anew(frame: Picture) -> None:
+def test_closing_is_enough_to_start_anew(frame: Image) -> None:
     first, second = (landmarks(FaceMeshTracker(), frame) for _ in range(2))
     np.testing.assert_allclose(second, first, atol=0.5)

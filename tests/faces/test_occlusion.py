@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from helpers.occluders import Layer, cup, hand, held, microphone
 from helpers.sample_clips import decoded, write_sound, write_video
-from helpers.synthetic import Picture, pose_of
+from helpers.synthetic import pose_of
 
 import personatalk
 from personatalk import Models
 from personatalk.faces import occlusion
 from personatalk.faces.landmarks import open_tracker
-from personatalk.faces.occlusion import MOUTH_COVERED, Places, find, visible
+from personatalk.faces.occlusion import MOUTH_COVERED, ProbePoints, find_occlusions, visibility
 from personatalk.geometry.camera import apply_transform, crop_transform, project, warp
 from personatalk.geometry.fitting import Estimate, Initialiser
 from personatalk.geometry.masks import face_region
@@ -26,7 +26,7 @@ from personatalk.media.codecs import EncodeOptions
 from personatalk.media.reader import VideoReader
 from personatalk.pipeline import persona
 from personatalk.sample import sample_files
-from personatalk.utils.arrays import Array
+from personatalk.utils.arrays import Array, Image
 
 FRAMES = 50
 SIDE = 256
@@ -37,29 +37,29 @@ SIDE = 256
 class Seen:
     """Frames of the sample with something in front, and what is found."""
 
-    frames: list[Picture]
+    frames: list[Image]
     layers: list[Layer]
     estimates: list[Estimate]
-    covers: np.ndarray
+    occlusions: np.ndarray
 
 
 @pytest.fixture(scope="module")
-def frames() -> list[Picture]:
+def frames() -> list[Image]:
     with VideoReader(sample_files()[0]) as reader:
         return [cv2.resize(f.rgb(), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for f in reader.frames(0, FRAMES)]
 
 
 @pytest.fixture(scope="module")
-def places(model: MorphableModel) -> Places:
-    return Places.of(model)
+def places(model: MorphableModel) -> ProbePoints:
+    return ProbePoints.of(model)
 
 
 @pytest.fixture(scope="module")
-def bare(model: MorphableModel, places: Places, frames: list[Picture]) -> Seen:
+def bare(model: MorphableModel, places: ProbePoints, frames: list[Image]) -> Seen:
     return seen(model, places, frames, nothing(frames))
 
 
-def seen(model: MorphableModel, places: Places, frames: list[Picture], layers: list[Layer]) -> Seen:
+def seen(model: MorphableModel, places: ProbePoints, frames: list[Image], layers: list[Layer]) -> Seen:
     """What the first pass sees of frames behind layers."""
     tracker, initialise = open_tracker(), Initialiser(model)
     pictures = [held(frame, layer) for frame, layer in zip(frames, layers, strict=True)]
@@ -67,7 +67,7 @@ def seen(model: MorphableModel, places: Places, frames: list[Picture], layers: l
     tracker.close()
     pairs = zip(pictures, estimates, strict=True)
     samples = np.stack([places.sample(rgb, e.alpha, e.beta, e.pose) for rgb, e in pairs])
-    return Seen(pictures, layers, estimates, find(places, samples))
+    return Seen(pictures, layers, estimates, find_occlusions(places, samples))
 
 
 def passing(kind: str, model: MorphableModel, bare: Seen, end: tuple[float, float] = (0.25, 0.2)) -> list[Layer]:
@@ -87,16 +87,16 @@ def passing(kind: str, model: MorphableModel, bare: Seen, end: tuple[float, floa
     return layers
 
 
-def kept_and_lost(model: MorphableModel, places: Places, got: Seen) -> tuple[float, float]:
+def kept_and_lost(model: MorphableModel, places: ProbePoints, got: Seen) -> tuple[float, float]:
     """Share of the things' pixels in the generated region that stay, and share of the others that are flagged."""
     kept = things = flagged = others = 0.0
-    for rgb, (_, opacity), e, cover in zip(got.frames, got.layers, got.estimates, got.covers, strict=True):
+    for rgb, (_, opacity), e, cover in zip(got.frames, got.layers, got.estimates, got.occlusions, strict=True):
         transform = crop_transform(e.pose)
         corners = apply_transform(transform, project(model.vertices(e.alpha, e.beta), e.pose))
         region = face_region(model, [corners], 256) > 0.5
         truth = warp(np.repeat((255 * opacity[..., None]).astype(np.uint8), 3, axis=2), transform)[..., 0]
         points = apply_transform(transform, places.at(e.alpha, e.beta, e.pose))
-        hidden = 1 - visible(cover, points, warp(rgb, transform))
+        hidden = 1 - visibility(cover, points, warp(rgb, transform))
         if places.lips_hidden(cover[None])[0] > MOUTH_COVERED:
             hidden = np.ones_like(hidden)
         else:
@@ -110,14 +110,14 @@ def kept_and_lost(model: MorphableModel, places: Places, got: Seen) -> tuple[flo
 
 @pytest.mark.parametrize(("kind", "least"), [("microphone", 0.9), ("cup", 0.9), ("hand", 0.8)])
 def test_things_are_found_where_they_are(
-    kind: str, least: float, model: MorphableModel, places: Places, bare: Seen
+    kind: str, least: float, model: MorphableModel, places: ProbePoints, bare: Seen
 ) -> None:
     kept, flagged = kept_and_lost(model, places, seen(model, places, bare.frames, passing(kind, model, bare)))
     assert kept > least
     assert flagged < 0.03
 
 
-def test_a_lock_of_hair_stays_in_front(model: MorphableModel, places: Places, bare: Seen) -> None:
+def test_a_lock_of_hair_stays_in_front(model: MorphableModel, places: ProbePoints, bare: Seen) -> None:
     layers = []
     for i, e in enumerate(bare.estimates):
         unit, mouth = float(np.exp(e.pose[3])), project(model.mean[model.mouth_corners], e.pose).mean(axis=0)
@@ -135,10 +135,10 @@ def test_a_lock_of_hair_stays_in_front(model: MorphableModel, places: Places, ba
 
 
 def test_a_bare_face_is_not_flagged(bare: Seen) -> None:
-    assert not bare.covers.any()
+    assert not bare.occlusions.any()
 
 
-def shaded(frames: list[Picture], i: int) -> Picture:
+def shaded(frames: list[Image], i: int) -> Image:
     """Light that changes in strength, colour and direction."""
     swing = np.sin(i / 7)
     across = np.linspace(1 - 0.2 * swing, 1 + 0.2 * swing, SIDE)[None, :, None]
@@ -146,12 +146,12 @@ def shaded(frames: list[Picture], i: int) -> Picture:
     return np.clip(frames[i] * across * colour, 0, 255).astype(np.uint8)
 
 
-def smeared(frames: list[Picture], i: int) -> Picture:
+def smeared(frames: list[Image], i: int) -> Image:
     """Motion blur every now and then."""
     return cv2.blur(frames[i], (1 + 12 * (i % 20 > 15), 1)).astype(np.uint8)
 
 
-def in_shadow(frames: list[Picture], i: int) -> Picture:
+def in_shadow(frames: list[Image], i: int) -> Image:
     """A soft shadow that wanders over the face."""
     x = np.linspace(-1, 2, FRAMES)[i] * SIDE
     shadow = 1 - 0.4 / (1 + np.exp(-(np.arange(SIDE) - x) / 12))
@@ -160,63 +160,63 @@ def in_shadow(frames: list[Picture], i: int) -> Picture:
 
 @pytest.mark.parametrize("change", [shaded, smeared, in_shadow])
 def test_light_shadow_and_blur_are_nothing_in_front(
-    change: object, model: MorphableModel, places: Places, bare: Seen
+    change: object, model: MorphableModel, places: ProbePoints, bare: Seen
 ) -> None:
     assert callable(change)
     changed = [change(bare.frames, i) for i in range(FRAMES)]
     assert np.abs(changed[17].astype(int) - bare.frames[17]).mean() > 1, "the change must show"
     got = seen(model, places, changed, nothing(changed))
-    assert (got.covers > 127).any(axis=1).mean() < 0.03
+    assert (got.occlusions > 127).any(axis=1).mean() < 0.03
 
 
-def nothing(frames: list[Picture]) -> list[Layer]:
+def nothing(frames: list[Image]) -> list[Layer]:
     return [(frame.astype(np.float32), np.zeros(frame.shape[:2], np.float32)) for frame in frames]
 
 
-def test_what_is_found_does_not_flicker(model: MorphableModel, places: Places, bare: Seen) -> None:
-    covers = seen(model, places, bare.frames, passing("cup", model, bare)).covers.astype(int)
-    held_still = covers[int(0.45 * FRAMES) : int(0.55 * FRAMES)]
+def test_what_is_found_does_not_flicker(model: MorphableModel, places: ProbePoints, bare: Seen) -> None:
+    occlusions = seen(model, places, bare.frames, passing("cup", model, bare)).occlusions.astype(int)
+    held_still = occlusions[int(0.45 * FRAMES) : int(0.55 * FRAMES)]
     assert held_still.any()
     assert np.abs(np.diff(held_still, axis=0)).mean() < 10
-    assert np.abs(np.diff(covers, axis=0)).max() <= 86, "edges in time are soft"
+    assert np.abs(np.diff(occlusions, axis=0)).max() <= 86, "edges in time are soft"
 
 
 def test_a_long_shot_is_looked_at_in_parts(
-    model: MorphableModel, places: Places, bare: Seen, monkeypatch: pytest.MonkeyPatch
+    model: MorphableModel, places: ProbePoints, bare: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = np.random.default_rng(0).integers(90, 110, (40, len(places.mean), 4)).astype(np.uint8)
     samples[..., 3] = 255
     samples[18:25, :, :3] = np.where(places.mean[None, :, :1] > 0, 10, samples[18:25, :, :3])
-    whole = find(places, samples)
+    whole = find_occlusions(places, samples)
     assert whole.any()
     monkeypatch.setattr(occlusion, "SPAN", 7)
-    np.testing.assert_array_equal(find(places, samples), whole)
+    np.testing.assert_array_equal(find_occlusions(places, samples), whole)
 
 
-def test_too_few_frames_tell_nothing(places: Places) -> None:
+def test_too_few_frames_tell_nothing(places: ProbePoints) -> None:
     samples = np.random.default_rng(0).integers(0, 256, (5, len(places.mean), 4)).astype(np.uint8)
-    assert not find(places, samples).any()
+    assert not find_occlusions(places, samples).any()
 
 
-def test_unseen_places_decide_nothing(places: Places) -> None:
+def test_unseen_places_decide_nothing(places: ProbePoints) -> None:
     samples = np.full((40, len(places.mean), 4), 128, np.uint8)
     samples[..., 3] = 255
     strange = samples.copy()
     strange[18:25, :, :3] = np.where(places.mean[None, :, :1] > 0, 10, 128)
-    assert find(places, strange)[21].any()
+    assert find_occlusions(places, strange)[21].any()
     strange[18:25, places.mean[:, 0] > 0, 3] = 0
-    assert not find(places, strange).any()
+    assert not find_occlusions(places, strange).any()
 
 
-def test_visible_is_one_without_things_and_follows_them(places: Places, model: MorphableModel) -> None:
+def test_visible_is_one_without_things_and_follows_them(places: ProbePoints, model: MorphableModel) -> None:
     pose: Array = pose_of()
     still = np.zeros(model.num_identity, np.float32), np.zeros(model.num_expression, np.float32)
     points = apply_transform(crop_transform(pose), places.at(*still, pose))
     left = points[:, 0] < 127
     crop = np.full((256, 256, 3), 180, np.uint8)
     crop[:, :127] = 30
-    assert visible(np.zeros(len(points), np.uint8), points, crop).min() == 1
-    mask = visible((255 * left).astype(np.uint8), points, crop)
+    assert visibility(np.zeros(len(points), np.uint8), points, crop).min() == 1
+    mask = visibility((255 * left).astype(np.uint8), points, crop)
     assert mask.dtype == np.float32 and mask.min() >= 0 and mask.max() <= 1
     middle = mask[140:200]
     assert middle[:, 70:120].max() < 0.1 and middle[:, 135:190].min() > 0.9
@@ -241,7 +241,7 @@ def test_things_survive_a_dub(tmp_path: Path, model: MorphableModel, bare: Seen)
     assert np.quantile(inside, 0.98) < 12
     # Elsewhere the mouth is new.
     assert max(c.max() for c in change[:12]) > 30
-    persona.make([source], models, folder=tmp_path).save(tmp_path / "anna.persona")
+    persona.make_persona([source], models, folder=tmp_path).save(tmp_path / "anna.persona")
     options = replace(options, persona=tmp_path / "anna.persona")
     personatalk.dub(source, speech, tmp_path / "kept.mp4", models=models, options=options)
     np.testing.assert_array_equal(np.stack(decoded(tmp_path / "kept.mp4")), np.stack(new))

@@ -20,17 +20,18 @@ import personatalk
 from personatalk import DubOptions
 from personatalk.cli.main import main
 from personatalk.errors import FaceError
-from personatalk.faces.analysis import Reason, analyse
+from personatalk.faces.analysis import SkipReason, analyse
 from personatalk.faces.clustering import People
-from personatalk.faces.landmarks import FloatArray, open_tracker
-from personatalk.faces.multi_face import face_box, open_crowd, same_face, tiles
-from personatalk.faces.selection import FaceSearch, choose, follower, united
-from personatalk.faces.tracklets import SNAPSHOTS, Linker, frontality
+from personatalk.faces.landmarks import open_tracker
+from personatalk.faces.multi_face import face_box, open_multi_face_tracker, same_face, tiles
+from personatalk.faces.selection import FaceSearch, follower, merge_choices, resolve_choice
+from personatalk.faces.tracklets import SNAPSHOTS, TrackletLinker, frontality
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
 from personatalk.media.codecs import EncodeOptions
 from personatalk.media.reader import VideoReader
 from personatalk.sample import sample_files
+from personatalk.utils.arrays import Array
 
 COUNT = 40
 
@@ -69,14 +70,14 @@ def small_pair(face: int) -> np.ndarray:
 
 def test_small_faces_of_a_wide_picture_are_all_found_in_its_first_frame() -> None:
     picture = small_pair(90)
-    with closing(open_crowd()) as crowd, closing(open_tracker(max_faces=5)) as plain:
+    with closing(open_multi_face_tracker()) as crowd, closing(open_tracker(max_faces=5)) as plain:
         assert len(crowd.detect(picture)) == 2
         assert len(plain.detect(picture)) < 2, "MediaPipe finds them itself: the detector of our own is not needed"
 
 
 def test_one_face_is_seen_as_by_the_tracker_of_one() -> None:
     frames = sample_frames(8)
-    with closing(open_crowd()) as crowd, closing(open_tracker()) as plain:
+    with closing(open_multi_face_tracker()) as crowd, closing(open_tracker()) as plain:
         for rgb in frames:
             (ours,), (theirs,) = crowd.detect(rgb), plain.detect(rgb)
     eyes = np.linalg.norm(theirs[33, :2] - theirs[263, :2])
@@ -87,13 +88,13 @@ def test_a_new_face_is_found_within_a_few_frames_and_a_lost_one_at_once() -> Non
     both, nobody = small_pair(120), canvas(1280, 720)
     one = both.copy()
     one[:, 640:] = nobody[:, 640:]
-    with closing(open_crowd()) as crowd:
+    with closing(open_multi_face_tracker()) as crowd:
         counts = [len(crowd.detect(rgb)) for rgb in [one, one, both, both, both, one, nobody, both]]
     assert counts[:2] == [1, 1] and counts[4] == 2 and counts[5:] == [1, 0, 2]
 
 
 def test_no_face_is_seen_in_clouds_and_no_more_than_asked_for() -> None:
-    with closing(open_crowd(max_faces=1)) as crowd:
+    with closing(open_multi_face_tracker(max_faces=1)) as crowd:
         assert crowd.detect(smooth_picture(120, 260, 15)) == []
         assert len(crowd.detect(small_pair(120))) == 1
 
@@ -184,12 +185,12 @@ class Colour:
 
     threshold = 10.0
 
-    def embed(self, picture: np.ndarray, marks: FloatArray) -> FloatArray:
+    def embed(self, picture: np.ndarray, marks: Array) -> Array:
         x, y = marks[1, :2].round().astype(int)
         return picture[y, x].astype(np.float32)
 
 
-def fake_face(x: float, y: float = 100, side: float = 60) -> FloatArray:
+def fake_face(x: float, y: float = 100, side: float = 60) -> Array:
     marks = np.random.default_rng(0).uniform(-0.5, 0.5, (478, 3)).astype(np.float32)
     marks[[1, 234, 454]] = [[0, 0, 0], [-0.5, 0, 0], [0.5, 0, 0]]
     return marks * np.float32(side) + np.array([x, y, 0], np.float32)
@@ -197,10 +198,10 @@ def fake_face(x: float, y: float = 100, side: float = 60) -> FloatArray:
 
 def linked(*frames: list[float], cuts: tuple[int, ...] = ()) -> list[tuple[list[int], bool]]:
     """Frames of each tracklet, and whether it is doubtful, of faces at some places."""
-    linker, rgb = Linker(Colour()), np.zeros((200, 600, 3), np.uint8)
+    linker, rgb = TrackletLinker(Colour()), np.zeros((200, 600, 3), np.uint8)
     for number, places in enumerate(frames):
         linker.take(number, rgb, [fake_face(x) for x in places], number in cuts)
-    return [(tracklet.frames, tracklet.doubtful) for tracklet in linker.tracklets]
+    return [(tracklet.frames, tracklet.ambiguous) for tracklet in linker.tracklets]
 
 
 def test_a_face_is_followed_and_others_are_not_taken_for_it() -> None:
@@ -216,11 +217,11 @@ def test_a_short_absence_is_bridged_by_its_motion_and_a_long_one_is_not() -> Non
 
 def test_tracklets_end_where_two_faces_meet() -> None:
     found = linked([100, 200], [120, 180], [140, 165], [160, 145], [190, 120], [210, 100])
-    assert [doubtful for _, doubtful in found[:2]] == [False, False]
+    assert [ambiguous for _, ambiguous in found[:2]] == [False, False]
     assert all(max(frames) < 3 for frames, _ in found[:2])
-    after = [frames for frames, doubtful in found if not doubtful and 5 in frames]
+    after = [frames for frames, ambiguous in found if not ambiguous and 5 in frames]
     assert len(after) == 2 and all(min(frames) > 2 for frames in after)
-    assert any(doubtful for _, doubtful in found)
+    assert any(ambiguous for _, ambiguous in found)
 
 
 def test_one_face_left_in_front_of_another_is_soon_followed_again() -> None:
@@ -231,7 +232,7 @@ def test_one_face_left_in_front_of_another_is_soon_followed_again() -> None:
 
 
 def test_the_pictures_of_a_tracklet_do_not_grow_with_its_length() -> None:
-    linker, rgb = Linker(Colour()), np.zeros((200, 600, 3), np.uint8)
+    linker, rgb = TrackletLinker(Colour()), np.zeros((200, 600, 3), np.uint8)
     for number in range(700):
         linker.take(number, rgb, [fake_face(200)], False)
     (tracklet,) = linker.tracklets
@@ -275,30 +276,30 @@ def number_of(people: People, scene: Scene, who: int) -> int:
     ],
 )
 def test_people_are_chosen_by_place(people: People, together: Scene, words: str, who: int) -> None:
-    assert choose(people, words) == (number_of(people, together, who),)
+    assert resolve_choice(people, words) == (number_of(people, together, who),)
 
 
 def test_people_are_chosen_by_number_and_by_picture(
     people: People, together: Scene, tmp_path: Path, pair: tuple[list[np.ndarray], list[np.ndarray]]
 ) -> None:
-    assert [choose(people, str(n)) for n in (1, 2)] == [(1,), (2,)]
+    assert [resolve_choice(people, str(n)) for n in (1, 2)] == [(1,), (2,)]
     for who, frames in enumerate(pair):
         cv2.imwrite(str(tmp_path / "whole.png"), frames[20][..., ::-1])
         cv2.imwrite(str(tmp_path / "tight.png"), frames[20][60:235, 70:218, ::-1])
         for name in ("whole.png", "tight.png"):
-            assert choose(people, str(tmp_path / name)) == (number_of(people, together, who),)
+            assert resolve_choice(people, str(tmp_path / name)) == (number_of(people, together, who),)
 
 
 def test_several_numbers_of_one_person(people: People) -> None:
     with pytest.raises(FaceError, match=r"--face 1\+2: the frame at .* shows more than one of them"):
-        choose(people, "1+2")
+        resolve_choice(people, "1+2")
     boxes = people.boxes.copy()
     boxes[0, 20:], boxes[1, :20] = np.nan, np.nan
     split = replace(people, boxes=boxes)
-    assert choose(split, "2+1") == (1, 2)
+    assert resolve_choice(split, "2+1") == (1, 2)
     followed, faces = follower(split, (1, 2)), [_face_on(box) for box in people.boxes[:, 0]]
     assert followed.follow(faces, cut=False) is faces[0]
-    assert united([(1,), (2,), (1, 3), (4,)]) == [(1, 3), (2,), (1, 3), (4,)]
+    assert merge_choices([(1,), (2,), (1, 3), (4,)]) == [(1, 3), (2,), (1, 3), (4,)]
 
 
 def _face_on(box: np.ndarray) -> np.ndarray:
@@ -317,7 +318,7 @@ def _face_on(box: np.ndarray) -> np.ndarray:
 )
 def test_errors_say_who_is_there(people: People, words: str, said: str) -> None:
     with pytest.raises(FaceError) as caught:
-        choose(people, words)
+        resolve_choice(people, words)
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -333,21 +334,21 @@ def test_reference_pictures_that_do_not_do(
     for name, (picture, said) in pictures.items():
         cv2.imwrite(str(tmp_path / name), picture)
         with pytest.raises(FaceError, match=said) as caught:
-            choose(people, str(tmp_path / name))
+            resolve_choice(people, str(tmp_path / name))
         assert str(caught.value).startswith(str(tmp_path / name))
     (tmp_path / "text.png").write_text("no picture")
     for name, said in (("text.png", "not a picture"), ("missing.png", "cannot be read")):
         with pytest.raises(FaceError, match=said):
-            choose(people, str(tmp_path / name))
+            resolve_choice(people, str(tmp_path / name))
 
 
 def test_the_chosen_face_is_followed_and_no_other(together: Scene, people: People, model: MorphableModel) -> None:
     second = number_of(people, together, 1)
-    with VideoReader(together.path) as reader, closing(open_crowd()) as crowd:
+    with VideoReader(together.path) as reader, closing(open_multi_face_tracker()) as crowd:
         analysis = analyse(reader, crowd, model, follower=follower(people, (second,)))
     hidden = np.isnan(together.truth[:, 1, 0])
     assert not analysis.usable[hidden].any()
-    assert {analysis.reason[int(i)] for i in np.flatnonzero(hidden)} == {Reason.NO_FACE}
+    assert {analysis.reason[int(i)] for i in np.flatnonzero(hidden)} == {SkipReason.NO_FACE}
     assert analysis.usable[~hidden].sum() >= 0.9 * (~hidden).sum()
     off = np.linalg.norm(analysis.pose[analysis.usable, 4:] - together.truth[analysis.usable, 1], axis=1)
     assert off.max() < 0.25 * SIDE

@@ -10,7 +10,7 @@ from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.training.data.shards import (
     VERSION,
     Clip,
-    Crops,
+    EncodedCrops,
     write_json,
     write_shard,
 )
@@ -44,7 +44,7 @@ def made_up(
         pose=np.repeat(np.array([[0, 0, 0, np.log(100), 300, 200]], np.float32), frames, axis=0),
         time=time,
         sound=samples if sound else np.zeros(0, np.int16),
-        crops=Crops.encode(pictures),
+        crops=EncodedCrops.encode(pictures),
         about={"source": key},
     )
 

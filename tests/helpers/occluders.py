@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from helpers.synthetic import Picture
+from personatalk.utils.arrays import Image
 
 Layer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """Colours (H, W, 3) in 0..255 and opacity (H, W) in 0..1."""
@@ -90,7 +90,7 @@ def hand(height: int, width: int, x: float, y: float, unit: float, skin: npt.NDA
     return np.clip(colour, 0, 255).astype(np.float32), _soft(total, unit)
 
 
-def held(picture: Picture, layer: Layer) -> Picture:
+def held(picture: Image, layer: Layer) -> Image:
     """The layer in front of a picture."""
     colour, opacity = layer
     mixed = picture + (colour - picture) * opacity[..., None]

@@ -12,9 +12,7 @@ from personatalk.audio.encoder import SAMPLE_RATE
 from personatalk.geometry.camera import CROP_SIZE, apply_transform, crop_transform, project
 from personatalk.geometry.mediapipe_mesh import NUM_LANDMARKS
 from personatalk.geometry.morphable_model import MorphableModel
-from personatalk.utils.arrays import Array
-
-Picture = npt.NDArray[np.uint8]
+from personatalk.utils.arrays import Array, Image
 
 
 def opened(model: MorphableModel, gap: float) -> Array:
@@ -42,7 +40,7 @@ def face_in_crop(
     return apply_transform(crop_transform(pose, size), project(vertices, pose))
 
 
-def smooth_picture(height: int, width: int, sigma: float, seed: int = 0) -> Picture:
+def smooth_picture(height: int, width: int, sigma: float, seed: int = 0) -> Image:
     """Random smooth colours over the whole range, uint8 (height, width, 3)."""
     noise = np.random.default_rng(seed).standard_normal((height, width, 3)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), sigma)
@@ -50,7 +48,7 @@ def smooth_picture(height: int, width: int, sigma: float, seed: int = 0) -> Pict
     return (20 + 215 * smooth).astype(np.uint8)
 
 
-def psnr(a: Picture, b: Picture, where: npt.NDArray[np.bool_] | slice = slice(None)) -> float:
+def psnr(a: Image, b: Image, where: npt.NDArray[np.bool_] | slice = slice(None)) -> float:
     """Peak signal-to-noise ratio of two pictures in dB, over chosen pixels."""
     squared = (a[where].astype(np.float64) - b[where]) ** 2
     return float(10 * np.log10(255**2 / max(squared.mean(), 1e-12)))

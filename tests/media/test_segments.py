@@ -18,7 +18,7 @@ from personatalk.media.codecs import EncodeOptions
 from personatalk.media.reader import VideoReader
 from personatalk.media.segments import JobFolder, folder_of
 from personatalk.media.writer import VideoWriter
-from personatalk.utils.files import stamp
+from personatalk.utils.files import file_stamp
 
 FAST = EncodeOptions(preset="ultrafast")
 UNEVEN = [0, 20, 100, 140, 300, 310, 330, 700, 710, 720, 760, 800]
@@ -34,7 +34,7 @@ def write(source: Path, output: Path, speech: Path, cut: int | None = None, leng
         frames = list(reader.frames())
         options = EncodeOptions(preset="medium") if output.suffix == ".mp4" else FAST
         with (
-            JobFolder(output, {"source": stamp(source)}, length) as job,
+            JobFolder(output, {"source": file_stamp(source)}, length) as job,
             VideoWriter(output, reader.info, speech, options, job=job) as writer,
         ):
             done = writer.resume(frame.duration for frame in frames)

@@ -26,9 +26,9 @@ from personatalk.pipeline.batch import (
     FAILED,
     SKIPPED,
     WAITING,
-    Job,
-    Outcome,
-    Status,
+    BatchJob,
+    JobOutcome,
+    JobStatus,
     read_jobs,
     read_status,
     run_batch,
@@ -40,7 +40,7 @@ from personatalk.utils import processes
 HEADER = "video,speech,output"
 
 
-def in_turn(work: object, jobs: list[Job]) -> Generator[Outcome, None, None]:
+def in_turn(work: object, jobs: list[BatchJob]) -> Generator[JobOutcome, None, None]:
     """An engine in this process."""
     yield from (work(job) for job in jobs)  # type: ignore[operator]
 
@@ -51,18 +51,18 @@ def listed(folder: Path, *lines: str, header: str = HEADER) -> Path:
     return path
 
 
-def jobs_of(folder: Path, count: int) -> list[Job]:
+def jobs_of(folder: Path, count: int) -> list[BatchJob]:
     """Jobs with inputs that are there."""
     for name in ("v", "s"):
         (folder / name).write_text(name)
     return read_jobs(listed(folder, *(f"v,s,o{n}.mp4" for n in range(count))))
 
 
-def write(job: Job) -> None:
+def write(job: BatchJob) -> None:
     job.output.write_text("dubbed")
 
 
-def states(table: list[Status]) -> list[str]:
+def states(table: list[JobStatus]) -> list[str]:
     return [row.status for row in table]
 
 
@@ -75,7 +75,7 @@ def test_a_list_becomes_jobs_with_paths_from_its_folder(tmp_path: Path) -> None:
         tmp_path, 'v.mp4,"a, b.wav",/x/o.mp4,shortest,libx265,20,fast,f.task,r.json', "", "w,s,o,,,,,,", header=header
     )
     first, second = read_jobs(path, DubOptions(length="pingpong"))
-    assert first == Job(
+    assert first == BatchJob(
         line=2,
         video=tmp_path / "v.mp4",
         speech=tmp_path / "a, b.wav",
@@ -140,7 +140,7 @@ def test_jobs_that_would_destroy_files_are_refused_before_the_work(
 def test_one_bad_job_never_stops_the_others(tmp_path: Path) -> None:
     tried: list[int] = []
 
-    def run(job: Job) -> None:
+    def run(job: BatchJob) -> None:
         tried.append(job.line)
         if job.line == 2:
             raise MediaError("v is\nbad")
@@ -172,12 +172,12 @@ def test_one_bad_job_never_stops_the_others(tmp_path: Path) -> None:
 def test_a_killed_batch_goes_on_where_it_was(tmp_path: Path) -> None:
     jobs, status, tried = jobs_of(tmp_path, 3), tmp_path / "st.csv", []
 
-    def killed(job: Job) -> None:
+    def killed(job: BatchJob) -> None:
         if job.line == 3:
             raise KeyboardInterrupt
         write(job)
 
-    def counted(job: Job) -> None:
+    def counted(job: BatchJob) -> None:
         tried.append(job.line)
         write(job)
 
@@ -197,7 +197,7 @@ def test_a_job_is_done_again_when_anything_of_it_changed(tmp_path: Path) -> None
     assert states(again(jobs)) == [DONE, SKIPPED]
     other = [
         jobs[0],
-        Job(3, *(getattr(jobs[1], n) for n in ("video", "speech", "output")), options=DubOptions("shortest")),
+        BatchJob(3, *(getattr(jobs[1], n) for n in ("video", "speech", "output")), options=DubOptions("shortest")),
     ]
     assert states(again(other)) == [SKIPPED, DONE]
     (tmp_path / "v").write_text("longer")
@@ -232,7 +232,7 @@ def test_a_status_that_cannot_be_written_is_said_before_the_work(tmp_path: Path)
 # ---------------------------------------------------------------------------------------------- processes
 
 
-def crash_or_write(job: Job) -> None:
+def crash_or_write(job: BatchJob) -> None:
     if job.line == 3:
         os.kill(os.getpid(), signal.SIGSEGV)
     if job.line == 4:
@@ -241,7 +241,7 @@ def crash_or_write(job: Job) -> None:
 
 
 def test_a_crash_costs_one_job_and_tells_how_it_ended(tmp_path: Path) -> None:
-    def engine(work: object, jobs: list[Job]) -> Generator[Outcome, None, None]:
+    def engine(work: object, jobs: list[BatchJob]) -> Generator[JobOutcome, None, None]:
         return processes.local(work, jobs, 2, batch.crashed, ordered=False)  # type: ignore[arg-type]
 
     table = run_batch(jobs_of(tmp_path, 3), tmp_path / "st.csv", crash_or_write, engine, retries=1)

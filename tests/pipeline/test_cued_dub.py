@@ -17,7 +17,7 @@ from personatalk.cli import main
 from personatalk.errors import PersonaTalkError
 from personatalk.media import segments
 from personatalk.media.audio import read_speech
-from personatalk.pipeline.audio_mix import mix
+from personatalk.pipeline.audio_mix import mix_cues
 from personatalk.pipeline.cues import Cue
 
 COUNT = 36
@@ -85,7 +85,7 @@ def test_the_sound_is_the_sources_but_in_the_cues(tmp_path: Path) -> None:
     source = write_sound(tmp_path / "source.wav", tone)
     said = write_wav(tmp_path / "said.wav", clicks(1.0, 22050, (0.3,)), 22050)
     cue = Cue(0.5, 1.0, None, said, offset=0.2)
-    mix(source, [cue], 2.5, tmp_path / "mixed.wav")
+    mix_cues(source, [cue], 2.5, tmp_path / "mixed.wav")
     heard = read_speech(tmp_path / "mixed.wav")
     assert len(heard) == 2.5 * rate
     np.testing.assert_allclose(heard[: int(0.48 * rate)], tone[: int(0.48 * rate)], atol=1e-3)
@@ -101,7 +101,7 @@ def test_the_sound_is_the_sources_but_in_the_cues(tmp_path: Path) -> None:
 def test_cues_without_sound_in_the_source_and_over_each_other(tmp_path: Path, clip: Path) -> None:
     loud = write_sound(tmp_path / "loud.wav", 0.6 * np.ones(16000, np.float32))
     cues = [Cue(0.0, 0.5, "left", loud), Cue(0.25, 0.75, "right", loud)]
-    mix(clip, cues, 1.0, tmp_path / "mixed.wav")
+    mix_cues(clip, cues, 1.0, tmp_path / "mixed.wav")
     heard = read_speech(tmp_path / "mixed.wav", 48000)
     levels = [heard[int(t * 48000)] for t in (0.1, 0.4, 0.6, 0.9)]
     np.testing.assert_allclose(levels, [0.6, 1.0, 0.6, 0.0], atol=0.02)
@@ -118,12 +118,12 @@ def test_a_hole_in_the_sources_time_stamps_stays_where_it_is(tmp_path: Path) -> 
             file.mux(stream.encode(block))
         file.mux(stream.encode())
     said = write_sound(tmp_path / "said.wav", np.zeros(1600, np.float32))
-    mix(path, [Cue(0.9, 1.0, None, said)], 2.0, tmp_path / "mixed.wav")
+    mix_cues(path, [Cue(0.9, 1.0, None, said)], 2.0, tmp_path / "mixed.wav")
     heard = read_speech(tmp_path / "mixed.wav") > 0.1
     assert heard[:7900].all() and not heard[8100:23900].any()
     assert heard[24100:].all(), "the last samples are as loud as the others: nothing was cut there"
     silent = write_sound(tmp_path / "silent.wav", np.zeros(32000, np.float32))
-    mix(silent, [Cue(0.0, 2.0, None, path)], 2.0, tmp_path / "spoken.wav")
+    mix_cues(silent, [Cue(0.0, 2.0, None, path)], 2.0, tmp_path / "spoken.wav")
     heard = read_speech(tmp_path / "spoken.wav") > 0.1
     assert heard[:15900].all() and not heard[16100:].any(), "a speech is heard as stage 1 reads it, without holes"
 
@@ -139,11 +139,11 @@ def test_short_blocks_fade_too(tmp_path: Path) -> None:
             block.pts = place
             file.mux(stream.encode(block))
         file.mux(stream.encode())
-    mix(path, [Cue(0.9, 1.0, None, path)], 1.0, tmp_path / "mixed.wav")
+    mix_cues(path, [Cue(0.9, 1.0, None, path)], 1.0, tmp_path / "mixed.wav")
     heard = read_speech(tmp_path / "mixed.wav")
     assert (heard[:14000] > 0.25).all()
     silent = write_sound(tmp_path / "none.wav", np.zeros(16000, np.float32))
-    mix(silent, [Cue(0.0, 0.5011, None, path)], 1.0, tmp_path / "cut.wav")
+    mix_cues(silent, [Cue(0.0, 0.5011, None, path)], 1.0, tmp_path / "cut.wav")
     heard = read_speech(tmp_path / "cut.wav")
     assert heard[7000] > 0.25 and np.abs(np.diff(heard)).max() < 0.01
 

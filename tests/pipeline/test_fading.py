@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from personatalk.faces.analysis import LARGEST_YAW, yaw_of
-from personatalk.pipeline.fading import FADE_SECONDS, FADING_YAW, LARGEST_FADE_STEP, strength
+from personatalk.pipeline.fading import FADE_SECONDS, FADING_YAW, LARGEST_FADE_STEP, blend_weight
 from personatalk.utils.arrays import Array
 
 
@@ -24,7 +24,7 @@ def strengths(
     if cut is not None:
         shot_of[cut:] = 1
     turned = np.broadcast_to(np.asarray(yaw, np.float32), (count,))
-    return strength(usable, shot_of, turned, np.arange(count) / fps)
+    return blend_weight(usable, shot_of, turned, np.arange(count) / fps)
 
 
 def test_a_face_to_the_front_is_dubbed_wholly() -> None:

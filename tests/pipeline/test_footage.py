@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from helpers.media_clips import Clip, make
 from helpers.sample_clips import decoded, frame_times, sample_frames, sample_speech, write_video
-from helpers.synthetic import Picture
 
 import personatalk
 from personatalk import DubOptions, Models, Report
@@ -19,6 +18,7 @@ from personatalk.media.codecs import EncodeOptions
 from personatalk.media.probe import probe_video
 from personatalk.pipeline import rendering
 from personatalk.pipeline.fading import FADE_SECONDS
+from personatalk.utils.arrays import Image
 
 FRAMES = 10
 VISIBLE, NOISE = 3.5, 2.0
@@ -27,7 +27,7 @@ FAST = DubOptions(encode=EncodeOptions(crf=6, preset="ultrafast"))
 
 
 @pytest.fixture(scope="module")
-def frames() -> list[Picture]:
+def frames() -> list[Image]:
     return [cv2.resize(f, (256, 256), interpolation=cv2.INTER_AREA) for f in sample_frames(FRAMES)]
 
 
@@ -47,7 +47,7 @@ def changes(source: Path, output: Path) -> list[float]:
     return [float(np.abs(cv2.blur(a.astype(np.float32) - b, (5, 5))).max()) for a, b in pairs]
 
 
-def test_sixty_frames_a_second(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:
+def test_sixty_frames_a_second(tmp_path: Path, models: Models, frames: list[Image], speech: Path) -> None:
     source = write_video(tmp_path / "in.mp4", [f for f in frames for _ in range(2)], fps=60)
     report, output = dubbed(source, speech, models)
     assert report.dubbed == report.frames == 2 * FRAMES
@@ -79,7 +79,7 @@ def test_a_head_that_turns_to_the_profile(tmp_path: Path, models: Models, speech
     assert max(changed[span.first :]) < NOISE
 
 
-def test_ten_bits(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:
+def test_ten_bits(tmp_path: Path, models: Models, frames: list[Image], speech: Path) -> None:
     source = write_video(tmp_path / "in.mp4", frames, pix_fmt="yuv420p10le")
     report, output = dubbed(source, speech, models)
     assert report.dubbed == FRAMES and report.warnings == []
@@ -87,7 +87,7 @@ def test_ten_bits(tmp_path: Path, models: Models, frames: list[Picture], speech:
     assert min(changes(source, output)) > VISIBLE
 
 
-def test_portrait_of_odd_size(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:
+def test_portrait_of_odd_size(tmp_path: Path, models: Models, frames: list[Image], speech: Path) -> None:
     source = write_video(tmp_path / "in.mp4", [f[:255, 40:215] for f in frames], pix_fmt="yuv444p")
     report, output = dubbed(source, speech, models)
     assert report.dubbed == FRAMES and report.warnings == []
@@ -95,21 +95,21 @@ def test_portrait_of_odd_size(tmp_path: Path, models: Models, frames: list[Pictu
     assert min(changes(source, output)) > VISIBLE
 
 
-def test_motion_blur(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:
+def test_motion_blur(tmp_path: Path, models: Models, frames: list[Image], speech: Path) -> None:
     source = write_video(tmp_path / "in.mp4", [cv2.blur(f, (1 + 2 * (i % 5), 3)) for i, f in enumerate(frames)])
     report, output = dubbed(source, speech, models)
     assert report.dubbed == FRAMES
     assert min(changes(source, output)) > VISIBLE
 
 
-def test_a_face_at_the_edge(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:
+def test_a_face_at_the_edge(tmp_path: Path, models: Models, frames: list[Image], speech: Path) -> None:
     source = write_video(tmp_path / "in.mp4", [np.ascontiguousarray(f[:, 100:]) for f in frames])
     report, output = dubbed(source, speech, models)
     assert report.dubbed == FRAMES
     assert min(changes(source, output)) > VISIBLE
 
 
-def test_a_face_that_leaves_the_picture(tmp_path: Path, models: Models, frames: list[Picture], speech: Path) -> None:
+def test_a_face_that_leaves_the_picture(tmp_path: Path, models: Models, frames: list[Image], speech: Path) -> None:
     steps = [np.array([[1, 0, 0], [0, 1, 6 * i]], np.float32) for i in range(26)]
     moved = [cv2.warpAffine(frames[0], step, (256, 256), borderMode=cv2.BORDER_REPLICATE) for step in steps]
     source = write_video(tmp_path / "in.mp4", moved)
@@ -123,9 +123,9 @@ def test_a_face_that_leaves_the_picture(tmp_path: Path, models: Models, frames: 
 
 
 def test_a_mouth_outside_the_picture_is_reported(
-    tmp_path: Path, models: Models, frames: list[Picture], speech: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, models: Models, frames: list[Image], speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rendering, "to_picture", lambda *arguments: None)
+    monkeypatch.setattr(rendering, "to_image", lambda *arguments: None)
     source = write_video(tmp_path / "in.mp4", frames[:4])
     report, output = dubbed(source, speech, models)
     assert report.dubbed == 0
@@ -134,7 +134,7 @@ def test_a_mouth_outside_the_picture_is_reported(
 
 
 def test_a_camera_flash_does_not_cut_the_shot(
-    tmp_path: Path, models: Models, frames: list[Picture], speech: Path
+    tmp_path: Path, models: Models, frames: list[Image], speech: Path
 ) -> None:
     lit = list(frames)
     lit[5] = np.clip(lit[5] * 1.6 + 70.0, 0, 255).astype(np.uint8)
@@ -144,7 +144,7 @@ def test_a_camera_flash_does_not_cut_the_shot(
 
 
 def test_nothing_pops_where_frames_begin_to_pass_through(
-    tmp_path: Path, models: Models, frames: list[Picture], speech: Path
+    tmp_path: Path, models: Models, frames: list[Image], speech: Path
 ) -> None:
     # Still pictures of one frame: what changes from frame to frame is the dub's alone.
     source = write_video(tmp_path / "in.mp4", [frames[0]] * 16)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import personatalk
-from personatalk.faces.landmarks import FloatArray, open_tracker
+from personatalk.faces.landmarks import open_tracker
 from personatalk.media import audio, probe
 from personatalk.media.reader import VideoReader
+from personatalk.utils.arrays import Array
 
 FOLDER = Path(personatalk.__file__).parent / "sample"
 FACE, SPEECH = FOLDER / "face.mp4", FOLDER / "speech.flac"
@@ -26,7 +27,7 @@ def frames(path: Path) -> Iterator[np.ndarray]:
             yield frame.rgb()
 
 
-def track(path: Path) -> list[FloatArray | None]:
+def track(path: Path) -> list[Array | None]:
     """The landmarks in every second frame, None where no face is found."""
     tracker = open_tracker()
     try:
@@ -36,13 +37,13 @@ def track(path: Path) -> list[FloatArray | None]:
     return [faces[0] if faces else None for faces in found]
 
 
-def opening(points: FloatArray) -> float:
+def opening(points: Array) -> float:
     """Gap between the inner lips over the distance between the outer eye corners."""
     gap = np.linalg.norm(points[14, :2] - points[13, :2])
     return float(gap / np.linalg.norm(points[263, :2] - points[33, :2]))
 
 
-def check_found(tracked: list[FloatArray | None]) -> None:
+def check_found(tracked: list[Array | None]) -> None:
     assert len(tracked) >= 45
     assert sum(points is None for points in tracked) == 0
 
@@ -66,12 +67,12 @@ def loudness_of(samples: np.ndarray, rate: int, count: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def tracked() -> list[FloatArray | None]:
+def tracked() -> list[Array | None]:
     return track(FACE)
 
 
 @pytest.fixture(scope="module")
-def openings(tracked: list[FloatArray | None]) -> np.ndarray:
+def openings(tracked: list[Array | None]) -> np.ndarray:
     return np.array([opening(points) for points in tracked if points is not None])
 
 
@@ -108,7 +109,7 @@ def test_the_speech_is_some_seconds_of_another_sentence() -> None:
     assert abs(np.corrcoef(samples[:length], own[:length])[0, 1]) < 0.3
 
 
-def test_the_face_is_found_in_every_frame(tracked: list[FloatArray | None]) -> None:
+def test_the_face_is_found_in_every_frame(tracked: list[Array | None]) -> None:
     check_found(tracked)
 
 
@@ -147,6 +148,6 @@ def test_the_check_of_the_sound_can_fail(openings: np.ndarray) -> None:
         check_follows(openings, loudness[::-1])
 
 
-def test_the_check_of_the_face_can_fail(tracked: list[FloatArray | None]) -> None:
+def test_the_check_of_the_face_can_fail(tracked: list[Array | None]) -> None:
     with pytest.raises(AssertionError):
         check_found([*tracked[:-1], None])

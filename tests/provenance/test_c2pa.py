@@ -27,7 +27,7 @@ from personatalk.provenance import certificates
 from personatalk.provenance.c2pa import Input, read, sign
 from personatalk.provenance.certificates import Signer
 from personatalk.provenance.verify import Verification
-from personatalk.provenance.watermark import Mark
+from personatalk.provenance.watermark import WatermarkResult
 
 RANGES = [[0.0, 0.48], [0.8, 1.0]]
 
@@ -183,7 +183,7 @@ def test_what_another_program_signs_on_top_hides_nothing(signed: Path, tmp_path:
 def test_a_camera_does_not_say_that_anything_was_generated(clip: Path, tmp_path: Path) -> None:
     found = read(other_program(clip, tmp_path / "camera.mp4", camera=True))
     assert (found.state, found.generated, found.ranges) == ("valid", False, [])
-    seen = Verification("camera.mp4", found, Mark())
+    seen = Verification("camera.mp4", found, WatermarkResult())
     assert not seen.anything and any("nothing of generated parts" in line for line in seen.summary())
 
 

@@ -20,9 +20,9 @@ from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.reader import VideoReader
 from personatalk.provenance import watermark
 from personatalk.provenance.verify import find_mark
-from personatalk.provenance.watermark import Detector, Mark, mark
+from personatalk.provenance.watermark import WatermarkDetector, WatermarkResult, embed_watermark
 from personatalk.sample import sample_files
-from personatalk.stage2.compositing import to_picture
+from personatalk.stage2.compositing import to_image
 
 FRAMES = 76
 """A little more than three seconds."""
@@ -36,15 +36,15 @@ def crops(count: int, seed: int = 0, noise: float = 3.0) -> list[np.ndarray]:
     return [np.clip(np.repeat(n[..., None], 3, axis=2), 0, 255).astype(np.uint8) for n in noisy]
 
 
-def looked_at(pictures: list[np.ndarray], first: float = 0.0) -> Mark:
-    detector = Detector()
+def looked_at(pictures: list[np.ndarray], first: float = 0.0) -> WatermarkResult:
+    detector = WatermarkDetector()
     for number, picture in enumerate(pictures):
         detector.add(first + number / 25, picture)
     return detector.result()
 
 
 def marked(pictures: list[np.ndarray], first: float = 0.0) -> list[np.ndarray]:
-    return [mark(picture, first + number / 25) for number, picture in enumerate(pictures)]
+    return [embed_watermark(picture, first + number / 25) for number, picture in enumerate(pictures)]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def marked_video(
         pose = analysis.pose[number]
         transform = crop_transform(pose)
         vertices = apply_transform(transform, project(analysis.vertices(model, number), pose))
-        patch = to_picture(mark(face, number / 25), face_region(model, [vertices], 256), transform, 512, 512)
+        patch = to_image(embed_watermark(face, number / 25), face_region(model, [vertices], 256), transform, 512, 512)
         assert patch is not None
         rgb, (height, width) = rgb.copy(), patch.mask.shape
         place = np.s_[patch.top : patch.top + height, patch.left : patch.left + width]
@@ -107,7 +107,7 @@ def recoded(source: Path, target: Path, crf: int, shrink: int, skip: int = 0) ->
 
 
 def test_the_mark_cannot_be_seen(faces: list[np.ndarray]) -> None:
-    errors = [(mark(face, i / 25).astype(float) - face) for i, face in enumerate(faces)]
+    errors = [(embed_watermark(face, i / 25).astype(float) - face) for i, face in enumerate(faces)]
     assert 10 * np.log10(65025 / np.mean(np.square(errors))) > 42
     assert np.abs(errors).max() < 10
     # From frame to frame it changes by less than a grey level: no flicker.
@@ -117,7 +117,7 @@ def test_the_mark_cannot_be_seen(faces: list[np.ndarray]) -> None:
 def test_the_mark_is_the_same_in_every_run() -> None:
     grey = np.full((256, 256, 3), 128, np.uint8)
     # Videos that are out there would not be recognised any more if these numbers changed.
-    assert mark(grey, 1.0)[::50, 128, 0].tolist() == [126, 128, 129, 130, 129, 130]
+    assert embed_watermark(grey, 1.0)[::50, 128, 0].tolist() == [126, 128, 129, 130, 129, 130]
 
 
 @pytest.mark.parametrize(("crf", "shrink"), [(28, 1), (23, 2)])
@@ -181,7 +181,7 @@ def test_the_threshold_grows_with_what_is_looked_at() -> None:
 
 
 def test_too_little_to_look_at() -> None:
-    assert looked_at([]) == Mark()
-    assert looked_at(marked(crops(5))) == Mark()
+    assert looked_at([]) == WatermarkResult()
+    assert looked_at(marked(crops(5))) == WatermarkResult()
     # A picture that stands quite still tells nothing, and is no reason to divide by zero.
-    assert looked_at([np.full((256, 256, 3), 90, np.uint8)] * FRAMES) == Mark()
+    assert looked_at([np.full((256, 256, 3), 90, np.uint8)] * FRAMES) == WatermarkResult()

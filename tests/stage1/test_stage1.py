@@ -262,10 +262,10 @@ def test_motion_equals_what_is_generated(
     motion = SpeechMotion(network, speech, style, rest)
     wanted = generate(network, normalise_loudness(speech), 2 * CHUNK, style, template)
     for frame in (0, 1, 57, CHUNK - 1, CHUNK, CHUNK + 7):
-        np.testing.assert_allclose(motion.at(frame / FPS, template), wanted[frame], atol=1e-6)
-        between = motion.at((frame + 0.25) / FPS, template)
+        np.testing.assert_allclose(motion.displacement_at(frame / FPS, template), wanted[frame], atol=1e-6)
+        between = motion.displacement_at((frame + 0.25) / FPS, template)
         np.testing.assert_allclose(between, 0.75 * wanted[frame] + 0.25 * wanted[frame + 1], atol=1e-6)
-    np.testing.assert_array_equal(motion.at(-1.0, template), motion.at(0.0, template))
+    np.testing.assert_array_equal(motion.displacement_at(-1.0, template), motion.displacement_at(0.0, template))
 
 
 def test_the_mouth_does_not_snap_shut_where_the_speech_ends_in_a_sound(
@@ -274,7 +274,7 @@ def test_the_mouth_does_not_snap_shut_where_the_speech_ends_in_a_sound(
     motion = SpeechMotion(network, speech_like(2), style, rest)
     assert np.abs(np.diff(motion.voice)).max() < 1.5 / PAUSE_FRAMES
     assert motion.voice[49] == 1
-    np.testing.assert_array_equal(motion.at(2 + 2 * PAUSE_FRAMES / FPS, template), rest)
+    np.testing.assert_array_equal(motion.displacement_at(2 + 2 * PAUSE_FRAMES / FPS, template), rest)
 
 
 def test_the_order_of_asking_does_not_matter(
@@ -291,7 +291,7 @@ def test_the_order_of_asking_does_not_matter(
 
     def asked(order: np.ndarray) -> np.ndarray:
         motion = SpeechMotion(network, speech, style, rest)
-        found = {k: motion.at(float(times[k]), template) for k in order}
+        found = {k: motion.displacement_at(float(times[k]), template) for k in order}
         assert len(motion.speech._kept) <= inference.KEPT_CHUNKS
         return np.stack([found[k] for k in range(len(times))])
 
@@ -305,9 +305,9 @@ def test_two_speakers_do_not_get_mixed_up(
     network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
 ) -> None:
     motion = SpeechMotion(network, speech_like(1), style, rest)
-    one, other = motion.at(0.4, template), motion.at(0.4, -template)
+    one, other = motion.displacement_at(0.4, template), motion.displacement_at(0.4, -template)
     assert np.abs(one - other).max() > 1e-6
-    np.testing.assert_array_equal(motion.at(0.4, template), one)
+    np.testing.assert_array_equal(motion.displacement_at(0.4, template), one)
 
 
 def test_the_mouth_rests_in_silence_and_after_the_end(
@@ -317,19 +317,21 @@ def test_the_mouth_rests_in_silence_and_after_the_end(
     speech[SAMPLE_RATE : 3 * SAMPLE_RATE] = 0
     motion = SpeechMotion(network, speech, style, rest)
     for time in (2.0, 2.1, 4.5, 60.0):
-        np.testing.assert_array_equal(motion.at(time, template), rest)
-    assert np.abs(motion.at(0.5, template) - rest).max() > 1e-3
-    assert np.abs(motion.at(3.5, template) - rest).max() > 1e-3
+        np.testing.assert_array_equal(motion.displacement_at(time, template), rest)
+    assert np.abs(motion.displacement_at(0.5, template) - rest).max() > 1e-3
+    assert np.abs(motion.displacement_at(3.5, template) - rest).max() > 1e-3
     times = np.arange(0.5, 3.5, 0.02)
-    steps = np.diff(np.stack([motion.at(t, template) for t in times]), axis=0)
-    assert np.abs(steps).max() < 0.5 * np.abs(motion.at(0.5, template) - rest).max(), "no jump into the rest"
+    steps = np.diff(np.stack([motion.displacement_at(t, template) for t in times]), axis=0)
+    assert np.abs(steps).max() < 0.5 * np.abs(motion.displacement_at(0.5, template) - rest).max(), (
+        "no jump into the rest"
+    )
 
 
 def test_no_speech_at_all_is_rest(
     network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
 ) -> None:
     for samples in (np.zeros(0, np.float32), np.zeros(SAMPLE_RATE, np.float32)):
-        np.testing.assert_array_equal(SpeechMotion(network, samples, style, rest).at(0.3, template), rest)
+        np.testing.assert_array_equal(SpeechMotion(network, samples, style, rest).displacement_at(0.3, template), rest)
 
 
 def test_rest_is_the_speakers_closed_mouth(model: MorphableModel) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from helpers.synthetic import Picture, face_in_crop, pose_of, psnr, smooth_picture
+from helpers.synthetic import face_in_crop, pose_of, psnr, smooth_picture
 
 from personatalk.geometry.camera import crop_transform, warp
 from personatalk.geometry.masks import face_region
 from personatalk.geometry.morphable_model import MorphableModel
-from personatalk.stage2.compositing import COLOUR_GRID, MOST_SHIFT, SAME_PLACE, Patch, match_colours, to_picture
-from personatalk.utils.arrays import Array
+from personatalk.stage2.compositing import COLOUR_GRID, MOST_SHIFT, SAME_PLACE, Patch, match_colours, to_image
+from personatalk.utils.arrays import Array, Image
 
 SIZE = 256
 NEIGHBOURS = np.ones((2 * (SIZE // COLOUR_GRID) + 1,) * 2, np.uint8)
@@ -24,7 +24,7 @@ def mask(model: MorphableModel) -> Array:
 
 
 @pytest.fixture(scope="module")
-def skin() -> Picture:
+def skin() -> Image:
     """Skin-like: one tone with shading and pores."""
     random = np.random.default_rng(0)
     shade = 18 * (smooth_picture(SIZE, SIZE, 40, seed=1)[..., :1].astype(float) / 255 - 0.5)
@@ -32,24 +32,24 @@ def skin() -> Picture:
     return np.clip(np.array([190, 150, 130]) + shade + pores, 0, 255).astype(np.uint8)
 
 
-def error(result: Picture, source: Picture, mask: Array) -> float:
+def error(result: Image, source: Image, mask: Array) -> float:
     """Mean difference of the low frequencies under the mask, in grey levels."""
     difference = cv2.GaussianBlur(result.astype(np.float32) - source, (0, 0), 4)
     return float(np.abs(difference)[mask > 0.5].mean())
 
 
-def shifted(picture: Picture, shift: np.ndarray) -> Picture:
+def shifted(picture: Image, shift: np.ndarray) -> Image:
     return np.clip(picture + shift, 0, 255).round().astype(np.uint8)
 
 
-def test_a_constant_shift_is_removed(skin: Picture, mask: Array) -> None:
+def test_a_constant_shift_is_removed(skin: Image, mask: Array) -> None:
     rendered = shifted(skin, np.array([9.0, -12.0, 5.0]))
     assert error(rendered, skin, mask) > 8
     assert error(match_colours(rendered, skin, mask), skin, mask) < 0.7
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_linear_shift_is_removed(skin: Picture, mask: Array, axis: int) -> None:
+def test_a_linear_shift_is_removed(skin: Image, mask: Array, axis: int) -> None:
     ramp = np.linspace(-18, 18, SIZE)
     light = (ramp[:, None] if axis == 0 else ramp[None, :])[..., None] * np.array([1, 0.8, 0.6])
     rendered = shifted(skin, np.broadcast_to(light, skin.shape))
@@ -61,11 +61,11 @@ def test_a_linear_shift_is_removed(skin: Picture, mask: Array, axis: int) -> Non
     assert np.abs(edge)[(mask > 0.1) & (mask < 0.9)].mean() < 1.5
 
 
-def test_what_matches_already_stays(skin: Picture, mask: Array) -> None:
+def test_what_matches_already_stays(skin: Image, mask: Array) -> None:
     assert np.abs(match_colours(skin, skin, mask).astype(int) - skin).max() <= 1
 
 
-def test_the_old_mouth_has_no_say(skin: Picture, mask: Array) -> None:
+def test_the_old_mouth_has_no_say(skin: Image, mask: Array) -> None:
     rendered, other = shifted(skin, np.array([8.0, 8.0, 8.0])), skin.copy()
     inside = cv2.erode(mask, NEIGHBOURS) >= 0.95
     assert inside.sum() > 5000
@@ -73,7 +73,7 @@ def test_the_old_mouth_has_no_say(skin: Picture, mask: Array) -> None:
     np.testing.assert_array_equal(match_colours(rendered, other, mask), match_colours(rendered, skin, mask))
 
 
-def test_what_lies_outside_the_mask_has_no_say(skin: Picture, mask: Array) -> None:
+def test_what_lies_outside_the_mask_has_no_say(skin: Image, mask: Array) -> None:
     rendered, other = shifted(skin, np.array([8.0, 8.0, 8.0])), skin.copy()
     outside = cv2.dilate(mask, NEIGHBOURS) == 0
     assert outside.sum() > 5000
@@ -86,7 +86,7 @@ def test_what_lies_outside_the_mask_has_no_say(skin: Picture, mask: Array) -> No
     np.testing.assert_array_equal(match_colours(black, skin, mask)[under], wanted)
 
 
-def test_another_thing_at_the_edge_is_not_taken_for_skin(skin: Picture, mask: Array) -> None:
+def test_another_thing_at_the_edge_is_not_taken_for_skin(skin: Image, mask: Array) -> None:
     rendered, collar = shifted(skin, np.array([6.0, 6.0, 6.0])), skin.copy()
     bottom = np.flatnonzero((mask > 0).any(axis=1))[-1]
     collar[bottom - 12 :] = 255 - skin[bottom - 12 :] // 2
@@ -95,7 +95,7 @@ def test_another_thing_at_the_edge_is_not_taken_for_skin(skin: Picture, mask: Ar
     assert error(match_colours(rendered, collar, mask), skin, above) < 1.2
 
 
-def test_the_correction_is_bounded(skin: Picture, mask: Array) -> None:
+def test_the_correction_is_bounded(skin: Image, mask: Array) -> None:
     rendered = shifted(skin, np.full(3, -(MOST_SHIFT + SAME_PLACE) / 2))
     assert MOST_SHIFT < (MOST_SHIFT + SAME_PLACE) / 2 < SAME_PLACE
     change = match_colours(rendered, skin, mask).astype(int) - rendered
@@ -103,12 +103,12 @@ def test_the_correction_is_bounded(skin: Picture, mask: Array) -> None:
     assert change[mask > 0.5].mean() > MOST_SHIFT - 2
 
 
-def test_an_empty_mask_changes_nothing(skin: Picture) -> None:
+def test_an_empty_mask_changes_nothing(skin: Image) -> None:
     rendered = shifted(skin, np.full(3, 9.0))
     np.testing.assert_array_equal(match_colours(rendered, skin, np.zeros((SIZE, SIZE), np.float32)), rendered)
 
 
-def blended(picture: Picture, patch: Patch) -> Picture:
+def blended(picture: Image, patch: Patch) -> Image:
     out = picture.astype(np.float32)
     rows = slice(patch.top, patch.top + patch.mask.shape[0])
     columns = slice(patch.left, patch.left + patch.mask.shape[1])
@@ -133,7 +133,7 @@ def test_a_crop_comes_back_to_its_place(mask: Array, scale: float, roll: float) 
     width, height = 640, 480
     picture = smooth_picture(height, width, 3)
     transform = crop_transform(pose_of((0, 0, roll), scale, (330.3, 190.8)))
-    patch = to_picture(warp(picture, transform), mask, transform, width, height)
+    patch = to_image(warp(picture, transform), mask, transform, width, height)
     assert patch is not None
     check_fits(patch, width, height)
     under = np.zeros((height, width), bool)
@@ -153,7 +153,7 @@ def test_the_pictures_rest_is_untouched(mask: Array) -> None:
     width, height = 640, 480
     picture = smooth_picture(height, width, 8)
     transform = crop_transform(pose_of((0, 0, 0.2), 130, (320, 200)))
-    patch = to_picture(np.full((SIZE, SIZE, 3), 255, np.uint8), mask, transform, width, height)
+    patch = to_image(np.full((SIZE, SIZE, 3), 255, np.uint8), mask, transform, width, height)
     assert patch is not None
     opacity = cv2.warpAffine(mask, transform, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     changed = (blended(picture, patch) != picture).any(axis=2)
@@ -169,7 +169,7 @@ def test_a_face_at_the_edge_is_clipped(mask: Array, place: tuple[int, int]) -> N
     width, height = 640, 480
     picture = smooth_picture(height, width, 12)
     transform = crop_transform(pose_of((0, 0, 0.1), 120, place))
-    patch = to_picture(warp(picture, transform), mask, transform, width, height)
+    patch = to_image(warp(picture, transform), mask, transform, width, height)
     assert patch is not None
     check_fits(patch, width, height)
     assert psnr(blended(picture, patch), picture) > 42
@@ -178,10 +178,10 @@ def test_a_face_at_the_edge_is_clipped(mask: Array, place: tuple[int, int]) -> N
 @pytest.mark.parametrize("place", [(-900, 200), (1600, 200), (320, -900), (320, 1500), (5, 430)])
 def test_a_face_outside_gives_nothing(mask: Array, place: tuple[int, int]) -> None:
     transform = crop_transform(pose_of((0, 0, 0), 120, place))
-    assert to_picture(np.zeros((SIZE, SIZE, 3), np.uint8), mask, transform, 640, 480) is None
+    assert to_image(np.zeros((SIZE, SIZE, 3), np.uint8), mask, transform, 640, 480) is None
 
 
 def test_an_empty_mask_gives_nothing() -> None:
     transform = crop_transform(pose_of())
     empty = np.zeros((SIZE, SIZE), np.float32)
-    assert to_picture(np.zeros((SIZE, SIZE, 3), np.uint8), empty, transform, 640, 480) is None
+    assert to_image(np.zeros((SIZE, SIZE, 3), np.uint8), empty, transform, 640, 480) is None

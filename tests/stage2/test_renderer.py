@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.synthetic import Picture, face_in_crop, smooth_picture
+from helpers.synthetic import face_in_crop, smooth_picture
 
 from personatalk.geometry.masks import cells, lip_region
 from personatalk.geometry.morphable_model import MorphableModel
@@ -17,7 +17,7 @@ from personatalk.stage2.attention import GeometricAttention
 from personatalk.stage2.geometry_map import KIND_DISTANCE, STRIDE, GeometryMap, geometry_map
 from personatalk.stage2.renderer import Reference, Renderer, to_tensor
 from personatalk.stage2.sparse_attention import PLACE
-from personatalk.utils.arrays import Array
+from personatalk.utils.arrays import Array, Image
 
 SIZE = 128
 FULL = 256
@@ -42,7 +42,7 @@ class Scene:
 
     vertices: list[Array]
     maps: list[GeometryMap]
-    crops: list[Picture]
+    crops: list[Image]
     target: GeometryMap
     target_vertices: Array
 
@@ -50,7 +50,7 @@ class Scene:
     def mask(self) -> np.ndarray:
         return self.target.face.numpy()
 
-    def textured(self, network: Renderer, changed: dict[int, Picture] | None = None) -> list[Reference]:
+    def textured(self, network: Renderer, changed: dict[int, Image] | None = None) -> list[Reference]:
         crops = [(changed or {}).get(i, crop) for i, crop in enumerate(self.crops)]
         return network.encode_frozen(crops, self.maps)
 
@@ -137,7 +137,7 @@ def test_any_number_of_references_will_do(scene: Scene) -> None:
     assert difference(one, twice, scene.mask > 0) <= 1
 
 
-def inverted(scene: Scene, references: range, where: list[np.ndarray] | None = None) -> dict[int, Picture]:
+def inverted(scene: Scene, references: range, where: list[np.ndarray] | None = None) -> dict[int, Image]:
     """Crops with inverted colours, all over or where wanted."""
     changed = {}
     for i in references:

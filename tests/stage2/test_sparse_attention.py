@@ -15,8 +15,8 @@ from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage2 import renderer, sparse_attention
 from personatalk.stage2.attention import GeometricAttention
 from personatalk.stage2.geometry_map import geometry_map
-from personatalk.stage2.renderer import Renderer, merged
-from personatalk.utils.threads import side_by_side
+from personatalk.stage2.renderer import Renderer, merge_references
+from personatalk.utils.threads import parallel_map
 
 
 def plain(
@@ -39,7 +39,7 @@ def test_few_keys_say_what_all_say(span: float, apart: float) -> None:
     # Cells of a face lie on a surface, not in nine dimensions.
     places[:, 2:], key_places[:, 2:] = 0, 0
     values = random.normal(size=(3000, 8)).astype(np.float32)
-    got = sparse_attention.attend(learned, places + np.float32(apart), keys, key_places, values)
+    got = sparse_attention.sparse_attend(learned, places + np.float32(apart), keys, key_places, values)
     np.testing.assert_allclose(got, plain(learned, places + apart, keys, key_places, values), atol=2e-2)
     assert np.abs(got).max() > 0.1
 
@@ -85,8 +85,8 @@ def test_what_is_cast_once_follows_the_weights(model: MorphableModel) -> None:
 
 def test_merged_references_answer_for_all(model: MorphableModel) -> None:
     part = renderer.Reference(*(torch.rand(3, 4) for _ in range(4)))
-    assert merged([part]) is part
-    assert torch.equal(merged([part, part]).lip_keys, torch.cat([part.lip_keys, part.lip_keys]))
+    assert merge_references([part]) is part
+    assert torch.equal(merge_references([part, part]).lip_keys, torch.cat([part.lip_keys, part.lip_keys]))
 
 
 def test_side_by_side_keeps_the_order_and_draws_only_a_few_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_side_by_side_keeps_the_order_and_draws_only_a_few_ahead(monkeypatch: py
         return 10 * i
 
     results = []
-    for result in side_by_side(work, items()):
+    for result in parallel_map(work, items()):
         assert len(drawn) <= len(results) + 4
         results.append(result)
     assert results == [10 * i for i in range(12)]
@@ -117,7 +117,7 @@ def test_an_error_comes_where_its_result_would_have() -> None:
             raise ValueError("two")
         return i
 
-    results = side_by_side(work, range(1000))
+    results = parallel_map(work, range(1000))
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="two"):
         next(results)
@@ -129,9 +129,9 @@ def test_later_threads_have_all_cores_again() -> None:
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(torch.get_num_threads).result()
 
-    before, outer = cores(), side_by_side(lambda i: i, range(9))
+    before, outer = cores(), parallel_map(lambda i: i, range(9))
     next(outer)
-    inner = side_by_side(lambda i: i, range(9))
+    inner = parallel_map(lambda i: i, range(9))
     next(inner)
     outer.close()
     assert cores() == 1, "the second is still at work"

@@ -18,9 +18,9 @@ from torch import nn
 
 from personatalk.errors import PersonaTalkError, WeightsError
 from personatalk.geometry.morphable_model import MorphableModel
-from personatalk.training.checkpoints import Averaged
+from personatalk.training.checkpoints import EMA
 from personatalk.training.config import TrainConfig, read
-from personatalk.training.engine import Task, Validation, fabric, fit, moved, rate_at, weighted
+from personatalk.training.engine import Task, Validation, clip_sampler, fabric, fit, rate_at, to_device
 from personatalk.training.stage1 import Stage1Config, starting_network
 
 CONFIG: dict[str, Any] = {
@@ -149,7 +149,7 @@ def test_the_rate_rises_and_falls() -> None:
 
 
 def test_no_speaker_counts_for_more_than_a_share() -> None:
-    choose = weighted([100, 100, 100, 100], ["a", "a", "a", "b"], most=100)
+    choose = clip_sampler([100, 100, 100, 100], ["a", "a", "a", "b"], most=100)
     random = np.random.default_rng(0)
     drawn = np.bincount([choose(random) for _ in range(4000)], minlength=4) / 4000
     np.testing.assert_allclose(drawn, [1 / 6, 1 / 6, 1 / 6, 1 / 2], atol=0.03)
@@ -157,7 +157,7 @@ def test_no_speaker_counts_for_more_than_a_share() -> None:
 
 def test_tensors_move_wherever_they_are() -> None:
     value = [torch.zeros(1), Validation({"a": 1.0}, "a"), (torch.ones(2), None, 3)]
-    there = moved(value, torch.device("meta"))
+    there = to_device(value, torch.device("meta"))
     assert there[0].device.type == there[2][0].device.type == "meta"
     assert there[1] == value[1] and there[2][1:] == (None, 3)
 
@@ -165,7 +165,7 @@ def test_tensors_move_wherever_they_are() -> None:
 def test_the_average_follows_the_network() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    averaged = Averaged(network, decay=0.9)
+    averaged = EMA(network, decay=0.9)
     start = network[0].weight.detach().clone()
     with torch.no_grad():
         network[0].weight.add_(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from personatalk.errors import MediaError
-from personatalk.training.data.layouts import LAYOUTS, find, guess, with_speakers
+from personatalk.training.data.layouts import LAYOUTS, find_videos, guess, with_speakers
 
 TREES: dict[str, list[str]] = {
     "voxceleb2": [
@@ -49,7 +49,7 @@ def grow(root: Path, names: list[str]) -> Path:
 def test_a_layout_is_told_and_its_speakers_are_known(tmp_path: Path, layout: str) -> None:
     root = grow(tmp_path, TREES[layout])
     assert guess(root) == layout
-    found = find(root)
+    found = find_videos(root)
     speakers: dict[str, int] = {}
     for source in found:
         speakers[source.speaker] = speakers.get(source.speaker, 0) + 1
@@ -57,11 +57,11 @@ def test_a_layout_is_told_and_its_speakers_are_known(tmp_path: Path, layout: str
         assert re.fullmatch(r"[\w+-]+", source.key)
     assert speakers == SPEAKERS[layout]
     assert len({s.key for s in found}) == len(found)
-    assert found == sorted(find(root, layout), key=lambda s: s.key)
+    assert found == sorted(find_videos(root, layout), key=lambda s: s.key)
 
 
 def test_sound_that_lies_apart_is_found(tmp_path: Path) -> None:
-    found = find(grow(tmp_path, TREES["voxceleb2"]))
+    found = find_videos(grow(tmp_path, TREES["voxceleb2"]))
     sounds = {s.key: s.sound for s in found}
     apart = tmp_path / "dev/aac/id00012/21Uxsk56VDQ/00001.m4a"
     assert sounds == {
@@ -72,30 +72,30 @@ def test_sound_that_lies_apart_is_found(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_pictures_is_one_video(tmp_path: Path) -> None:
-    videos = [s.video.name for s in find(grow(tmp_path, TREES["vfhq"]))]
+    videos = [s.video.name for s in find_videos(grow(tmp_path, TREES["vfhq"]))]
     assert videos == ["Clip+_0tf2n3rlJU+P0+C1+F13096-13220", "Clip+_0tf2n3rlJU+P2+C0+F1-99.mp4"]
 
 
 def test_a_single_file_is_a_source(tmp_path: Path) -> None:
-    (source,) = find(grow(tmp_path, ["one.mp4"]) / "one.mp4")
+    (source,) = find_videos(grow(tmp_path, ["one.mp4"]) / "one.mp4")
     assert (source.key, source.speaker) == ("one_mp4", "one_mp4")
 
 
 def test_long_names_are_shortened_and_stay_apart(tmp_path: Path) -> None:
     names = [f"{'说话的人' * 15}{n}.mp4" for n in "ab"] + [f"{'x' * 150}{n}.mp4" for n in "ab"] + ["可.mp4", "口.mp4"]
-    found = find(grow(tmp_path, names))
+    found = find_videos(grow(tmp_path, names))
     assert len({s.key for s in found}) == 6
     assert all(re.fullmatch(r"[A-Za-z0-9_+-]{1,64}", s.key) for s in found)
-    assert [s.key for s in find(tmp_path)] == [s.key for s in found]
+    assert [s.key for s in find_videos(tmp_path)] == [s.key for s in found]
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no such file or folder"):
-        find(tmp_path / "nowhere")
+        find_videos(tmp_path / "nowhere")
     with pytest.raises(MediaError, match="no video in the layout 'hdtf'"):
-        find(grow(tmp_path, TREES["folder"]), "hdtf")
+        find_videos(grow(tmp_path, TREES["folder"]), "hdtf")
     with pytest.raises(MediaError, match="choose from"):
-        find(tmp_path, "imagenet")
+        find_videos(tmp_path, "imagenet")
     assert set(LAYOUTS) == set(TREES)
 
 
@@ -104,9 +104,9 @@ def test_a_table_says_who_is_seen(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     table = tmp_path / "who.csv"
     table.write_text("file,speaker,note\nclips/a.mp4,Ann,x\nb.mp4,Ann,\nc.mp4,,\n")
-    found = with_speakers(find(tmp_path, "folder"), table)
+    found = with_speakers(find_videos(tmp_path, "folder"), table)
     assert [s.speaker for s in found[:2]] == ["Ann", "Ann"]
-    assert found[2].speaker == find(tmp_path, "folder")[2].speaker
+    assert found[2].speaker == find_videos(tmp_path, "folder")[2].speaker
     table.write_text("name,who\na.mp4,Ann\n")
     with pytest.raises(MediaError, match="columns 'file' and 'speaker'"):
         with_speakers(found, table)

@@ -21,16 +21,18 @@ from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.sample import sample_files
 from personatalk.stage1.network import GeometryGenerator
 from personatalk.training.data import offset, prepare
-from personatalk.training.data.layouts import Source, find
-from personatalk.training.data.prepare import Dataset, Options, Outcome, Reason, assembled, process
+from personatalk.training.data.layouts import VideoSource, find_videos
+from personatalk.training.data.prepare import Dataset, PrepareOptions, PrepareOutcome, RejectReason, assembled, process
 from personatalk.training.data.shards import Clip, read_dataset
 from personatalk.utils import processes
 
-ALL = Options(agreement=0, speech=0)
-SAMPLE = Source("sample", sample_files()[0], "nobody")
+ALL = PrepareOptions(agreement=0, speech=0)
+SAMPLE = VideoSource("sample", sample_files()[0], "nobody")
 
 
-def one_by_one(work: Callable[[Source], Outcome], sources: Iterable[Source]) -> Iterator[Outcome]:
+def one_by_one(
+    work: Callable[[VideoSource], PrepareOutcome], sources: Iterable[VideoSource]
+) -> Iterator[PrepareOutcome]:
     return map(work, sources)
 
 
@@ -38,15 +40,15 @@ def test_stretches_are_cut_at_length_and_at_cuts(tmp_path: Path) -> None:
     frames = sample_frames(60)
     other = [np.ascontiguousarray(255 - f[:, ::-1] // 3) for f in frames[:20]]
     video = write_video(tmp_path / "v.mp4", frames + other + frames[:10])
-    outcome = process(Source("v", video, "x"), tmp_path, Options(longest=1.5, agreement=0, speech=0))
+    outcome = process(VideoSource("v", video, "x"), tmp_path, PrepareOptions(longest=1.5, agreement=0, speech=0))
     assert outcome.clips[:2] == ["v-000000", "v-000030"]
-    assert outcome.rejected[Reason.SHORT.value] >= 1
+    assert outcome.rejected[RejectReason.SHORT.value] >= 1
 
 
 def test_the_clock_is_25_a_second_whatever_the_videos(tmp_path: Path) -> None:
     frames = sample_frames(60)
     video = write_video(tmp_path / "v.mp4", frames, times=[i / 50 for i in range(60)])
-    (row,) = read_dataset(prepared(tmp_path / "data", [Source("v", video, "x")]))
+    (row,) = read_dataset(prepared(tmp_path / "data", [VideoSource("v", video, "x")]))
     clip = row.load()
     np.testing.assert_allclose(clip.time, np.arange(30) / 25, atol=1e-3)
     assert len(clip.crops) == 30 and not row.sounds
@@ -61,7 +63,7 @@ def test_the_clock_is_25_a_second_whatever_the_videos(tmp_path: Path) -> None:
         assert min(errors) == errors[0 if number == 0 else 1]
 
 
-def prepared(folder: Path, sources: list[Source], options: Options = ALL) -> Path:
+def prepared(folder: Path, sources: list[VideoSource], options: PrepareOptions = ALL) -> Path:
     prepare.prepare(sources, folder, options, one_by_one)
     return folder
 
@@ -71,29 +73,31 @@ def test_every_rejection_is_counted_with_its_reason(tmp_path: Path) -> None:
     small = [cv2.resize(f, None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA) for f in sample_frames(40)]
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     sources = [
-        Source("broken", tmp_path / "broken.mp4", "x"),
-        Source("grey", write_video(tmp_path / "grey.mp4", grey), "x"),
-        Source("brief", write_video(tmp_path / "brief.mp4", sample_frames(12)), "x"),
-        Source("small", write_video(tmp_path / "small.mp4", small), "x"),
+        VideoSource("broken", tmp_path / "broken.mp4", "x"),
+        VideoSource("grey", write_video(tmp_path / "grey.mp4", grey), "x"),
+        VideoSource("brief", write_video(tmp_path / "brief.mp4", sample_frames(12)), "x"),
+        VideoSource("small", write_video(tmp_path / "small.mp4", small), "x"),
         SAMPLE,
     ]
     folder = prepared(tmp_path / "data", sources)
     manifest = json.loads((folder / "manifest.json").read_text())
     rejected = manifest["rejected"]
-    assert rejected[Reason.UNREADABLE.value] == 1
-    assert rejected[Reason.SHORT.value] == 1
-    assert rejected[Reason.NO_FACE.value] + rejected.get(Reason.SMALL.value, 0) == 2
+    assert rejected[RejectReason.UNREADABLE.value] == 1
+    assert rejected[RejectReason.SHORT.value] == 1
+    assert rejected[RejectReason.NO_FACE.value] + rejected.get(RejectReason.SMALL.value, 0) == 2
     assert (manifest["videos"], manifest["clips"]) == (5, 1)
     assert manifest["options"]["shortest"] == 1.0
 
 
 def test_a_kill_loses_nothing_and_nothing_is_done_twice(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", sample_frames(30))
-    sources = [Source(f"s{i}", video, f"p{i}") for i in range(4)]
+    sources = [VideoSource(f"s{i}", video, f"p{i}") for i in range(4)]
     folder, worked = tmp_path / "data", []
 
     def killed_after(count: int) -> prepare.Engine:
-        def engine(work: Callable[[Source], Outcome], left: Iterable[Source]) -> Iterator[Outcome]:
+        def engine(
+            work: Callable[[VideoSource], PrepareOutcome], left: Iterable[VideoSource]
+        ) -> Iterator[PrepareOutcome]:
             for number, source in enumerate(left):
                 if number == count:
                     raise KeyboardInterrupt
@@ -121,10 +125,10 @@ def test_a_kill_loses_nothing_and_nothing_is_done_twice(tmp_path: Path) -> None:
 
 def test_a_kill_between_a_shard_and_its_parts_doubles_nothing(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", sample_frames(30))
-    folder = prepared(tmp_path / "data", [Source("s0", video, "x")])
+    folder = prepared(tmp_path / "data", [VideoSource("s0", video, "x")])
     (folder / "manifest.json").unlink()
     (folder / "parts" / "s0.tar").write_bytes(b"left over")
-    manifest = prepare.prepare([Source("s0", video, "x")], folder, ALL, one_by_one)
+    manifest = prepare.prepare([VideoSource("s0", video, "x")], folder, ALL, one_by_one)
     assert manifest["clips"] == 1
     assert not list((folder / "parts").iterdir())
 
@@ -152,7 +156,7 @@ def test_pictures_become_a_video_without_loss(tmp_path: Path) -> None:
         read = list(reader.frames())
     assert [round(f.time * 25) for f in read] == list(range(30))
     np.testing.assert_array_equal(read[7].rgb(), frames[7])
-    (row,) = read_dataset(prepared(tmp_path / "data", find(folder.parent, "vfhq")))
+    (row,) = read_dataset(prepared(tmp_path / "data", find_videos(folder.parent, "vfhq")))
     assert row.frames == 30 and not row.sounds and row.speaker == "_0tf2n3rlJU+P0"
 
 
@@ -191,8 +195,8 @@ def test_an_offset_is_found_over_all_stretches_and_undone(
         clip = made_up(model, frames=50)
         clip = Clip(**{**clip.__dict__, "sound": prepare.cut(sound, begin, begin + 2)})
         drafts.append(draft(clip, begin))
-    outcome = Outcome("x")
-    kept = prepare._in_time(drafts, sound, model, None, Options(speech=0), outcome)  # type: ignore[arg-type]
+    outcome = PrepareOutcome("x")
+    kept = prepare._in_time(drafts, sound, model, None, PrepareOptions(speech=0), outcome)  # type: ignore[arg-type]
     assert outcome.offset == lag and len(kept) == 3
     step = lag * SAMPLE_RATE // 25
     padded = np.pad(sound, 16000)
@@ -217,11 +221,11 @@ def test_sound_that_does_not_fit_the_mouth_is_left_out(
         offset, "agreement", lambda *_: offset.Agreement(offset.correlations(smooth(), smooth()), 1.0, frames)
     )
     for _ in range(40):
-        outcome = Outcome("x")
+        outcome = PrepareOutcome("x")
         drafts = [draft(made_up(model, frames=20, crops=1), 0.0)]
-        kept = prepare._in_time(drafts, noise(1), model, None, Options(speech=0), outcome)  # type: ignore[arg-type]
+        kept = prepare._in_time(drafts, noise(1), model, None, PrepareOptions(speech=0), outcome)  # type: ignore[arg-type]
         left_out += not kept
-        assert (outcome.rejected == {Reason.OUT_OF_SYNC.value: 1}) == (not kept)
+        assert (outcome.rejected == {RejectReason.OUT_OF_SYNC.value: 1}) == (not kept)
         moved += outcome.offset not in (None, 0)
     assert left_out > 25
     assert moved < 4
@@ -230,14 +234,14 @@ def test_sound_that_does_not_fit_the_mouth_is_left_out(
 def test_a_silent_clip_is_left_out(model: MorphableModel) -> None:
     # Room noise 60 dB under the speech before it: normalised by itself it would pass for speech.
     sound = np.concatenate([noise(2), noise(2, 0.0001)])
-    outcome = Outcome("x")
+    outcome = PrepareOutcome("x")
     drafts = []
     for begin in (0.0, 2.0):
         clip = made_up(model, frames=50, crops=1)
         drafts.append(draft(Clip(**{**clip.__dict__, "sound": prepare.cut(sound, begin, begin + 2)}), begin))
-    kept = prepare._in_time(drafts, sound, model, GeometryGenerator.load(), Options(agreement=0), outcome)
+    kept = prepare._in_time(drafts, sound, model, GeometryGenerator.load(), PrepareOptions(agreement=0), outcome)
     assert kept == drafts[:1]
-    assert outcome.rejected == {Reason.QUIET.value: 1}
+    assert outcome.rejected == {RejectReason.QUIET.value: 1}
 
 
 def test_beyond_a_recording_there_is_silence() -> None:
@@ -254,54 +258,54 @@ def test_beyond_a_recording_there_is_silence() -> None:
 
 def test_a_data_set_keeps_to_its_options_and_its_videos(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", sample_frames(30))
-    folder = prepared(tmp_path / "data", [Source("s", video, "x")])
+    folder = prepared(tmp_path / "data", [VideoSource("s", video, "x")])
     with pytest.raises(MediaError, match="another split"):
-        prepared(folder, [Source("t", video, "x")], Options(split="val", agreement=0, speech=0))
+        prepared(folder, [VideoSource("t", video, "x")], PrepareOptions(split="val", agreement=0, speech=0))
     other = write_video(tmp_path / "w.mp4", sample_frames(40))
     with pytest.raises(MediaError, match="another video under the name s"):
-        prepared(folder, [Source("s", other, "x")])
+        prepared(folder, [VideoSource("s", other, "x")])
 
 
 def test_what_is_not_there_is_tried_again(tmp_path: Path) -> None:
-    source = Source("s", tmp_path / "v.mp4", "x")
+    source = VideoSource("s", tmp_path / "v.mp4", "x")
     folder = prepared(tmp_path / "data", [source])
-    assert json.loads((folder / "manifest.json").read_text())["rejected"] == {Reason.GONE.value: 1}
+    assert json.loads((folder / "manifest.json").read_text())["rejected"] == {RejectReason.GONE.value: 1}
     write_video(source.video, sample_frames(30))
     assert len(read_dataset(prepared(folder, [source]))) == 1
 
 
 def test_a_missing_model_ends_the_run_and_spares_the_videos(tmp_path: Path) -> None:
     with pytest.raises(PersonaTalkError, match=r"none\.task"):
-        prepared(tmp_path / "data", [SAMPLE], Options(face_model=tmp_path / "none.task"))
+        prepared(tmp_path / "data", [SAMPLE], PrepareOptions(face_model=tmp_path / "none.task"))
     assert not (tmp_path / "data" / "journal.jsonl").exists()
 
 
 def test_a_poor_picture_is_left_out(tmp_path: Path) -> None:
     blurred = [cv2.GaussianBlur(f, (0, 0), 6) for f in sample_frames(30)]
-    good = Source("good", write_video(tmp_path / "good.mp4", sample_frames(30)), "x")
-    poor = Source("poor", write_video(tmp_path / "poor.mp4", blurred), "x")
+    good = VideoSource("good", write_video(tmp_path / "good.mp4", sample_frames(30)), "x")
+    poor = VideoSource("poor", write_video(tmp_path / "poor.mp4", blurred), "x")
     scores = {}
     for source in (good, poor):
-        (row,) = read_dataset(prepared(tmp_path / source.key, [source], Options(niqe=1e6)))
+        (row,) = read_dataset(prepared(tmp_path / source.key, [source], PrepareOptions(niqe=1e6)))
         scores[source.key] = 1e6 - row.load().about["quality_margin"]
     assert scores["poor"] > 1.2 * scores["good"]
-    between = Options(niqe=(scores["good"] + scores["poor"]) / 2)
+    between = PrepareOptions(niqe=(scores["good"] + scores["poor"]) / 2)
     manifest = prepare.prepare([good, poor], tmp_path / "data", between, one_by_one)
     assert manifest["clips"] == 1
-    assert manifest["rejected"] == {Reason.UNQUALIFIED.value: 1}
+    assert manifest["rejected"] == {RejectReason.UNQUALIFIED.value: 1}
 
 
-def crash_on_s1(source: Source) -> Outcome:
+def crash_on_s1(source: VideoSource) -> PrepareOutcome:
     if source.key == "s1":
         os._exit(3)
-    return Outcome(source.key, [f"{source.key}-000000"])
+    return PrepareOutcome(source.key, [f"{source.key}-000000"])
 
 
 def test_a_crash_costs_one_video_only() -> None:
-    sources = [Source(f"s{i}", Path("x"), "x") for i in range(3)]
+    sources = [VideoSource(f"s{i}", Path("x"), "x") for i in range(3)]
     found = list(processes.local(crash_on_s1, sources, 1, prepare.crashed))
     assert [o.key for o in found] == ["s0", "s1", "s2"]
-    assert {o.key: o.rejected for o in found if not o.clips} == {"s1": {Reason.CRASHED.value: 1}}
+    assert {o.key: o.rejected for o in found if not o.clips} == {"s1": {RejectReason.CRASHED.value: 1}}
 
 
 def test_the_same_command_runs_on_a_ray_cluster(
@@ -313,7 +317,7 @@ def test_the_same_command_runs_on_a_ray_cluster(
     words = ["data", "prepare", str(tmp_path / "videos"), "--workers", "1", "--ray", "local", "-o"]
     assert main.main([*words, str(tmp_path / "ray")]) == 0
     assert "2 clips of 2 speakers" in capsys.readouterr().out
-    here = prepared(tmp_path / "here", find(tmp_path / "videos"), Options())
+    here = prepared(tmp_path / "here", find_videos(tmp_path / "videos"), PrepareOptions())
     for a, b in zip(read_dataset(tmp_path / "ray"), read_dataset(here), strict=True):
         one, other = a.load(), b.load()
         assert a.key == b.key and len(one.crops) == len(other.crops)

@@ -18,7 +18,7 @@ from personatalk.stage2.renderer import Renderer
 from personatalk.training.audio import AudioConfig, AudioTask, Sound
 from personatalk.training.config import read
 from personatalk.training.data import prepare
-from personatalk.training.data.layouts import Source
+from personatalk.training.data.layouts import VideoSource
 from personatalk.training.data.shards import read_datasets
 from personatalk.training.discriminator import FeatureNetwork
 
@@ -31,8 +31,8 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folders = []
     for split in ("train", "val"):
         folder = tmp_path_factory.mktemp(split) / "data"
-        options = prepare.Options(split=split, agreement=0, speech=0)
-        source = Source("sample", sample_files()[0], "nobody")
+        options = prepare.PrepareOptions(split=split, agreement=0, speech=0)
+        source = VideoSource("sample", sample_files()[0], "nobody")
         manifest = prepare.prepare([source], folder, options, lambda work, s: map(work, s))
         assert manifest["clips"] == 1
         folders.append(folder)

@@ -20,7 +20,7 @@ SOUND_SUFFIXES = (".m4a", ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aac")
 
 
 @dataclass(frozen=True)
-class Source:
+class VideoSource:
     """One video to prepare.
 
     Attributes:
@@ -36,10 +36,10 @@ class Source:
     sound: Path | None = None
 
 
-Reader = Callable[[Path], Iterator[Source]]
+Reader = Callable[[Path], Iterator[VideoSource]]
 
 
-def find(root: Path, layout: str = "auto") -> list[Source]:
+def find_videos(root: Path, layout: str = "auto") -> list[VideoSource]:
     """All videos of a data set.
 
     Args:
@@ -62,7 +62,7 @@ def find(root: Path, layout: str = "auto") -> list[Source]:
     return found
 
 
-def with_speakers(sources: list[Source], table: Path) -> list[Source]:
+def with_speakers(sources: list[VideoSource], table: Path) -> list[VideoSource]:
     """The same videos with the speakers that a table names; those that it does not name keep theirs.
 
     Raises:
@@ -100,15 +100,15 @@ def guess(root: Path) -> str:
     return "folder"
 
 
-def plain(root: Path) -> Iterator[Source]:
+def plain(root: Path) -> Iterator[VideoSource]:
     """Any tree of video files. The speaker is the folder a file lies in, or the file itself right under the root."""
     for path in _videos(root):
         inside = path.relative_to(root) if root.is_dir() else Path(path.name)
         key = _key(inside)
-        yield Source(key, path, _key(inside.parent) if len(inside.parts) > 1 else key)
+        yield VideoSource(key, path, _key(inside.parent) if len(inside.parts) > 1 else key)
 
 
-def voxceleb2(root: Path) -> Iterator[Source]:
+def voxceleb2(root: Path) -> Iterator[VideoSource]:
     """VoxCeleb2: [dev|test/]mp4/idNNNNN/VIDEO/NNNNN.mp4; the sound may lie apart in aac/.../NNNNN.m4a."""
     for path in _videos(root):
         speaker, video = path.parts[-3:-1]
@@ -119,42 +119,42 @@ def voxceleb2(root: Path) -> Iterator[Source]:
             place = len(path.parts) - 1 - path.parts[::-1].index("mp4")
             apart = Path(*path.parts[:place], "aac", *path.parts[place + 1 :]).with_suffix(".m4a")
         sound = apart if apart is not None and apart.exists() else None
-        yield Source(_key(Path(speaker, video, path.stem)), path, speaker, sound)
+        yield VideoSource(_key(Path(speaker, video, path.stem)), path, speaker, sound)
 
 
 _CELEBV = re.compile(r"(?P<video>[\w-]{11})_(?P<number>\d+)")
 
 
-def celebvhq(root: Path) -> Iterator[Source]:
+def celebvhq(root: Path) -> Iterator[VideoSource]:
     """CelebV-HQ: processed/VIDEOID_N.mp4; its people have no names, a video stands for a speaker."""
     for path in _videos(root):
         if (name := _CELEBV.fullmatch(path.stem)) is not None and path.parent.name != "raw":
-            yield Source(_key(Path(path.stem)), path, name["video"])
+            yield VideoSource(_key(Path(path.stem)), path, name["video"])
 
 
 _VFHQ = re.compile(r"Clip\+(?P<video>.{11})\+P(?P<person>\d+)\+C(?P<clip>\d+)\+F(?P<frames>\d+-\d+)")
 
 
-def vfhq(root: Path) -> Iterator[Source]:
+def vfhq(root: Path) -> Iterator[VideoSource]:
     """VFHQ: folders Clip+VIDEO+Pn+Cn+Fa-b of pictures, or videos of these names; without sound."""
     seen = set()
     for path in _walk(root):
         place = path if path.suffix.lower() in VIDEO_SUFFIXES else path.parent
         if place not in seen and (name := _VFHQ.fullmatch(place.stem)) is not None:
             seen.add(place)
-            yield Source(_key(Path(place.stem)), place, f"{name['video']}+P{name['person']}")
+            yield VideoSource(_key(Path(place.stem)), place, f"{name['video']}+P{name['person']}")
 
 
 _HDTF = re.compile(r"(?P<person>(RD|WDA|WRA)_.+?)(_\d{1,3})?")
 
 
-def hdtf(root: Path) -> Iterator[Source]:
+def hdtf(root: Path) -> Iterator[VideoSource]:
     """HDTF: RD_RadioN, WDA_NAME and WRA_NAME, cut into NAME_NNN.mp4 or whole."""
     for path in _videos(root):
         if (name := _HDTF.fullmatch(path.stem)) is not None:
             # WRA_NAME1 is another video of the same person; RD_RadioN is another programme.
             person = name["person"] if name["person"].startswith("RD_") else name["person"].rstrip("0123456789")
-            yield Source(_key(Path(path.stem)), path, person)
+            yield VideoSource(_key(Path(path.stem)), path, person)
 
 
 LAYOUTS: dict[str, Reader] = {

@@ -43,15 +43,15 @@ from ...media.reader import VideoReader
 from ...stage1.network import GeometryGenerator
 from ...utils.arrays import runs
 from . import offset, shards
-from .layouts import Source
+from .layouts import VideoSource
 from .quality import QualityModel
-from .shards import Clip, Crops
+from .shards import Clip, EncodedCrops
 
 QUALITY_FRAMES = 8
 """Crops of a clip whose quality is judged."""
 
 
-class Reason(str, Enum):
+class RejectReason(str, Enum):
     """Why a video, or a stretch of one, is left out."""
 
     UNREADABLE = "unreadable"
@@ -66,7 +66,7 @@ class Reason(str, Enum):
 
 
 @dataclass(frozen=True)
-class Options:
+class PrepareOptions:
     """What is kept. All of it is in the manifest.
 
     Attributes:
@@ -106,7 +106,7 @@ class Options:
 
 
 @dataclass
-class Outcome:
+class PrepareOutcome:
     """What became of one video.
 
     Attributes:
@@ -127,21 +127,23 @@ class Outcome:
     stamp: str = ""
     again: bool = False
 
-    def reject(self, reason: Reason, note: str = "") -> None:
+    def reject(self, reason: RejectReason, note: str = "") -> None:
         """Count something that is left out."""
         self.rejected[reason.value] = self.rejected.get(reason.value, 0) + 1
         self.note = note or self.note
 
 
 @functools.lru_cache(maxsize=1)
-def _models(options: Options) -> tuple[MorphableModel, GeometryGenerator, Callable[[Crops], float | None]]:
+def _models(
+    options: PrepareOptions,
+) -> tuple[MorphableModel, GeometryGenerator, Callable[[EncodedCrops], float | None]]:
     """What a worker needs, loaded once."""
     model, network = MorphableModel.load(options.morphable), GeometryGenerator.load(options.stage1)
     network.check_fits(model)
     return model, network, _judge(options)
 
 
-def _judge(options: Options) -> Callable[[Crops], float | None]:
+def _judge(options: PrepareOptions) -> Callable[[EncodedCrops], float | None]:
     """A function that gives the quality score of crops; higher is better. None where nothing is asked for."""
     if options.hyperiqa is not None:
         from .hyperiqa import HyperIQA
@@ -154,16 +156,16 @@ def _judge(options: Options) -> Callable[[Crops], float | None]:
     return lambda crops: None
 
 
-def _spread(crops: Crops) -> list[npt.NDArray[np.uint8]]:
+def _spread(crops: EncodedCrops) -> list[npt.NDArray[np.uint8]]:
     return [crops[int(i)] for i in np.unique(np.linspace(0, len(crops) - 1, QUALITY_FRAMES).astype(int))]
 
 
-def process(source: Source, parts: Path, options: Options) -> Outcome:
+def process(source: VideoSource, parts: Path, options: PrepareOptions) -> PrepareOutcome:
     """Prepare one video: writes `parts`/KEY.tar if any of it is kept. This is what the workers run."""
-    outcome = Outcome(source.key, stamp=stamp(source))
+    outcome = PrepareOutcome(source.key, stamp=stamp(source))
     if not os.access(source.video, os.R_OK):
         outcome.again = True
-        outcome.reject(Reason.GONE, str(source.video))
+        outcome.reject(RejectReason.GONE, str(source.video))
         return outcome
     part = parts / f"{source.key}.tar"
     # Of this process alone: a worker whose master was killed may still be at the same video.
@@ -174,11 +176,11 @@ def process(source: Source, parts: Path, options: Options) -> Outcome:
                 writer.write({"__key__": clip.key, **clip.members()})
                 outcome.clips.append(clip.key)
         except FaceError as error:
-            outcome.reject(Reason.NO_FACE, str(error))
+            outcome.reject(RejectReason.NO_FACE, str(error))
         except MediaError as error:
-            outcome.reject(Reason.UNREADABLE, str(error))
+            outcome.reject(RejectReason.UNREADABLE, str(error))
     # What was good of a damaged file is not kept: its index of times cannot be trusted.
-    if Reason.UNREADABLE.value in outcome.rejected:
+    if RejectReason.UNREADABLE.value in outcome.rejected:
         outcome.clips = []
     if outcome.clips:
         draft.replace(part)
@@ -187,21 +189,21 @@ def process(source: Source, parts: Path, options: Options) -> Outcome:
     return outcome
 
 
-def stamp(source: Source) -> str:
+def stamp(source: VideoSource) -> str:
     """Name and size of a source's file, or number of its pictures."""
     if source.video.is_dir():
         return f"{source.video.name}:{sum(1 for _ in source.video.iterdir())}"
     return f"{source.video.name}:{source.video.stat().st_size if source.video.exists() else 0}"
 
 
-def crashed(source: Source, code: int | None = None) -> Outcome:
+def crashed(source: VideoSource, code: int | None = None) -> PrepareOutcome:
     """The outcome of a video on which the process died."""
-    outcome = Outcome(source.key, stamp=stamp(source))
-    outcome.reject(Reason.CRASHED, f"{source.video}: its decoder crashed")
+    outcome = PrepareOutcome(source.key, stamp=stamp(source))
+    outcome.reject(RejectReason.CRASHED, f"{source.video}: its decoder crashed")
     return outcome
 
 
-def clips_of(source: Source, options: Options, outcome: Outcome) -> Iterator[Clip]:
+def clips_of(source: VideoSource, options: PrepareOptions, outcome: PrepareOutcome) -> Iterator[Clip]:
     """The clips of a video, one at a time; what is left out is noted in `outcome`.
 
     Raises:
@@ -257,7 +259,7 @@ def assembled(pictures: Path, folder: Path) -> Path:
     return output
 
 
-def _sound(source: Source) -> npt.NDArray[np.int16] | None:
+def _sound(source: VideoSource) -> npt.NDArray[np.int16] | None:
     """Sound of a source at 16 kHz from its start, loudness-normalised as a whole, or None if it has none.
 
     Raises:
@@ -273,17 +275,17 @@ def _sound(source: Source) -> npt.NDArray[np.int16] | None:
     return np.clip(samples * 32767, -32768, 32767).astype(np.int16)
 
 
-def _stretches(analysis: Analysis, options: Options, outcome: Outcome) -> Iterator[tuple[int, int]]:
+def _stretches(analysis: Analysis, options: PrepareOptions, outcome: PrepareOutcome) -> Iterator[tuple[int, int]]:
     """Frames (start, stop) of one shot that show the face, long enough and none too long."""
     cuts = np.array([False, *(a != b for a, b in pairwise(analysis.shot_of))])
     for start, stop in runs(analysis.usable, cuts):
         end = analysis.time[stop - 1] + analysis.duration[stop - 1]
         seconds = end - analysis.time[start]
         if seconds < options.shortest:
-            outcome.reject(Reason.SHORT)
+            outcome.reject(RejectReason.SHORT)
             continue
         if np.median(np.exp(analysis.pose[start:stop, 3])) < options.eyes:
-            outcome.reject(Reason.SMALL)
+            outcome.reject(RejectReason.SMALL)
             continue
         pieces = int(np.ceil(seconds / options.longest - 1e-6))
         edges = np.linspace(start, stop, pieces + 1).round().astype(int)
@@ -301,8 +303,8 @@ class _Draft:
 
 
 def _draft(
-    source: Source,
-    options: Options,
+    source: VideoSource,
+    options: PrepareOptions,
     analysis: Analysis,
     sound: npt.NDArray[np.int16] | None,
     start: int,
@@ -323,7 +325,7 @@ def _draft(
         pose=analysis.pose[frames],
         time=analysis.time[frames] - begin,
         sound=np.zeros(0, np.int16) if sound is None else cut(sound, begin, end),
-        crops=Crops.encode([]),
+        crops=EncodedCrops.encode([]),
         about=about,
     )
     return _Draft(clip, frames, float(begin), end)
@@ -342,8 +344,8 @@ def _in_time(
     sound: npt.NDArray[np.int16],
     model: MorphableModel,
     network: GeometryGenerator,
-    options: Options,
-    outcome: Outcome,
+    options: PrepareOptions,
+    outcome: PrepareOutcome,
 ) -> list[_Draft]:
     """Those with speech, their sound moved into time with the picture; none if the two do not agree.
 
@@ -355,7 +357,7 @@ def _in_time(
         if len(voice) and voice.mean() >= options.speech:
             speaking.append(draft)
         else:
-            outcome.reject(Reason.QUIET)
+            outcome.reject(RejectReason.QUIET)
     if not speaking:
         return []
     found = []
@@ -366,7 +368,7 @@ def _in_time(
     whole = offset.pooled(found)
     if options.agreement > 0 and whole.best < max(options.agreement, min(0.5, 2 * whole.noise)):
         for _ in speaking:
-            outcome.reject(Reason.OUT_OF_SYNC)
+            outcome.reject(RejectReason.OUT_OF_SYNC)
         return []
     lag = outcome.offset = whole.convincing_lag
     for draft in speaking:
@@ -382,19 +384,19 @@ def _finished(
     draft: _Draft,
     reader: VideoReader,
     analysis: Analysis,
-    judge: Callable[[Crops], float | None],
-    outcome: Outcome,
+    judge: Callable[[EncodedCrops], float | None],
+    outcome: PrepareOutcome,
 ) -> Clip | None:
     """The clip with its crops, or None if they are too poor."""
     wanted = set(draft.frames.tolist())
     stream = reader.frames(int(draft.frames[0]), int(draft.frames[-1]) + 1)
     chosen = (frame for frame in stream if frame.index in wanted)
-    crops = Crops.encode(warp(frame.rgb(), crop_transform(analysis.pose[frame.index])) for frame in chosen)
+    crops = EncodedCrops.encode(warp(frame.rgb(), crop_transform(analysis.pose[frame.index])) for frame in chosen)
     if len(crops) != len(draft.frames):
         raise MediaError(f"{reader.info.path}: {len(draft.frames) - len(crops)} frames are gone when it is read again")
     margin = judge(crops)
     if margin is not None and margin < 0:
-        outcome.reject(Reason.UNQUALIFIED)
+        outcome.reject(RejectReason.UNQUALIFIED)
         return None
     about = draft.clip.about if margin is None else {**draft.clip.about, "quality_margin": margin}
     return replace(draft.clip, crops=crops, about=about)
@@ -412,7 +414,7 @@ class Dataset:
         MediaError: The folder cannot be written, or holds a data set made with other options.
     """
 
-    def __init__(self, folder: Path, options: Options, shard_bytes: int = 256 << 20) -> None:
+    def __init__(self, folder: Path, options: PrepareOptions, shard_bytes: int = 256 << 20) -> None:
         self.folder, self.options, self.shard_bytes = folder, options, shard_bytes
         self.parts = folder / "parts"
         try:
@@ -440,7 +442,7 @@ class Dataset:
         if other:
             raise MediaError(f"{self.folder}: made with another {', '.join(other)}; choose another folder")
 
-    def left(self, sources: list[Source]) -> list[Source]:
+    def left(self, sources: list[VideoSource]) -> list[VideoSource]:
         """Those that are not done yet.
 
         Raises:
@@ -454,7 +456,7 @@ class Dataset:
                 )
         return [source for source in sources if source.key not in self.done]
 
-    def _journalled(self) -> Iterator[Outcome]:
+    def _journalled(self) -> Iterator[PrepareOutcome]:
         """What the journal says; a line that a kill cut off is dropped."""
         if not self.journal.exists():
             return
@@ -463,12 +465,12 @@ class Dataset:
         if whole != text:
             os.truncate(self.journal, len(whole.encode()))
         for line in whole.splitlines():
-            yield Outcome(**json.loads(line))
+            yield PrepareOutcome(**json.loads(line))
 
     def _part(self, key: str) -> Path:
         return self.parts / f"{key}.tar"
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: PrepareOutcome) -> None:
         """Take in a video that a worker has finished."""
         self.done[outcome.key] = outcome
         if outcome.again:
@@ -531,16 +533,16 @@ def _read_part(part: Path) -> Iterator[Clip]:
         yield Clip.from_members(last, members)
 
 
-Engine = Callable[[Callable[[Source], Outcome], Iterable[Source]], Iterator[Outcome]]
+Engine = Callable[[Callable[[VideoSource], PrepareOutcome], Iterable[VideoSource]], Iterator[PrepareOutcome]]
 """Runs a function over sources and yields what it returns in their order."""
 
 
 def prepare(
-    sources: list[Source],
+    sources: list[VideoSource],
     folder: Path,
-    options: Options,
+    options: PrepareOptions,
     engine: Engine,
-    tell: Callable[[Outcome], None] = lambda outcome: None,
+    tell: Callable[[PrepareOutcome], None] = lambda outcome: None,
     shard_bytes: int = 256 << 20,
 ) -> dict[str, Any]:
     """Prepare videos into a data set, or go on with one.

@@ -40,7 +40,7 @@ VERSION = 1
 JPEG_QUALITY = 95
 
 
-class Crops(Sequence[npt.NDArray[np.uint8]]):
+class EncodedCrops(Sequence[npt.NDArray[np.uint8]]):
     """Face crops kept as JPEG and decoded one at a time.
 
     Args:
@@ -76,7 +76,7 @@ class Crops(Sequence[npt.NDArray[np.uint8]]):
         return np.ascontiguousarray(picture[..., ::-1])
 
     @classmethod
-    def encode(cls, pictures: Iterable[npt.NDArray[np.uint8]]) -> Crops:
+    def encode(cls, pictures: Iterable[npt.NDArray[np.uint8]]) -> EncodedCrops:
         """Encode RGB pictures, one at a time."""
         coded = [cv2.imencode(".jpg", p[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1] for p in pictures]
         ends = np.cumsum([len(c) for c in coded], dtype=np.int64)
@@ -109,7 +109,7 @@ class Clip:
     pose: Array
     time: npt.NDArray[np.float64]
     sound: npt.NDArray[np.int16]
-    crops: Crops
+    crops: EncodedCrops
     about: dict[str, Any]
 
     def samples(self) -> npt.NDArray[np.float32]:
@@ -154,10 +154,10 @@ class Clip:
         about = json.loads(members["json"])
         with np.load(io.BytesIO(members["npz"])) as file:
             geometry = {name: file[name] for name in ("alpha", "beta", "pose", "time")}
-        crops = Crops.encode([])
+        crops = EncodedCrops.encode([])
         if "crops.npz" in members:
             with np.load(io.BytesIO(members["crops.npz"])) as file:
-                crops = Crops(file["data"], file["ends"], where)
+                crops = EncodedCrops(file["data"], file["ends"], where)
         with wave.open(io.BytesIO(members["wav"])) as file:
             sound = np.frombuffer(file.readframes(file.getnframes()), np.int16)
         clip = cls(key, about["speaker"], about["split"], **geometry, sound=sound, crops=crops, about=about)
