@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers import tiny
+from personatalk.faces import selection
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.pipeline.weights import Models
 
@@ -33,6 +35,20 @@ def model() -> MorphableModel:
 def models() -> Models:
     """The weights of the package, read once."""
     return Models.load()
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> Models:
+    """Small random networks: enough for every test that does not look at the mouth."""
+    return tiny.tiny_models()
+
+
+@pytest.fixture
+def drawn_faces(monkeypatch: pytest.MonkeyPatch, tiny_models: Models) -> None:
+    """Let everything that looks for faces find drawn ones, and the command line take the tiny networks."""
+    monkeypatch.setattr(selection, "open_tracker", lambda model=None, max_faces=1: tiny.DrawnFaceTracker(max_faces))
+    monkeypatch.setattr(selection, "open_multi_face_tracker", lambda model=None: tiny.DrawnFaceTracker())
+    monkeypatch.setattr(Models, "load", classmethod(lambda cls, *paths, **named: tiny_models))
 
 
 @pytest.fixture(scope="session")
