@@ -13,7 +13,6 @@ layers' biases would have to learn that constant otherwise.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +22,6 @@ from ..audio.encoder import AudioEncoder
 from ..errors import WeightsError
 from ..geometry.morphable_model import MorphableModel
 from ..utils import serialization
-
-KIND = "geometry-generator"
-VERSION = 2
 
 
 class LocalAttention(nn.Module):
@@ -127,7 +123,7 @@ class StyleEncoder(nn.Module):
         return style
 
 
-class GeometryGenerator(nn.Module):
+class GeometryGenerator(serialization.PackagedModule):
     """The whole of stage 1.
 
     Args:
@@ -141,6 +137,8 @@ class GeometryGenerator(nn.Module):
         dropout: Dropout rate in training.
         use_style: False replaces the style by a constant (ablation "w/o style").
     """
+
+    KIND, VERSION, FILE = "geometry-generator", 2, "stage1.safetensors"
 
     def __init__(
         self,
@@ -156,9 +154,15 @@ class GeometryGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.config = {
-            **{"vertices": vertices, "expressions": expressions, "hubert": hubert},
-            **{"dim": dim, "heads": heads, "layers": layers},
-            **{"reach": reach, "dropout": dropout, "use_style": use_style},
+            "vertices": vertices,
+            "expressions": expressions,
+            "hubert": hubert,
+            "dim": dim,
+            "heads": heads,
+            "layers": layers,
+            "reach": reach,
+            "dropout": dropout,
+            "use_style": use_style,
         }
         self.use_style = use_style
         self.audio = AudioEncoder(dim, hubert)
@@ -219,20 +223,6 @@ class GeometryGenerator(nn.Module):
         wanted = torch.from_numpy(model.expression).to(self.expression)
         if self.expression.shape != wanted.shape or not torch.allclose(self.expression, wanted, rtol=0.01, atol=1e-4):
             raise WeightsError("these stage 1 weights are for another morphable model; train stage 1 on this one")
-
-    def save(self, path: Path | str) -> None:
-        """Write the network with its configuration."""
-        serialization.save_module(path, self, kind=KIND, version=VERSION, config=self.config)
-
-    @classmethod
-    def load(cls, path: Path | str | None = None) -> GeometryGenerator:
-        """Read a network; without a path the one of the package.
-
-        Raises:
-            WeightsError: The file is missing, damaged or of another kind or version.
-        """
-        path = serialization.packaged("stage1.safetensors") if path is None else path
-        return serialization.load_module(cls, path, kind=KIND, version=VERSION)
 
 
 def _split(x: torch.Tensor, heads: int) -> torch.Tensor:

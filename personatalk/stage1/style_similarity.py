@@ -7,8 +7,6 @@ outputs are averaged over time, trained contrastively, apart from everything els
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +16,8 @@ from ..geometry.morphable_model import MorphableModel
 from ..utils import serialization
 from ..utils.arrays import Array
 
-KIND = "style-encoder"
-VERSION = 1
 
-
-class StyleSimilarityEncoder(nn.Module):
+class StyleSimilarityEncoder(serialization.PackagedModule):
     """Speaking style of a stretch of motion, a unit vector.
 
     Args:
@@ -34,6 +29,8 @@ class StyleSimilarityEncoder(nn.Module):
         dropout: Dropout rate in training.
     """
 
+    KIND, VERSION, FILE = "style-encoder", 1, "style.safetensors"
+
     LENGTH = 100
     """Frames of a window, at 25 a second [DiffPoseTalk]."""
     SHORTEST = 25
@@ -43,9 +40,13 @@ class StyleSimilarityEncoder(nn.Module):
         self, vertices: int, expressions: int, dim: int = 128, layers: int = 4, heads: int = 4, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {
-            **{"vertices": vertices, "expressions": expressions, "dim": dim},
-            **{"layers": layers, "heads": heads, "dropout": dropout},
+        self.config = {
+            "vertices": vertices,
+            "expressions": expressions,
+            "dim": dim,
+            "layers": layers,
+            "heads": heads,
+            "dropout": dropout,
         }
         self.expression: torch.Tensor
         self.register_buffer("expression", torch.zeros(vertices, 3, expressions))
@@ -79,20 +80,6 @@ class StyleSimilarityEncoder(nn.Module):
         mean = torch.cat([self(w) for w in windows]).mean(dim=0)
         found: Array = nn.functional.normalize(mean, dim=0).numpy()
         return found
-
-    def save(self, path: Path | str) -> None:
-        """Write the network with its configuration."""
-        serialization.save_module(path, self, kind=KIND, version=VERSION, config=self.config)
-
-    @classmethod
-    def load(cls, path: Path | str | None = None) -> StyleSimilarityEncoder:
-        """Read a network; without a path the one of the package.
-
-        Raises:
-            WeightsError: The file is missing, damaged or of another kind or version.
-        """
-        path = serialization.packaged("style.safetensors") if path is None else path
-        return serialization.load_module(cls, path, kind=KIND, version=VERSION)
 
 
 def same_speaker(styles: Array, speakers: list[str]) -> tuple[Array, Array]:

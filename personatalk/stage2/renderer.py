@@ -14,8 +14,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +24,6 @@ from ..geometry import masks
 from ..utils import serialization
 from .attention import GeometricAttention
 from .geometry_map import STRIDE, GeometryMap
-
-KIND = "renderer"
-VERSION = 1
 
 REACH = 2
 """Cells from which a latent cell takes what it is."""
@@ -102,7 +97,7 @@ def merge_references(references: Sequence[Reference]) -> Reference:
     return Reference(*(torch.cat([getattr(r, f.name) for r in references]) for f in fields(Reference)))
 
 
-class Renderer(nn.Module):
+class Renderer(serialization.PackagedModule):
     """The whole of stage 2.
 
     Args:
@@ -114,6 +109,8 @@ class Renderer(nn.Module):
         sharpness: Factor on the attention's scores outside training.
     """
 
+    KIND, VERSION, FILE = "renderer", 1, "stage2.safetensors"
+
     def __init__(
         self,
         channels: int = 64,
@@ -124,9 +121,13 @@ class Renderer(nn.Module):
         sharpness: float = 1.0,
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {
-            **{"channels": channels, "width": width, "size": size},
-            **{"use_lip": use_lip, "use_face": use_face, "sharpness": sharpness},
+        self.config = {
+            "channels": channels,
+            "width": width,
+            "size": size,
+            "use_lip": use_lip,
+            "use_face": use_face,
+            "sharpness": sharpness,
         }
         grid = size // STRIDE
         self.use_lip, self.use_face, self.channels = use_lip, use_face, channels
@@ -292,20 +293,6 @@ class Renderer(nn.Module):
         share = self._lip_share(target)
         dual = (sampled[0] * share + sampled[1] * (1 - share)) * self.query_mask(target)
         return _to_bytes(self.decode(dual[None], target.pncc[None])[0])
-
-    def save(self, path: Path | str) -> None:
-        """Write the network with its configuration."""
-        serialization.save_module(path, self, kind=KIND, version=VERSION, config=self.config)
-
-    @classmethod
-    def load(cls, path: Path | str | None = None) -> Renderer:
-        """Read a network; without a path the one of the package.
-
-        Raises:
-            WeightsError: The file is missing, damaged or of another kind or version.
-        """
-        path = serialization.packaged("stage2.safetensors") if path is None else path
-        return serialization.load_module(cls, path, kind=KIND, version=VERSION)
 
 
 def fast_convolutions() -> torch.autocast:

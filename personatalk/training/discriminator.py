@@ -52,26 +52,27 @@ def matched(real: list[torch.Tensor], fake: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack([nn.functional.l1_loss(f, r.detach()) for r, f in pairs]).mean()
 
 
-KIND, VERSION = "feature-network", 1
 SMALL = (16, 16, 0, 32, 32, 0, 64, 64, 0, 96, 96)
 """Our own network's channels, in the same notation."""
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512)
 """Channels of VGG-16's convolutions up to conv4_3; 0 is a pooling."""
 
 
-class FeatureNetwork(nn.Module):
+class FeatureNetwork(serialization.PackagedModule):
     """Features of a network of VGG's kind before every pooling, as a perceptual loss takes them.
 
     Args:
         plan: Channels of the 3 x 3 convolutions in order; 0 is a pooling.
     """
 
+    KIND, VERSION = "feature-network", 1
+
     mean: torch.Tensor
     deviation: torch.Tensor
 
     def __init__(self, plan: tuple[int, ...] = VGG16) -> None:
         super().__init__()
-        self.plan = tuple(plan)
+        self.config = {"plan": list(plan)}
         layers: list[nn.Module] = []
         channels = 3
         for size in plan:
@@ -93,10 +94,6 @@ class FeatureNetwork(nn.Module):
             x = layer(x)
         return [*found, nn.functional.normalize(x, dim=1, eps=1e-6)]
 
-    def save(self, path: Path) -> None:
-        """Write the network with its plan."""
-        serialization.save_module(path, self, kind=KIND, version=VERSION, config={"plan": list(self.plan)})
-
     @classmethod
     def read(cls, path: Path) -> FeatureNetwork:
         """Read a network of ours, or torchvision's VGG-16, whichever the file holds.
@@ -105,18 +102,9 @@ class FeatureNetwork(nn.Module):
             WeightsError: It is neither.
         """
         try:
-            return cls.load(path)
+            return cls.load(path).requires_grad_(False)
         except WeightsError:
             return cls.vgg16(path)
-
-    @classmethod
-    def load(cls, path: Path) -> FeatureNetwork:
-        """Read a network of ours.
-
-        Raises:
-            WeightsError: The file is missing, damaged or of another kind or version.
-        """
-        return serialization.load_module(cls, path, kind=KIND, version=VERSION).requires_grad_(False)
 
     @classmethod
     def vgg16(cls, path: Path) -> FeatureNetwork:

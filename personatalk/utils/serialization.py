@@ -10,7 +10,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ _UNBUILDABLE: tuple[type[Exception], ...] = (
 """What networks raise on a configuration that is not theirs."""
 
 Module = TypeVar("Module", bound=torch.nn.Module)
+Packaged = TypeVar("Packaged", bound="PackagedModule")
 
 
 class RowSource(Protocol):
@@ -249,6 +250,41 @@ def load_module(network: Callable[..., Module], path: Path | str, *, kind: str, 
     if Path(path).parent != PACKAGED:
         _check_sizes(network, config, arrays, path)
     return fill_module(build(network, config, path), arrays, path)
+
+
+class PackagedModule(torch.nn.Module):
+    """A network that is kept in one weights file, with what is needed to build it.
+
+    Attributes:
+        KIND: What the file says that it holds, such as "renderer".
+        VERSION: Version of the layout; files of another are refused.
+        FILE: Name of the package's own weights; None where it has none.
+        config: Arguments of the constructor, which the file keeps.
+    """
+
+    KIND: ClassVar[str]
+    VERSION: ClassVar[int]
+    FILE: ClassVar[str | None] = None
+    config: dict[str, Any]
+
+    def save(self, path: Path | str) -> None:
+        """Write the network with its configuration."""
+        save_module(path, self, kind=self.KIND, version=self.VERSION, config=self.config)
+
+    @classmethod
+    def load(cls: type[Packaged], path: Path | str | None = None) -> Packaged:
+        """Read a network, ready for use.
+
+        Args:
+            path: The file; None for the package's own.
+
+        Raises:
+            WeightsError: The file is missing, damaged or of another kind or version.
+        """
+        if path is None:
+            assert cls.FILE is not None
+            path = packaged(cls.FILE)
+        return load_module(cls, path, kind=cls.KIND, version=cls.VERSION)
 
 
 def _check_sizes(

@@ -18,9 +18,7 @@ from personatalk.audio.encoder import SMALL_HUBERT
 from personatalk.errors import PersonaTalkError, WeightsError
 from personatalk.geometry import morphable_model
 from personatalk.geometry.morphable_model import MorphableModel
-from personatalk.stage1 import network
 from personatalk.stage1.network import GeometryGenerator
-from personatalk.stage2 import renderer
 from personatalk.stage2.renderer import Renderer
 from personatalk.utils import serialization
 
@@ -184,8 +182,8 @@ def small_generator() -> GeometryGenerator:
 
 
 NETWORKS: list[tuple[Callable[[], Any], Any]] = [
-    (small_generator, network),
-    (lambda: Renderer(channels=8, width=8, size=32), renderer),
+    (small_generator, GeometryGenerator),
+    (lambda: Renderer(channels=8, width=8, size=32), Renderer),
     (MorphableModel.load, morphable_model),
 ]
 
@@ -232,7 +230,7 @@ def test_a_configuration_that_is_not_the_networks(
 ) -> None:
     network, path = make(), tmp_path / "a.safetensors"
     network.save(path)
-    size = "dim" if kind is network else "channels"
+    size = "dim" if kind is GeometryGenerator else "channels"
 
     def spoil(tensors: dict[str, Any], config: dict[str, Any]) -> None:
         if change == "missing":
@@ -252,7 +250,7 @@ def test_a_hubert_configuration_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     small_generator().save(path)
     for wrong in ({"hidden_size": "large"}, {"conv_dim": [1, 2]}, 7):
-        rewritten(path, network, lambda tensors, config, wrong=wrong: config.update(hubert=wrong))  # type: ignore[misc]
+        rewritten(path, GeometryGenerator, lambda tensors, config, wrong=wrong: config.update(hubert=wrong))  # type: ignore[misc]
         with pytest.raises(WeightsError) as caught:
             GeometryGenerator.load(path)
         one_line(caught.value, path)
