@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the environment in .venv, checks style and types, and runs the tests on the installed package.
+# Makes the environment in .venv, checks style, types, imports and docs, and runs the tests on the installed package.
 set -eu
 cd "$(dirname "$0")/.."
 "${PYTHON:-python3}" -m venv .venv
@@ -7,4 +7,6 @@ cd "$(dirname "$0")/.."
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-.venv/bin/pytest
+.venv/bin/lint-imports
+.venv/bin/mkdocs build --quiet --strict
+.venv/bin/pytest -n auto --dist loadfile

@@ -93,9 +93,28 @@ def _network(config: dict[str, Any]) -> Any:
     sizes = HubertSizes.of(config)
     if sizes is not None:
         return Hubert(sizes)
-    from transformers import HubertConfig, HubertModel
+    transformers = _transformers()
+    from huggingface_hub.errors import StrictDataclassError
 
-    return HubertModel(HubertConfig(**config))
+    try:
+        return transformers.HubertModel(transformers.HubertConfig(**config))
+    except StrictDataclassError as error:
+        raise ValueError(str(error)) from error
+
+
+def _transformers() -> Any:
+    """Import `transformers`.
+
+    Raises:
+        WeightsError: It is not installed.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise WeightsError(
+            "HuBERT checkpoints need transformers; install: pip install 'personatalk[hubert]'"
+        ) from error
+    return transformers
 
 
 def receptive_field(config: HubertSizes | HubertConfig) -> int:
@@ -113,17 +132,16 @@ def hubert_config(checkpoint: Path | str) -> dict[str, Any]:
     Raises:
         WeightsError: There is no such checkpoint, or it is no HuBERT.
     """
-    from transformers import HubertConfig
-
+    transformers = _transformers()
     try:
-        values, _ = HubertConfig.get_config_dict(str(checkpoint))
+        values, _ = transformers.HubertConfig.get_config_dict(str(checkpoint))
     except (OSError, ValueError) as error:
         raise WeightsError(_unloadable(checkpoint, error)) from error
     if values.get("model_type") != "hubert":
         raise WeightsError(
             f"{checkpoint}: no HuBERT checkpoint, but one of {values.get('model_type') or 'nothing known'}"
         )
-    return dict(HubertConfig.from_dict(values).to_diff_dict())
+    return dict(transformers.HubertConfig.from_dict(values).to_diff_dict())
 
 
 def load_hubert(encoder: AudioEncoder, checkpoint: Path | str) -> None:
@@ -132,16 +150,15 @@ def load_hubert(encoder: AudioEncoder, checkpoint: Path | str) -> None:
     Raises:
         WeightsError: There is no such checkpoint, it is no HuBERT or damaged, or its sizes are not the encoder's.
     """
-    from transformers import HubertConfig, HubertModel
-
-    hidden = hubert_config(checkpoint).get("hidden_size", HubertConfig().hidden_size)
+    transformers = _transformers()
+    hidden = hubert_config(checkpoint).get("hidden_size", transformers.HubertConfig().hidden_size)
     if 2 * hidden != encoder.to_frames.in_features:
         raise WeightsError(
             f"{checkpoint}: features of size {hidden}, but {encoder.to_frames.in_features // 2} are wanted;"
             " train stage 1 with this encoder first"
         )
     try:
-        hubert, found = HubertModel.from_pretrained(str(checkpoint), output_loading_info=True)
+        hubert, found = transformers.HubertModel.from_pretrained(str(checkpoint), output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(_unloadable(checkpoint, error)) from error
     # The embedding of masked input is only used in pretraining; some checkpoints leave it out.

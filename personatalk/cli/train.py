@@ -92,7 +92,7 @@ def add_ablate(commands: Commands) -> None:
 
 
 def _ablate(given: argparse.Namespace) -> int:
-    _need("lightning_fabric", "tensorboard", "webdataset")
+    _need("lightning_fabric", "tensorboard", "transformers", "webdataset", "yaml")
     from ..training.ablation import ablate
 
     changes = {"stage1": given.stage1, "stage2": given.stage2}
@@ -101,7 +101,7 @@ def _ablate(given: argparse.Namespace) -> int:
 
 
 def _train(given: argparse.Namespace) -> int:
-    _need("lightning_fabric", "tensorboard", "webdataset")
+    _need("lightning_fabric", "tensorboard", "transformers", "webdataset", "yaml")
     if given.network == "morphable":
         from ..training.morphable import learn
 

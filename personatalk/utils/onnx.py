@@ -18,7 +18,7 @@ def open_onnx(path: Path | str, inputs: int) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise WeightsError("ONNX networks need onnxruntime; install: pip install 'personatalk[eval]'") from error
+        raise WeightsError("ONNX networks need onnxruntime; install: pip install 'personatalk[identity]'") from error
     if not Path(path).is_file():
         raise WeightsError(f"{path}: no such network")
     try:

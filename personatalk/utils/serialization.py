@@ -15,18 +15,23 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..errors import WeightsError
 from .files import atomic_write
 
+# Exceptions that networks raise on a configuration that is not theirs.
 _UNBUILDABLE: tuple[type[Exception], ...] = (
-    *(TypeError, ValueError, RuntimeError, AttributeError, LookupError, ArithmeticError, AssertionError, MemoryError),
-    StrictDataclassError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
 )
-"""What networks raise on a configuration that is not theirs."""
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 Packaged = TypeVar("Packaged", bound="PackagedModule")

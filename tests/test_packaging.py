@@ -1,0 +1,144 @@
+"""The metadata of the package: what is imported is declared, and what is declared is used."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from packaging.requirements import Requirement
+
+from personatalk.audio.encoder import AudioEncoder, hubert_config
+from personatalk.cli.main import main
+from personatalk.errors import PersonaTalkError
+from personatalk.evaluation.syncnet import mfcc
+from personatalk.utils.onnx import open_onnx
+from personatalk.utils.processes import on_ray
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).parents[1]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+
+# Names under which distributions are imported, where the two differ.
+IMPORT_NAMES = {
+    "c2pa-python": "c2pa",
+    "opencv-contrib-python": "cv2",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+}
+# Declared, and used without an import of ours: Lightning Fabric's logger imports it.
+USED_BY_OTHERS = {"tensorboard"}
+
+
+def declared(requirements: list[str]) -> set[str]:
+    """Import names of requirements, those of the extras that they name included."""
+    names: set[str] = set()
+    for requirement in map(Requirement, requirements):
+        if requirement.name == PROJECT["name"]:
+            names.update(*(declared(EXTRAS[extra]) for extra in requirement.extras))
+        else:
+            name = requirement.name.lower()
+            names.add(IMPORT_NAMES.get(name, name.replace("-", "_")))
+    return names
+
+
+def all_declared() -> set[str]:
+    """Import names of all that the package needs, those of developers left out."""
+    extras = (declared(EXTRAS[name]) for name in EXTRAS if name not in ("dev", "docs"))
+    return declared(PROJECT["dependencies"]).union(*extras)
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of the absolute imports in a file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module is not None:
+            names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {PROJECT["name"]}
+
+
+def package_imports() -> set[str]:
+    """Top-level names of all imports of the package."""
+    return set().union(*(imported(path) for path in (ROOT / "personatalk").rglob("*.py")))
+
+
+def test_what_the_package_imports_is_declared() -> None:
+    assert package_imports() <= all_declared()
+
+
+def test_what_is_declared_is_imported() -> None:
+    assert all_declared() - USED_BY_OTHERS <= package_imports()
+
+
+def test_what_the_tests_and_examples_import_is_declared() -> None:
+    folders = ("tests", "benchmarks", "scripts", "examples")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    own = {path.stem for path in files} | {path.parent.name for path in files}
+    # "packaging" comes with pytest; "tomli" stands in for the standard library's tomllib in Python 3.10.
+    known = declared(PROJECT["dependencies"]) | declared(EXTRAS["dev"]) | {"packaging", "tomli"}
+    assert set().union(*map(imported, files)) - own <= known
+
+
+@pytest.mark.slow
+def test_a_dub_needs_no_extra() -> None:
+    absent = declared([f"personatalk[{','.join(sorted(EXTRAS.keys() - {'dev', 'docs'}))}]"])
+    absent -= {"matplotlib"}  # which MediaPipe brings along
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent!r}));"
+        "from personatalk.pipeline.dub import dub; from personatalk import Models; Models.load();"
+        "from personatalk.faces.landmarks import open_tracker"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_versions_agree() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    first = re.search(r"^## (\d+\.\d+\.\d+)", changes, re.MULTILINE)
+    assert first is not None and first.group(1) == PROJECT["version"]
+    assert f"version: {PROJECT['version']}" in (ROOT / "CITATION.cff").read_text("utf-8")
+
+
+def test_the_metadata_tell_code_and_weights_apart() -> None:
+    assert PROJECT["license"] == "MIT AND LicenseRef-PersonaTalk-Weights-Research-Only"
+    for name in PROJECT["license-files"]:
+        assert (ROOT / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "use"),
+    [
+        ("onnxruntime", "identity", lambda: open_onnx("network.onnx", 1)),
+        ("transformers", "hubert", lambda: AudioEncoder(8, {"hidden_size": 24, "num_attention_heads": 2})),
+        ("transformers", "hubert", lambda: hubert_config("folder")),
+        ("python_speech_features", "eval", lambda: mfcc(np.zeros(16000, np.float32))),
+        ("ray", "ray", lambda: list(on_ray(str, [], "local", lambda item, error: ""))),
+    ],
+)
+def test_a_missing_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, module: str, extra: str, use: Callable[[], object]
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(PersonaTalkError, match=rf"pip install 'personatalk\[{extra}\]'"):
+        use()
+
+
+@pytest.mark.parametrize("module", ["lightning_fabric", "tensorboard", "transformers", "webdataset", "yaml"])
+def test_training_names_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["train", "stage1", "DATA", "-o", "RUN"]) == 1
+    assert f"{module}; install: pip install 'personatalk[train]'" in capsys.readouterr().err
