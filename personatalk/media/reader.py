@@ -22,8 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..utils.arrays import Array
+from .container import open_input
+from .decoder import VideoDecoder
 from .pixels import paste, to_rgb
-from .probe import StreamDecoder, open_input, probe_video
+from .probe import probe_video
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -159,7 +161,7 @@ class VideoReader:
         with open_input(info.path) as container:
             stream = container.streams[info.stream_index]
             last: Frame | None = None
-            for image in StreamDecoder(container, stream, info.path, info.start_seconds).frames():
+            for image in VideoDecoder(container, stream, info.path, info.start_seconds).frames():
                 pts = _presentation_ticks(image.pts, last, stream.start_time)
                 last = self._frame(image, 0 if last is None else last.index + 1, pts)
                 if last.index == len(self._pts):
@@ -184,7 +186,7 @@ class VideoReader:
             except (av.error.FFmpegError, OSError):
                 return
             index: int | None = None
-            for image in StreamDecoder(container, stream, info.path, info.start_seconds).frames():
+            for image in VideoDecoder(container, stream, info.path, info.start_seconds).frames():
                 if index is None and (image.pts is None or image.pts < self._pts[start]):
                     continue
                 if index is None and image.pts != self._pts[start]:

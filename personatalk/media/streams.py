@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from ..errors import MediaError
-from .audio import decode_speech
+from .audio import AudioStream
 from .codecs import (
     EDIT_LISTS,
     SPEECH_BITRATES,
@@ -28,7 +28,8 @@ from .codecs import (
     kept_tags,
     without_run_in,
 )
-from .probe import SpeechInfo, VideoInfo, audio_stream, container_start, open_input, probe_speech
+from .container import audio_stream, container_start, open_input
+from .probe import SpeechInfo, VideoInfo, probe_speech
 
 # Seconds by which packets of one time may lie apart in a file.
 INTERLEAVING = 2.0
@@ -129,8 +130,7 @@ class SpeechStream:
         """Encode the speech, cut at the limit."""
         context = self.stream.codec_context
         rate = context.sample_rate
-        left = None if self.limit is None else round(self.limit * rate)
-        pieces = decode_speech(
+        audio = AudioStream(
             self._input,
             self._source,
             self.info.path,
@@ -139,11 +139,9 @@ class SpeechStream:
             layout=context.layout.name,
             frame_size=context.frame_size or 1024,
         )
-        clock: int | None = None
-        for frame, seconds in pieces:
-            if clock is None:
-                clock = round((self.start_seconds + seconds) * rate)
-                left = None if left is None else left - round(seconds * rate)
+        clock = round((self.start_seconds + audio.start_seconds) * rate)
+        left = None if self.limit is None else round(self.limit * rate) - round(audio.start_seconds * rate)
+        for frame in audio.frames():
             if left is not None and left <= 0:
                 break
             cut = head(frame, frame.samples if left is None else min(left, frame.samples))

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MediaError
-from ..media.audio import decode_speech
-from ..media.probe import audio_stream, open_input, probe_speech
+from ..media.audio import open_audio
+from ..media.probe import probe_speech
 from .cues import Cue
 
 RATE = 48000
@@ -113,13 +113,11 @@ def _placed(path: Path, rate: int, channels: int, stamped: bool) -> Iterator[tup
     Samples follow each other, as stage 1 hears a speech; `stamped` leaves the holes that the time stamps tell of, as
     the source's pictures do.
     """
-    with open_input(path) as container:
-        place, end = 0, -math.inf
+    with open_audio(path, rate=rate, layout="stereo" if channels == 2 else "mono") as audio:
+        place, end = round(audio.start_seconds * rate), -math.inf
         origin: float | None = None  # of the stamps, where place 0 is
-        layout = "stereo" if channels == 2 else "mono"
-        for frame, seconds in decode_speech(container, audio_stream(container, path), path, rate=rate, layout=layout):
+        for frame in audio.frames():
             block = frame.to_ndarray().T * 32767.0
-            place = round(seconds * rate) if end == -math.inf else place
             if stamped and frame.time is not None:
                 origin = frame.time - place / rate if origin is None else origin
                 if abs(frame.time - origin - place / rate) > HOLE:

@@ -17,7 +17,7 @@ from ..faces.analysis import analyse
 from ..faces.landmarks import open_tracker
 from ..geometry.camera import crop_transform, warp
 from ..geometry.morphable_model import MorphableModel
-from ..media.probe import open_input
+from ..media.container import open_input
 from ..media.reader import VideoReader
 from ..utils.progress import Progress, no_progress
 from . import c2pa

@@ -38,7 +38,7 @@ from ...faces.landmarks import open_tracker
 from ...geometry.camera import crop_transform, warp
 from ...geometry.morphable_model import MorphableModel
 from ...media.audio import read_speech
-from ...media.probe import open_input
+from ...media.container import open_input
 from ...media.reader import VideoReader
 from ...stage1.network import GeometryGenerator
 from ...utils.arrays import runs

@@ -1,0 +1,101 @@
+"""Opened media files: which of their streams count, and when they start."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+
+from ..errors import MediaError
+
+MICROSECONDS = 1_000_000
+
+# A container start time is rounded to microseconds; below this distance a stream starts with its file.
+START_ROUNDING = 2e-6
+
+
+@contextlib.contextmanager
+def open_input(path: Path) -> Iterator[InputContainer]:
+    """Open a media file for reading, and close it afterwards.
+
+    Raises:
+        MediaError: No such file, a folder, not readable, or not a media file.
+    """
+    try:
+        if path.is_dir():
+            raise MediaError(f"{path} is a folder; name a media file")
+        container = av.open(str(path), "r", metadata_errors="replace")
+    except FileNotFoundError:
+        raise MediaError(f"{path} does not exist; check the name") from None
+    except PermissionError:
+        raise MediaError(f"{path} may not be read; change its permissions") from None
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(_not_media(path, error)) from error
+    with container:
+        if container.format.name == "tty":  # FFmpeg takes any .txt for ANSI art
+            raise MediaError(f"{path} is a text file; name a video or audio file")
+        yield container
+
+
+def _not_media(path: Path, error: BaseException) -> str:
+    """Explain in one line why a file could not be opened."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            return f"{path} is empty (0 bytes); copy or download it again"
+    return f"{path} is not a media file that FFmpeg can read, or it is cut off ({reason_of(error)}); check the file"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what FFmpeg or the system says about an error."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def is_still_image(container: InputContainer) -> bool:
+    """Return whether the opened file is a still image rather than a video."""
+    name = container.format.name
+    return bool(name == "image2" or name.endswith("_pipe"))
+
+
+def video_stream(container: InputContainer, path: Path) -> av.VideoStream:
+    """Return the stream that players show: the first one that is not a cover image.
+
+    Raises:
+        MediaError: The file has no video.
+    """
+    if is_still_image(container):
+        raise MediaError(f"{path} is a still picture; name a video")
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
+            return stream
+    if container.streams.video and not container.streams.audio:
+        raise MediaError(f"{path} has video that this FFmpeg cannot decode; convert it first")
+    only = " (it has only sound)" if container.streams.audio else ""
+    raise MediaError(f"{path} has no video stream{only}; name a file with video")
+
+
+def audio_stream(container: InputContainer, path: Path) -> av.AudioStream:
+    """Return the audio track that players play: the first one marked as default, else the first.
+
+    Raises:
+        MediaError: The file has no audio.
+    """
+    tracks = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    if not tracks:
+        raise MediaError(f"{path} has no sound; name an audio file, or a video with a sound track")
+    return next((track for track in tracks if track.disposition & Disposition.default), tracks[0])
+
+
+def container_start(container: InputContainer, stream: av.VideoStream | av.AudioStream) -> float:
+    """Return the file's start on its own clock, in seconds; exactly the stream's where they are the same."""
+    if container.start_time is None:
+        return 0.0
+    start = container.start_time / MICROSECONDS
+    if stream.start_time is not None and stream.time_base is not None:
+        exact = float(stream.start_time * stream.time_base)
+        if abs(exact - start) <= START_ROUNDING:
+            return exact
+    return float(start)

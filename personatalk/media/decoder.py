@@ -1,0 +1,133 @@
+"""Decoding of files that may be damaged: single bad packets are skipped, a broken file is an error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer
+
+from ..errors import MediaError
+from .container import MICROSECONDS, reason_of
+
+# Packets that cannot be decoded: this many in a row, or this share of all, and the file is given up.
+BAD_PACKETS_IN_A_ROW = 25
+BAD_PACKETS_SHARE = 0.1
+
+# Containers that write down how long they are. Others have it estimated from the data that is there.
+DECLARED_DURATION = ("mov,mp4", "matroska", "avi", "flv", "asf")
+
+# How much of a declared duration may be missing: writers round it, and some count a last frame twice.
+MISSING_SECONDS = 0.5
+MISSING_SHARE = 0.05
+
+
+class PacketDecoder:
+    """Decodes packets and skips bad ones, since decoders go on at the next good one.
+
+    Attributes:
+        packets: Number of packets so far.
+        bad: Number of those that could not be decoded.
+    """
+
+    def __init__(self) -> None:
+        self.packets = 0
+        self.bad = 0
+        self._bad_in_a_row = 0
+
+    def decode(self, packet: av.Packet) -> list[Any]:
+        """Return the frames of a packet, none for a bad one.
+
+        Raises:
+            av.error.FFmpegError: Too many packets in a row are bad.
+        """
+        self.packets += 1
+        try:
+            frames = packet.decode()
+        except EOFError:
+            return []
+        except av.error.FFmpegError:
+            self.bad += 1
+            self._bad_in_a_row += 1
+            if self._bad_in_a_row >= BAD_PACKETS_IN_A_ROW:
+                raise
+            return []
+        self._bad_in_a_row = 0
+        return list(frames)
+
+    def mostly_good(self) -> bool:
+        """Return whether the share of bad packets is small enough to trust the rest."""
+        return self.bad <= max(1, BAD_PACKETS_SHARE * self.packets)
+
+
+class VideoDecoder:
+    """Decodes the video of an opened file and notices when the file is not whole.
+
+    Args:
+        container: The opened file.
+        stream: Its video stream.
+        path: The file's name, for messages.
+        start_seconds: The file's start on its own clock, for the times in messages.
+    """
+
+    def __init__(self, container: InputContainer, stream: av.VideoStream, path: Path, start_seconds: float) -> None:
+        self.container = container
+        self.stream = stream
+        self.path = path
+        self.start_seconds = start_seconds
+        self._packets = PacketDecoder()
+        self._data_until = -math.inf  # seconds on the file's clock, over all its streams
+        self._decoded_until = 0.0  # seconds on the presentation timeline
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Yield decoded frames in presentation order.
+
+        Raises:
+            MediaError: Reading fails, too many packets cannot be decoded, or the file ends too early.
+        """
+        self.stream.thread_type = "AUTO"
+        for packet in self._demux():
+            if packet.pts is not None and packet.time_base:
+                self._data_until = max(self._data_until, float((packet.pts + packet.duration) * packet.time_base))
+            # Not packet.stream_index, which is 0 in the empty packets that end each stream.
+            if packet.stream.index != self.stream.index:
+                continue
+            for image in self._decode(packet):
+                if image.pts is not None:
+                    self._decoded_until = float(image.pts * self.stream.time_base) - self.start_seconds
+                yield image
+        self._check_whole()
+
+    def _demux(self) -> Iterator[av.Packet]:
+        """Read packets of all streams: the others tell how far a file reaches whose video ends first."""
+        try:
+            yield from self.container.demux()
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._damaged(reason_of(error)) from error
+
+    def _decode(self, packet: av.Packet) -> list[av.VideoFrame]:
+        try:
+            return self._packets.decode(packet)
+        except av.error.FFmpegError as error:
+            raise self._damaged(error.strerror or "cannot be decoded") from error
+
+    def _check_whole(self) -> None:
+        """Complain at the end of the data if there should have been clearly more."""
+        if not self._packets.mostly_good():
+            raise self._damaged(f"{self._packets.bad} of {self._packets.packets} packets cannot be decoded")
+        declared = self.container.duration
+        if not declared or not self.container.format.name.startswith(DECLARED_DURATION):
+            return
+        declared_seconds = declared / MICROSECONDS
+        # Some containers declare the length and some the end; the later of both is never wrong here.
+        if self._data_until < declared_seconds - max(MISSING_SECONDS, MISSING_SHARE * declared_seconds):
+            raise self._damaged(f"its header promises {declared_seconds:.1f} s")
+
+    def _damaged(self, reason: str) -> MediaError:
+        return MediaError(
+            f"{self.path} is damaged after {max(0.0, self._decoded_until):.1f} s ({reason}); "
+            "copy or download it again, or cut it before that time"
+        )
