@@ -146,7 +146,7 @@ def load_front(path: Path, out: Path) -> None:
     from personatalk.faces.analysis import analyse
     from personatalk.geometry.morphable_model import MorphableModel
     from personatalk.media.audio import read_speech
-    from personatalk.media.codecs import EncodeOptions
+    from personatalk.media.options import EncodeOptions
     from personatalk.media.preflight import check_output
     from personatalk.media.reader import VideoReader
     from personatalk.media.timeline import frames_in_order, plan, retimed

@@ -34,7 +34,7 @@ from personatalk.geometry.masks import face_region
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.reader import VideoReader
 from personatalk.media.writer import VideoWriter
-from personatalk.provenance.c2pa import Provenance
+from personatalk.provenance.options import Provenance
 from personatalk.provenance.verify import find_mark
 from personatalk.provenance.watermark import WINDOW, WatermarkDetector, WatermarkResult, embed_watermark
 from personatalk.stage2.compositing import to_image

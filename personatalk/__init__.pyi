@@ -3,5 +3,5 @@ from .pipeline.dub import dub_cues as dub_cues
 from .pipeline.options import DubOptions as DubOptions
 from .pipeline.report import Report as Report
 from .pipeline.weights import Models as Models
-from .provenance.c2pa import Provenance as Provenance
+from .provenance.options import Provenance as Provenance
 from .version import __version__ as __version__

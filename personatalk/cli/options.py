@@ -37,7 +37,7 @@ def count(word: str) -> int:
 
 def add_dub_options(dub: argparse.ArgumentParser) -> None:
     """Options of a dub that a batch has as well, for all its jobs."""
-    from ..media.timeline import LengthPolicy
+    from ..media.options import LengthPolicy
 
     dub.add_argument(
         "--length",
@@ -112,9 +112,9 @@ def add_models(command: argparse.ArgumentParser, networks: bool = True) -> None:
 
 def dub_options(options: argparse.Namespace) -> DubOptions:
     """Return the dub options that were given on the command line."""
-    from ..media.codecs import EncodeOptions
+    from ..media.options import EncodeOptions
     from ..pipeline.options import DubOptions
-    from ..provenance.c2pa import Provenance
+    from ..provenance.options import Provenance
 
     encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
     provenance = Provenance(not options.no_provenance, options.certificate, options.private_key)

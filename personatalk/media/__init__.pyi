@@ -1,5 +1,5 @@
 from .audio import read_speech as read_speech
-from .codecs import EncodeOptions as EncodeOptions
+from .options import EncodeOptions as EncodeOptions
 from .probe import SpeechInfo as SpeechInfo
 from .probe import VideoInfo as VideoInfo
 from .probe import probe_speech as probe_speech

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -66,27 +65,6 @@ FILE_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "du
 EDIT_LISTS = {"mp4", "mov", "ipod", "3gp"}
 
 RUN_IN_CODECS = {"aac", "mp3"}
-
-
-@dataclass(frozen=True)
-class EncodeOptions:
-    """How the output is encoded.
-
-    Attributes:
-        codec: FFmpeg's name of the video encoder; another one is taken, with a warning, where the output
-            container cannot hold its codec (webm).
-        crf: Quality of the encoders that know it, lower is better; 13 is near transparent for x264.
-        preset: Speed of the x264 and x265 encoders, "ultrafast" to "veryslow". "faster" takes half the time of
-            "medium" and some 10 % more room at the same PSNR.
-        audio_codec: FFmpeg's name of the speech's encoder, None for what suits the container.
-        audio_bitrate: Bits per second of the speech, None for a generous rate.
-    """
-
-    codec: str = "libx264"
-    crf: float = 13
-    preset: str = "faster"
-    audio_codec: str | None = None
-    audio_bitrate: int | None = None
 
 
 def choose_video_codec(wanted: str, supported: set[str]) -> str:

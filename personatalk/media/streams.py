@@ -19,7 +19,6 @@ from .codecs import (
     SPEECH_COPIES,
     SPEECH_ENCODERS,
     TEXT_SUBTITLES,
-    EncodeOptions,
     can_hold,
     choose_layout,
     choose_rate,
@@ -29,6 +28,7 @@ from .codecs import (
     without_run_in,
 )
 from .container import audio_stream, container_start, open_input
+from .options import EncodeOptions
 from .probe import SpeechInfo, VideoInfo, probe_speech
 
 # Seconds by which packets of one time may lie apart in a file.

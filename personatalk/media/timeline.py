@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import av
 import numpy as np
@@ -14,17 +14,9 @@ import numpy.typing as npt
 
 from ..errors import MediaError
 from ..utils.arrays import BoolArray
+from .options import LengthPolicy
 from .probe import VideoInfo
 from .reader import Frame, VideoReader
-
-LengthPolicy = Literal["video", "video-original", "shortest", "pingpong"]
-"""What to do when the speech and the video differ in length.
-
-- video: all frames of the video; after the speech's end the mouth follows silence.
-- video-original: all frames; after the speech's end they keep their original mouth.
-- shortest: ends where the shorter of the two ends.
-- pingpong: as long as the speech; the video goes forward, backward, forward... or is cut.
-"""
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]

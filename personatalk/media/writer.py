@@ -18,7 +18,8 @@ import av
 
 from ..errors import MediaError
 from ..utils.files import DISK_FULL, temp_path
-from .codecs import FRAME_CLOCK, EncodeOptions, choose_pix_fmt, choose_video_codec, kept_tags
+from .codecs import FRAME_CLOCK, choose_pix_fmt, choose_video_codec, kept_tags
+from .options import EncodeOptions
 from .pixels import convert_frame
 from .preflight import check_output
 from .probe import VideoInfo

@@ -28,7 +28,7 @@ from typing import Any, get_args
 
 from ..errors import FaceError, PersonaTalkError
 from ..faces.choice import FacePicture, parse_choice
-from ..media.timeline import LengthPolicy
+from ..media.options import LengthPolicy
 from ..utils import files, processes
 from .dub import dub
 from .options import DubOptions, Silence

@@ -34,7 +34,7 @@ from ..media.reader import VideoReader
 from ..media.segments import JobFolder
 from ..media.timeline import Plan, plan
 from ..media.writer import VideoWriter
-from ..provenance.c2pa import Provenance
+from ..provenance.options import Provenance
 from ..provenance.signing import ProvenancePlan
 from ..stage1.inference import SpeechMotion, rest_offsets, speaking_style
 from ..stage2 import sparse_attention

@@ -1,22 +1,26 @@
-"""personatalk.pipeline.options."""
+"""What a user may choose about a dub."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ..errors import MediaError, PersonaTalkError
-from ..faces.selection import FaceSearch
-from ..media.codecs import EncodeOptions
-from ..media.timeline import LengthPolicy
-from ..provenance.c2pa import Provenance
+from ..errors import MediaError
+from ..faces.choice import parse_choice
+from ..media.options import EncodeOptions, LengthPolicy
+from ..provenance.options import Provenance
 from ..utils.files import is_file
+from ..utils.options import check_options, option
+
+if TYPE_CHECKING:
+    from ..faces.selection import FaceSearch
+    from .weights import Models
 
 Silence = Literal["rest", "original"]
 
+# Largest style strength: beyond it mouths leave what faces do.
 STRONGEST = 1.5
-"""Largest style strength: beyond it mouths leave what faces do."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class DubOptions:
     """What a user may choose.
 
     Attributes:
-        length: What happens where speech and video differ in length; see `timeline.LengthPolicy`.
+        length: What happens where speech and video differ in length; see `LengthPolicy`.
         encode: Codec and quality.
         face_model: MediaPipe Tasks model; None takes the face mesh of the mediapipe wheel.
         face: Who is dubbed where the video shows several people; see `choice.parse_choice`. None follows the largest
@@ -36,32 +40,111 @@ class DubOptions:
         persona: A persona of the speaker; a video that it was made from is not analysed again.
         style: A persona or a video whose speaking style is taken instead of the speaker's own.
         style_strength: 0 (nobody's style) .. 1 (the style) .. 1.5 (more than it).
+
+    Raises:
+        PersonaTalkError: A value is not allowed.
     """
 
-    length: LengthPolicy = "video"
+    length: LengthPolicy = option(
+        "video",
+        "where speech and video differ in length: 'video' keeps all frames and closes the mouth after the speech;"
+        " 'video-original' keeps all frames and the original mouth after it; 'shortest' ends with the shorter;"
+        " 'pingpong' lasts as long as the speech, playing the video forward and backward",
+        group="what is dubbed",
+    )
     encode: EncodeOptions = field(default_factory=EncodeOptions)
-    face_model: Path | str | None = None
-    face: str | None = None
-    identity: Path | str | None = None
+    face_model: Path | str | None = option(
+        None,
+        "MediaPipe Tasks face landmarker, instead of MediaPipe's face mesh",
+        metavar="FILE.task",
+        group="models",
+    )
+    face: str | None = option(
+        None,
+        "whose face, where the video shows several people: a number from 'personatalk faces' (1+3: two numbers of one"
+        " person); left, right, centre or largest; a place x,y as shares of the image or in pixels (0.3,0.5 or"
+        " 0.3,0.5@12.5 with a time in seconds); or an image of the person; the largest face where not given",
+        metavar="WHO",
+        group="what is dubbed",
+        check_form=parse_choice,
+    )
+    identity: Path | str | None = option(
+        None,
+        "ArcFace network that tells people apart, instead of their appearance in the video",
+        metavar="FILE.onnx",
+        group="what is dubbed",
+    )
     provenance: Provenance = field(default_factory=Provenance)
-    silence: Silence = "rest"
-    persona: Path | str | None = None
-    style: Path | str | None = None
-    style_strength: float = 1.0
+    silence: Silence = option(
+        "rest",
+        "the mouth in longer silence of the speech: 'rest' closes it, 'original' shows the source's",
+        group="what is dubbed",
+    )
+    persona: Path | str | None = option(
+        None,
+        "persona of the speaker, from 'personatalk persona make'; a video that it was made from is not analysed again",
+        metavar="FILE.persona",
+        group="persona and style",
+    )
+    style: Path | str | None = option(
+        None,
+        "persona or video whose speaking style is taken, instead of the speaker's own",
+        metavar="FILE",
+        group="persona and style",
+    )
+    style_strength: float = option(
+        1.0,
+        "0: nobody's style, 1: the style, up to 1.5: more than it",
+        metavar="NUMBER",
+        group="persona and style",
+        least=0,
+        most=STRONGEST,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def search(self) -> FaceSearch:
-        """What finds the chosen person."""
+        """Return the search for the chosen person."""
+        # Imported here, since it loads PyTorch and MediaPipe, and `--help` must not wait for them.
+        from ..faces.selection import FaceSearch
+
         return FaceSearch(self.face, self.face_model, self.identity)
 
     def check(self) -> None:
-        """Find out before the work what can be found out then.
+        """Make sure that the files of the options are there.
 
         Raises:
-            PersonaTalkError: A choice cannot be met.
+            PersonaTalkError: One is not.
         """
         self.search().check()
-        if not 0 <= self.style_strength <= STRONGEST:
-            raise PersonaTalkError(f"style strength {self.style_strength:g}: give one from 0 to {STRONGEST:g}")
         for path in (self.persona, self.style):
             if path is not None and not is_file(Path(path)):
                 raise MediaError(f"{path}: there is no such file")
+
+
+@dataclass(frozen=True)
+class WeightPaths:
+    """Files of the trained parts; None where the package's own is taken.
+
+    Attributes:
+        morphable: A morphable model of ours, or the Basel Face Model as `BFM_model_front.mat`.
+        stage1: Weights of the geometry generator.
+        stage2: Weights of the renderer.
+        deep3d: Deep3DFaceRecon's checkpoint, which initialises the geometry of the Basel Face Model.
+    """
+
+    morphable: Path | str | None = option(
+        None, "morphable model, or BFM_model_front.mat", metavar="FILE", group="models"
+    )
+    stage1: Path | str | None = option(None, "weights of the geometry generator", metavar="FILE", group="models")
+    stage2: Path | str | None = option(None, "weights of the renderer", metavar="FILE", group="models")
+    deep3d: Path | str | None = option(
+        None, "Deep3DFaceRecon's checkpoint, for BFM_model_front.mat", metavar="FILE.pth", group="models"
+    )
+
+    def load(self) -> Models:
+        """Read the weights; see `Models.load`."""
+        from .weights import Models
+
+        return Models.load(self.morphable, self.stage1, self.stage2, self.deep3d)

@@ -18,27 +18,6 @@ from ..stage2.renderer import Renderer
 
 
 @dataclass(frozen=True)
-class WeightPaths:
-    """Files of the trained parts; None where the package's own is taken.
-
-    Attributes:
-        morphable: A morphable model of ours, or the Basel Face Model as `BFM_model_front.mat`.
-        stage1: Weights of the geometry generator.
-        stage2: Weights of the renderer.
-        deep3d: Deep3DFaceRecon's checkpoint, which initialises the geometry of the Basel Face Model.
-    """
-
-    morphable: Path | str | None = None
-    stage1: Path | str | None = None
-    stage2: Path | str | None = None
-    deep3d: Path | str | None = None
-
-    def load(self) -> Models:
-        """Read the weights; see `Models.load`."""
-        return Models.load(self.morphable, self.stage1, self.stage2, self.deep3d)
-
-
-@dataclass(frozen=True)
 class Models:
     """The trained parts.
 

@@ -48,21 +48,6 @@ BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """What a user may choose about provenance.
-
-    Attributes:
-        on: Write tags, manifest and mark; they go together.
-        certificate: PEM file of the signer's certificate chain; see `Signer.load`.
-        key: PEM file of its private key.
-    """
-
-    on: bool = True
-    certificate: Path | str | None = None
-    key: Path | str | None = None
-
-
-@dataclass(frozen=True)
 class Input:
     """A file that went into the video.
 

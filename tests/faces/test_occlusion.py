@@ -22,7 +22,7 @@ from personatalk.geometry.fitting import Estimate, Initialiser
 from personatalk.geometry.masks import face_region
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
-from personatalk.media.codecs import EncodeOptions
+from personatalk.media.options import EncodeOptions
 from personatalk.media.reader import VideoReader
 from personatalk.pipeline import persona
 from personatalk.sample import sample_files

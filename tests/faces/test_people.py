@@ -28,7 +28,7 @@ from personatalk.faces.selection import FaceSearch, follower, merge_choices, res
 from personatalk.faces.tracklets import SNAPSHOTS, TrackletLinker, frontality
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
-from personatalk.media.codecs import EncodeOptions
+from personatalk.media.options import EncodeOptions
 from personatalk.media.reader import VideoReader
 from personatalk.sample import sample_files
 from personatalk.utils.arrays import Array

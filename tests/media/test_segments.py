@@ -14,7 +14,7 @@ import pytest
 from helpers.media_clips import Clip, clicks, make, write_wav
 
 from personatalk.errors import MediaError
-from personatalk.media.codecs import EncodeOptions
+from personatalk.media.options import EncodeOptions
 from personatalk.media.reader import VideoReader
 from personatalk.media.segments import JobFolder, folder_of
 from personatalk.media.writer import VideoWriter

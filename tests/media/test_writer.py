@@ -17,7 +17,8 @@ from helpers.media_clips import Clip, clicks, encode_samples, make, onsets, writ
 
 from personatalk.errors import MediaError
 from personatalk.media.audio import read_speech
-from personatalk.media.codecs import EncodeOptions, choose_layout, choose_pix_fmt, choose_rate
+from personatalk.media.codecs import choose_layout, choose_pix_fmt, choose_rate
+from personatalk.media.options import EncodeOptions
 from personatalk.media.preflight import check_output, check_source
 from personatalk.media.probe import probe_speech, probe_video
 from personatalk.media.reader import VideoReader
@@ -688,7 +689,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from personatalk.errors import MediaError
 from personatalk.media.reader import VideoReader
-from personatalk.media.codecs import EncodeOptions
+from personatalk.media.options import EncodeOptions
 from personatalk.media.writer import VideoWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))

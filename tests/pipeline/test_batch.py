@@ -19,7 +19,7 @@ from helpers.sample_clips import sample_frames, write_sound, write_video
 from personatalk.cli.main import main
 from personatalk.errors import MediaError, PersonaTalkError
 from personatalk.media.audio import read_speech
-from personatalk.media.codecs import EncodeOptions
+from personatalk.media.options import EncodeOptions
 from personatalk.pipeline import batch
 from personatalk.pipeline.batch import (
     DONE,

@@ -18,9 +18,10 @@ from personatalk.errors import CredentialsError, FaceError, MediaError, PersonaT
 from personatalk.faces.landmarks import open_tracker
 from personatalk.media import segments
 from personatalk.media.audio import read_speech
-from personatalk.media.codecs import EncodeOptions
+from personatalk.media.options import EncodeOptions
 from personatalk.media.probe import probe_speech
-from personatalk.provenance.c2pa import Provenance, read
+from personatalk.provenance.c2pa import read
+from personatalk.provenance.options import Provenance
 from personatalk.provenance.verify import verify
 from personatalk.sample import sample_files
 
@@ -151,7 +152,7 @@ def test_without_provenance_there_is_none_and_the_report_says_so(
 def test_a_wrong_certificate_ends_the_run_before_it_starts(
     tmp_path: Path, models: Models, clip: Path, speech: Path
 ) -> None:
-    options = DubOptions(provenance=Provenance(certificate=clip, key=clip))
+    options = DubOptions(provenance=Provenance(certificate=clip, private_key=clip))
     with pytest.raises(CredentialsError, match=r"clip\.mp4: no certificate"):
         personatalk.dub(clip, speech, tmp_path / "out.mp4", models=models, options=options)
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from helpers.sample_clips import decoded, frame_times, sample_frames, sample_spe
 import personatalk
 from personatalk import DubOptions, Models, Report
 from personatalk.errors import MediaError
-from personatalk.media.codecs import EncodeOptions
+from personatalk.media.options import EncodeOptions
 from personatalk.media.probe import probe_video
 from personatalk.pipeline import rendering
 from personatalk.pipeline.fading import FADE_SECONDS

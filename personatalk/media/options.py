@@ -1,0 +1,60 @@
+"""What a user may choose about the output file: its length and its encoding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..utils.options import check_options, option
+
+# What to do when the speech and the video differ in length.
+#
+# - video: all frames of the video; after the speech's end the mouth follows silence.
+# - video-original: all frames; after the speech's end they keep their original mouth.
+# - shortest: ends where the shorter of the two ends.
+# - pingpong: as long as the speech; the video goes forward, backward, forward... or is cut.
+LengthPolicy = Literal["video", "video-original", "shortest", "pingpong"]
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How the output is encoded.
+
+    Attributes:
+        codec: FFmpeg's name of the video encoder; another one is taken, with a warning, where the output
+            container cannot hold its codec (webm).
+        crf: Quality of the encoders that know it, lower is better; 13 is near transparent for x264.
+        preset: Speed of the x264 and x265 encoders, "ultrafast" to "veryslow". "faster" takes half the time of
+            "medium" and some 10 % more room at the same PSNR.
+        audio_codec: FFmpeg's name of the speech's encoder, None for what suits the container.
+        audio_bitrate: Bits per second of the speech, None for a generous rate.
+    """
+
+    codec: str = option("libx264", "FFmpeg's name of the video encoder", metavar="ENCODER", group="encoding")
+    crf: float = option(
+        13,
+        "quality of the video, lower is better; 13 is near-transparent for x264",
+        metavar="NUMBER",
+        group="encoding",
+        least=0,
+        most=63,
+    )
+    preset: str = option(
+        "faster", "speed of the x264 and x265 encoders, ultrafast to veryslow", metavar="SPEED", group="encoding"
+    )
+    audio_codec: str | None = option(
+        None,
+        "FFmpeg's name of the speech's encoder; the one that suits the container where not given",
+        metavar="ENCODER",
+        group="encoding",
+    )
+    audio_bitrate: int | None = option(
+        None,
+        "bits per second of the speech; a generous rate where not given",
+        metavar="RATE",
+        group="encoding",
+        least=1000,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)

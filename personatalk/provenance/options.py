@@ -1,0 +1,43 @@
+"""What a user may choose about provenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..utils.options import check_options, option
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a user may choose about provenance.
+
+    Attributes:
+        on: Write tags, manifest and watermark; they go together.
+        certificate: PEM file of the signer's certificate chain; see `Signer.load`.
+        private_key: PEM file of its private key.
+    """
+
+    on: bool = option(
+        True,
+        "tags, a C2PA manifest and an invisible watermark say that the video was generated; left out, the report says"
+        " so",
+        name="provenance",
+        group="provenance",
+    )
+    certificate: Path | str | None = option(
+        None,
+        "your certificate chain, which signs the manifest (or the variable PERSONATALK_CERTIFICATE); where not given,"
+        " one that nobody else trusts is made for this machine",
+        metavar="FILE.pem",
+        group="provenance",
+    )
+    private_key: Path | str | None = option(
+        None,
+        "the private key of the certificate (or the variable PERSONATALK_PRIVATE_KEY)",
+        metavar="FILE.pem",
+        group="provenance",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
