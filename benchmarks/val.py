@@ -2,7 +2,7 @@
 
     python benchmarks/val.py CLIPS -o RESULTS [--speech FILE ...] [--quality quality.py]
 
-Every clip is dubbed with its own sound and with each of the given speeches. For every result: frame count and
+Every clip is dubbed with its own audio and with each of the given speeches. For every result: frame count and
 timestamps against the source's, and PSNR of all pixels outside the mask after the encode. With `--quality` the
 self-dubbed results are also held against their sources by that script, and its table is averaged.
 """
@@ -17,15 +17,18 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from personatalk import Models
+from personatalk import DubOptions, Models, Report
 from personatalk.media.reader import VideoReader
-from personatalk.pipeline import dub, rendering
+from personatalk.pipeline.casting import cast_single
+from personatalk.pipeline.dub import DubRequest, run
+from personatalk.stage2.compositing import Patch
 from personatalk.training.data.layouts import find_videos
 
-MASKS: dict[int, np.ndarray] = {}
-"""Where pixels may have changed, by output frame of the run in progress: bool, packed to bits."""
+# Pixels that may have changed by output frame: bool, packed to bits.
+Masks = dict[int, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -43,28 +46,26 @@ class Row:
     fps: float
 
 
-def watch_masks() -> None:
-    """Make the pipeline leave the mask of every frame here."""
-    compose = rendering.Dubbing._composed
+def dub_with_masks(video: Path, speech: Path, output: Path, models: Models) -> tuple[Report, Masks]:
+    """Dub one clip and keep where its frames were changed."""
+    masks: Masks = {}
+    with VideoReader(video) as reader:
+        width, height = reader.info.upright_size
 
-    def watched(self: rendering.Dubbing, waiting: rendering._Waiting, rendered: np.ndarray, mask: np.ndarray) -> object:
-        width, height = self.reader.info.upright_size
-        patch = rendering.to_picture(rendered, mask, waiting.transform, width, height)
+    def keep(place: int, patch: Patch) -> None:
         touched = np.zeros((height, width), bool)
-        if patch is not None:
-            h, w = patch.mask.shape
-            # Chroma is coarser than luma: the neighbours of a changed pixel share its colour.
-            grown = np.pad(patch.mask > 0, 2)
-            grown = grown | np.roll(grown, 2, 0) | np.roll(grown, -2, 0)
-            grown = (grown | np.roll(grown, 2, 1) | np.roll(grown, -2, 1))[2:-2, 2:-2]
-            touched[patch.top : patch.top + h, patch.left : patch.left + w] = grown
-        MASKS[self.report.frames - 1] = np.packbits(touched)
-        return compose(self, waiting, rendered, mask)
+        h, w = patch.mask.shape
+        touched[patch.top : patch.top + h, patch.left : patch.left + w] = patch.mask > 0
+        # Chroma is coarser than luma: the neighbours of a changed pixel share its colour.
+        touched = cv2.dilate(touched.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        masks[place] = np.packbits(touched)
 
-    rendering.Dubbing._composed = watched  # type: ignore[method-assign,assignment]
+    request = DubRequest(video, [speech], output, DubOptions())
+    report = run(request, lambda context: cast_single(context, speech), models, on_composited=keep)
+    return report, masks
 
 
-def measure(source: Path, result: Path) -> tuple[int, int, bool, float, float]:
+def measure(source: Path, result: Path, masks: Masks) -> tuple[int, int, bool, float, float]:
     """Frames of both, whether their times agree, and mean and worst PSNR outside the masks."""
     times: tuple[list[float], list[float]] = ([], [])
     values = []
@@ -74,8 +75,8 @@ def measure(source: Path, result: Path) -> tuple[int, int, bool, float, float]:
             times[0].append(old.pts * float(a.info.time_base))
             times[1].append(new.pts * float(b.info.time_base))
             keep = np.ones(width * height, bool)
-            if number in MASKS:
-                keep = ~np.unpackbits(MASKS[number], count=width * height).astype(bool)
+            if number in masks:
+                keep = ~np.unpackbits(masks[number], count=width * height).astype(bool)
             keep = keep.reshape(height, width)
             error = (old.rgb()[keep].astype(np.float32) - new.rgb()[keep]) ** 2
             values.append(-10 * np.log10(max(float(error.mean()), 1e-6) / 65025))
@@ -102,20 +103,18 @@ def main() -> None:
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="I N: every Nth clip from number I on")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    watch_masks()
     models, rows, figures = Models.load(), [], []
     first, step = arguments.part
     for clip in [s.video for s in find_videos(arguments.clips, "folder") if arguments.only in s.video.name][
         first::step
     ]:
         for speech in [clip, *arguments.speech]:
-            MASKS.clear()
             name = "own" if speech == clip else speech.stem
             result = arguments.output / f"{clip.stem}__{name}.mp4"
             start = time.perf_counter()
-            report = dub.dub(clip, speech, result, models=models)
+            report, masks = dub_with_masks(clip, speech, result, models)
             seconds = time.perf_counter() - start
-            source_count, count, same, mean, worst = measure(clip, result)
+            source_count, count, same, mean, worst = measure(clip, result, masks)
             rows.append(Row(clip.name, name, count, source_count, same, report.dubbed, mean, worst, count / seconds))
             print(rows[-1], flush=True)
             write(arguments.output / f"path{first}.csv", [asdict(row) for row in rows])

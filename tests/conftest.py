@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from helpers import tiny
+
 from personatalk.faces import selection
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.pipeline.weights import Models

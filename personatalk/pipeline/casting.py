@@ -1,38 +1,335 @@
-"""personatalk.pipeline.casting."""
+"""Casting: who gets a new mouth in which frames, and the audio of the output."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..media.timeline import Plan
-from ..stage1.inference import SpeechMotion
-from ..utils.arrays import Array
-from .cues import Cue
-from .roles import Speaker
+import numpy as np
+import torch
 
+from ..audio.encoder import SAMPLE_RATE
+from ..audio.voice_activity import speech_mask
+from ..errors import CueError, FaceError, MediaError, WeightsError
+from ..faces.analysis import Analysis, analyse
+from ..faces.clustering import People
+from ..faces.selection import FaceSearch, merge_choices, resolve_choice
+from ..media.audio import SampleFile, store_speech
+from ..media.reader import VideoReader
+from ..media.timeline import Plan, plan
+from ..stage1.inference import SpeechMotion, rest_offsets, speaking_style
+from ..utils import serialization
+from ..utils.arrays import Array
+from .audio_mix import mix_cues
+from .context import RunContext
+from .cues import Cue, refuse_overlaps
+from .persona import Footage, Persona, analysis_of
+from .speaker import Speaker
+
+# Files in the job's folder: the person of each cue, and the audio that the cues make.
 SPEAKERS_FILE = "who.json"
-"""The job's note on whom the cues mean."""
+AUDIO_FILE = "sound.wav"
+
+# A speech that is longer than the video by more than these seconds is worth a warning.
+NOTABLE_EXCESS = 0.1
+
+# A person by numbers of `People`; None for the face that is followed where no cue names one.
+PersonNumbers = tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
 class DubPlan:
-    """Who speaks: everybody who gets a new mouth, the frames of the output, and its sound."""
+    """The plan of an output.
 
-    roles: list[Speaker]
+    Attributes:
+        speakers: Everybody who gets a new mouth.
+        timeline: Which source frame is shown when.
+        audio: File whose audio the output gets.
+    """
+
+    speakers: list[Speaker]
     timeline: Plan
-    sound: Path
+    audio: Path
 
 
 class CuedMotion:
-    """One person's mouth through several cues, at rest between them; see `dubbing.Motion`."""
+    """One person's mouth through several cues, at rest between them; a `speaker.Motion`.
 
-    def __init__(self, parts: list[tuple[Cue, SpeechMotion]], rest: Array) -> None:
+    Args:
+        parts: Cues and the motion of each, whose time begins at the cue's start.
+        rest: Displacement of the closed mouth, (V, 3).
+    """
+
+    def __init__(self, parts: Sequence[tuple[Cue, SpeechMotion]], rest: Array) -> None:
         self.parts, self.rest = parts, rest
 
     def displacement_at(self, time: float, template: Array) -> Array:
-        """See `roles.Motion.displacement_at`."""
+        """See `speaker.Motion.displacement_at`."""
         for cue, motion in self.parts:
             if cue.start <= time < cue.end:
                 return motion.displacement_at(time - cue.start, template)
         return self.rest
+
+
+# ------------------------------------------------------------------------------------------------ one speaker
+
+
+def cast_single(context: RunContext, speech: Path) -> DubPlan:
+    """Plan an output in which one person says one speech.
+
+    Args:
+        context: The run.
+        speech: An audio file, or a video whose audio is taken.
+
+    Raises:
+        PersonaTalkError: See `dub.dub`.
+    """
+    options, report, models = context.options, context.report, context.models
+    with report.stage("speech"):
+        samples = _store_speech(context, speech, 0)
+    persona = None if options.persona is None else Persona.load(options.persona, models.morphable)
+    footage = None if persona is None else persona.find(context.reader.info.path, options.search())
+    with report.stage("analysis"):
+        analysis = _analysis_for(context, footage)
+    seconds = len(samples) / SAMPLE_RATE
+    timeline = plan(analysis.time, analysis.duration, seconds, options.length)
+    _record(context, analysis, timeline, seconds)
+    if persona is not None and footage is None:
+        report.warnings.append(
+            f"{options.persona} was not made from this video, or for another face or face model:"
+            " its style is used, the video was analysed"
+        )
+    with report.stage("speech"):
+        style = _style(context, analysis if persona is None else persona)
+        motion = SpeechMotion(models.stage1, samples, style, _rest(context, analysis))
+    dubbed = timeline.dubbed
+    if options.silence == "original":
+        dubbed = dubbed & speech_mask(samples, timeline.time)
+    speaker = Speaker(analysis, motion, dubbed)
+    if persona is not None and footage is not None:
+        speaker = replace(speaker, lips=persona.lips(footage, models), faces=persona.textures(footage, models))
+    return DubPlan([speaker], timeline, speech)
+
+
+def _analysis_for(context: RunContext, footage: Footage | None) -> Analysis:
+    """Return the analysis of a persona's footage, or the run's own where there is none."""
+    if footage is None:
+        return _load_or_analyse(context, "analysis", context.options.search)
+    return _indexed(context, analysis_of(footage, context.reader.info, context.models.morphable))
+
+
+# ------------------------------------------------------------------------------------------- several speakers
+
+
+def cast_cues(context: RunContext, cues: Sequence[Cue]) -> DubPlan:
+    """Plan an output in which each person of a list of cues says that cue's speech in that cue's time.
+
+    Args:
+        context: The run.
+        cues: In order of their starts.
+
+    Raises:
+        PersonaTalkError: See `dub.dub_cues`.
+    """
+    report = context.report
+    with report.stage("analysis"):
+        people = functools.cache(lambda: context.options.search().people(context.reader, context.on_progress))
+        persons = _persons_of(context, cues, people)
+        refuse_overlaps(cues, persons)
+        analyses = _analyse_persons(context, cues, persons, people)
+    first = next(iter(analyses.values()))
+    timeline = plan(first.time, first.duration, float(first.time[-1] + first.duration[-1]))
+    _record(context, first, timeline, sum(cue.end - cue.start for cue in cues))
+    speakers = []
+    with report.stage("speech"):
+        files = dict.fromkeys(cue.speech for cue in cues)
+        speeches = {file: _store_speech(context, file, number) for number, file in enumerate(files)}
+        for person, analysis in analyses.items():
+            own = [cue for cue, of in zip(cues, persons, strict=True) if of == person]
+            speakers.append(_cued_speaker(context, analysis, own, speeches, timeline))
+        audio = context.folder.folder / AUDIO_FILE
+        mix_cues(context.reader.info.path, cues, timeline.speech_limit, audio)
+    return DubPlan(speakers, timeline, audio)
+
+
+def _persons_of(context: RunContext, cues: Sequence[Cue], people: Callable[[], People]) -> list[PersonNumbers]:
+    """Return the person of each cue; None for all of them where no cue names a face."""
+    if all(cue.face is None for cue in cues):
+        return [None] * len(cues)
+    kept = _load_persons(context, len(cues))
+    if kept is not None:
+        return kept
+    persons = merge_choices([resolve_choice(people(), cue.face or "largest") for cue in cues])
+    for person in set(persons):
+        try:
+            resolve_choice(people(), _words(person))
+        except FaceError as error:
+            where = _where(cues, persons, person)
+            raise CueError(f"{where}: these cues name the same person by numbers of several: {error}") from error
+    context.folder.write(SPEAKERS_FILE, json.dumps(persons).encode())
+    return list(persons)
+
+
+def _load_persons(context: RunContext, count: int) -> list[PersonNumbers] | None:
+    """Return the persons that a run before this one has found, which takes a pass over the video; None without."""
+    kept = context.folder.path(SPEAKERS_FILE)
+    if kept is not None:
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+            persons = [tuple(int(number) for number in person) for person in json.loads(kept.read_bytes())]
+            if len(persons) == count and all(persons):
+                return list(persons)
+    return None
+
+
+def _analyse_persons(
+    context: RunContext, cues: Sequence[Cue], persons: Sequence[PersonNumbers], people: Callable[[], People]
+) -> dict[PersonNumbers, Analysis]:
+    """Return the analysis of each person who can be dubbed, with a warning for those who cannot.
+
+    The audio of the others' cues is heard all the same.
+
+    Raises:
+        FaceError: Nobody can be dubbed.
+    """
+
+    def search(person: PersonNumbers) -> FaceSearch:
+        found = context.options.search()
+        return found if person is None else replace(found, face=_words(person), known=people())
+
+    analyses: dict[PersonNumbers, Analysis] = {}
+    errors: list[FaceError] = []
+    for person in dict.fromkeys(persons):
+        name = "-".join(["analysis", *map(str, person or (0,))])
+        try:
+            analyses[person] = _load_or_analyse(context, name, functools.partial(search, person))
+        except FaceError as error:
+            errors.append(error)
+            context.report.warnings.append(f"{_where(cues, persons, person)}: nobody is dubbed: {error}")
+    if not analyses:
+        raise errors[-1]
+    return analyses
+
+
+def _cued_speaker(
+    context: RunContext,
+    analysis: Analysis,
+    cues: Sequence[Cue],
+    speeches: Mapping[Path, SampleFile],
+    timeline: Plan,
+) -> Speaker:
+    """Return one person with the motion of that person's cues."""
+    style, rest = _style(context, analysis), _rest(context, analysis)
+    parts, dubbed = [], np.zeros(len(timeline), bool)
+    for cue in cues:
+        begin = round(cue.offset * SAMPLE_RATE)
+        samples = speeches[cue.speech].part(begin, begin + round((cue.end - cue.start) * SAMPLE_RATE))
+        if not len(samples):
+            raise MediaError(f"{cue.where}: {cue.speech} has no audio from {cue.offset:g} s on")
+        inside = (timeline.time >= cue.start) & (timeline.time < cue.end)
+        if not inside.any():
+            context.report.warnings.append(f"{cue.where}: the video shows nothing at {cue.start:g} s")
+        dubbed |= inside
+        parts.append((cue, SpeechMotion(context.models.stage1, samples, style, rest)))
+    return Speaker(analysis, CuedMotion(parts, rest), dubbed)
+
+
+def _words(person: tuple[int, ...]) -> str:
+    """Return a person as `--face` names them."""
+    return "+".join(map(str, person))
+
+
+def _where(cues: Sequence[Cue], persons: Sequence[PersonNumbers], person: PersonNumbers) -> str:
+    """Return the places of a person's cues, for messages."""
+    return ", ".join(cue.where for cue, of in zip(cues, persons, strict=True) if of == person)
+
+
+# ------------------------------------------------------------------------------------------------------ both
+
+
+def _store_speech(context: RunContext, speech: Path, number: int) -> SampleFile:
+    """Decode a speech to samples on the disk."""
+    return store_speech(speech, context.folder.folder / f"speech-{number}.samples", SAMPLE_RATE)
+
+
+def _load_or_analyse(context: RunContext, name: str, search: Callable[[], FaceSearch]) -> Analysis:
+    """Return the analysis that a run before this one has kept, or a new one of the face that is looked for."""
+    reader, models = context.reader, context.models
+    kept = context.folder.path(f"{name}.safetensors")
+    if kept is not None:
+        with contextlib.suppress(WeightsError, ValueError):  # a damaged one is made again
+            arrays, _ = serialization.load_arrays(kept, kind="analysis", version=1)
+            return _indexed(context, Analysis.from_arrays(reader.info, arrays, models.morphable))
+    with search().open(reader, context.on_progress) as (tracker, follower):
+        made = analyse(reader, tracker, models.morphable, context.on_progress, models.initialise, follower)
+    with context.folder.writing(f"{name}.safetensors") as path:
+        serialization.save_arrays(path, made.arrays(), kind="analysis", version=1, config={}, half=False)
+    return made
+
+
+def _indexed(context: RunContext, analysis: Analysis) -> Analysis:
+    """Return an analysis after the reader has learned where frames lie, as the pass that it saves would have let it.
+
+    Lip references are fetched shot by shot: with one shot nothing has to be sought.
+    """
+    if len(analysis.shots) > 1:
+        for _ in context.reader.frames():
+            pass
+    return analysis
+
+
+def _style(context: RunContext, source: Analysis | Persona) -> torch.Tensor:
+    """Return the style embedding (1, D) at the wanted strength: of the chosen style, or else of the source."""
+    options, models = context.options, context.models
+    if options.style is not None:
+        beta = _expressions(context, Path(options.style))
+    elif isinstance(source, Persona):
+        beta = source.beta
+    else:
+        beta = source.beta[source.usable]
+    return options.style_strength * speaking_style(models.stage1, models.morphable, beta)
+
+
+def _expressions(context: RunContext, path: Path) -> Array:
+    """Return the expressions (N, E) of a persona or of a video."""
+    models = context.models
+    if path.suffix == ".persona":
+        return Persona.load(path, models.morphable).beta
+    search = FaceSearch(face_model=context.options.face_model)
+    with VideoReader(path) as reader, search.open(reader) as (tracker, _):
+        found = analyse(reader, tracker, models.morphable, None, models.initialise)
+    return found.beta[found.usable]
+
+
+def _rest(context: RunContext, analysis: Analysis) -> Array:
+    """Return the displacement (V, 3) of the speaker's own closed mouth."""
+    usable, model = np.flatnonzero(analysis.usable), context.models.morphable
+    return rest_offsets(model, analysis.beta[usable], analysis.openings(model, usable))
+
+
+def _record(context: RunContext, analysis: Analysis, timeline: Plan, speech_seconds: float) -> None:
+    """Record what is known before the first frame is rendered."""
+    report = context.report
+    report.source_frames = len(analysis)
+    report.faces = int(analysis.usable.sum())
+    report.shots = [
+        {
+            "first": shot.start,
+            "last": shot.stop - 1,
+            "start_seconds": float(analysis.time[shot.start]),
+            "usable": int(analysis.usable[shot.start : shot.stop].sum()),
+        }
+        for shot in analysis.shots
+    ]
+    report.video_seconds = timeline.speech_limit
+    report.speech_seconds = speech_seconds
+    report.speech_used_seconds = min(speech_seconds, timeline.speech_limit)
+    report.offsets = {"container_start": analysis.info.start_seconds, "first_frame": float(analysis.time[0])}
+    excess = speech_seconds - report.speech_used_seconds
+    if excess > NOTABLE_EXCESS:
+        report.warnings.append(
+            f"the speech is {excess:.1f} s longer than the video and was cut; --length pingpong keeps all of it"
+        )

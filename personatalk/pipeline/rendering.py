@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import MediaError
 from ..faces.analysis import Analysis, SkipReason, yaw_of
@@ -18,76 +17,84 @@ from ..geometry.morphable_model import MorphableModel
 from ..media.reader import Frame, VideoReader
 from ..media.timeline import Plan, frames_in_order, retimed
 from ..provenance.watermark import embed_watermark
-from ..stage2.compositing import match_colours, to_image
+from ..stage2.compositing import Patch, match_colours, to_image
 from ..stage2.face_crops import FaceCropper
 from ..stage2.geometry_map import GeometryMap, geometry_map
 from ..stage2.references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
 from ..stage2.renderer import Reference, merge_references
-from ..utils.arrays import Array
+from ..utils.arrays import Array, Image, IntArray
 from ..utils.threads import parallel_map
 from .fading import blend_weight
 from .report import Report
-from .roles import Speaker
+from .speaker import Speaker
 from .weights import Models
 
+# Frames before and after a frame that are held for its face references.
 BEHIND, AHEAD = FACE_REFERENCES // 2, FACE_REFERENCES // 2
-"""Frames before and after a frame that are held for its face references."""
 
-Step = tuple[Frame, "str | None"]
-"""A frame of the output, and why it has no new mouth; None if it has."""
+# A frame of the output, and why it has no new mouth; None if it has.
+OutputFrame = tuple[Frame, "str | None"]
+
+# Called with the number of an output frame and the new mouth that is pasted into it, from several threads.
+OnComposited = Callable[[int, Patch], None]
 
 
-def dubbed_frames(
-    models: Models,
-    reader: VideoReader,
-    roles: list[Speaker],
-    timeline: Plan,
-    report: Report,
-    watermark: bool,
-    first: int = 0,
-) -> Iterator[Step]:
-    """The frames of the output from number `first` on, in order, and what became of each.
+@dataclass(frozen=True)
+class RenderContext:
+    """What the rendering of all speakers shares.
+
+    Attributes:
+        models: The trained parts.
+        reader: The source.
+        timeline: Which source frame is shown when.
+        report: Record of times and lip references.
+        watermark: Whether new mouths carry the watermark.
+        on_composited: Told about every new mouth.
+    """
+
+    models: Models
+    reader: VideoReader
+    timeline: Plan
+    report: Report
+    watermark: bool
+    on_composited: OnComposited | None = None
+
+
+def dubbed_frames(context: RenderContext, speakers: list[Speaker], first: int = 0) -> Iterator[OutputFrame]:
+    """Yield the frames of the output from number `first` on, in order.
 
     Args:
-        models: The trained parts.
-        reader: The video.
-        roles: Who gets a new mouth; each is drawn over what the ones before left.
-        timeline: Which source frame is shown when.
-        report: Where times and lip references are noted.
-        watermark: Whether new mouths carry the watermark.
+        context: Models, source, timeline and report.
+        speakers: Who gets a new mouth; each is drawn over what the ones before left.
         first: The first frame that is wanted.
     """
-    # The face references of the first frame lie before it, and those of the next role before those.
-    start = max(0, first - BEHIND * len(roles))
-    for role in roles:
-        _note_resumed(models.morphable, role, timeline.source_index[:first], report)
-    steps = decoded(reader, timeline, report, start)
-    for number, role in enumerate(roles, 1):
-        wanted = max(0, first - BEHIND * (len(roles) - number))
-        steps = Dubbing(models, reader, role, timeline, report, watermark).frames(steps, start, wanted)
-    for place, step in enumerate(steps, start):
+    # The face references of the first frame lie before it, and those of the next speaker before those.
+    start = max(0, first - BEHIND * len(speakers))
+    for speaker in speakers:
+        _record_resumed(context, speaker, first)
+    frames = decoded_frames(context, start)
+    for number, speaker in enumerate(speakers, 1):
+        wanted = max(0, first - BEHIND * (len(speakers) - number))
+        frames = MouthRenderer(context, speaker).frames(frames, start, wanted)
+    for place, frame in enumerate(frames, start):
         if place >= first:
-            yield step
+            yield frame
 
 
-def _note_resumed(model: MorphableModel, role: Speaker, shown: npt.NDArray[np.int64], report: Report) -> None:
-    """Note the lip references of what a run before this one has finished, by the source's frames."""
-    done = shown[role.dubbed[: len(shown)] & role.analysis.usable[shown]]
-    for shot in np.unique(role.analysis.shot_of[done]):
-        _note(report, choose_lip_frames(model, role.analysis, int(shot)))
+def _record_resumed(context: RenderContext, speaker: Speaker, first: int) -> None:
+    """Record the lip references of the frames that a run before this one has finished."""
+    shown, analysis = context.timeline.source_index[:first], speaker.analysis
+    done = shown[speaker.dubbed[:first] & analysis.usable[shown]]
+    for shot in sorted(set(analysis.shot_of[done].tolist())):
+        context.report.record_lip_references(choose_lip_frames(context.models.morphable, analysis, shot))
 
 
-def _note(report: Report, chosen: npt.NDArray[np.int64]) -> None:
-    known = set(report.lip_references)
-    report.lip_references += [int(i) for i in chosen if int(i) not in known]
-
-
-def decoded(reader: VideoReader, timeline: Plan, report: Report, start: int) -> Iterator[Step]:
-    """The output's frames as they are in the source, with their output times."""
-    rest = timeline.since(start)
-    numbered = retimed(frames_in_order(reader, rest.source_index), rest, reader.info)
+def decoded_frames(context: RenderContext, start: int) -> Iterator[OutputFrame]:
+    """Yield the output's frames from number `start` on as they are in the source, with their output times."""
+    rest = context.timeline.since(start)
+    numbered = retimed(frames_in_order(context.reader, rest.source_index), rest, context.reader.info)
     while True:
-        with report.stage("decode"):
+        with context.report.stage("decode"):
             frame = next(numbered, None)
         if frame is None:
             return
@@ -95,197 +102,212 @@ def decoded(reader: VideoReader, timeline: Plan, report: Report, start: int) -> 
 
 
 @dataclass
-class _Waiting:
-    """A frame between decoding and encoding: what its neighbours and itself need of it.
+class _PendingFrame:
+    """A frame between decoding and encoding, and what its neighbours and itself need of it.
 
     Attributes:
-        frame: As it will be written.
-        before: Why nobody has given it a new mouth so far; None if somebody has.
-        reason: Why it gets none here; None if it does.
+        place: Number of the frame in the output.
+        frame: The frame as it will be written.
+        skipped_before: Why no speaker before has given it a new mouth; None if one has.
+        skipped: Why this speaker gives it none; None if it gets one.
         shot: Number of its shot.
-        blend_weight: How much of the new mouth it shows, 0..1.
+        blend_weight: Opacity of the new mouth, 0..1.
         crop: The source's face crop, uint8 (S, S, 3), or its colours where no more is needed; None if there is no
             usable face.
-        transform: Picture to crop, (2, 3).
+        transform: Image to crop, (2, 3).
         reference: The frame as a face reference.
     """
 
+    place: int
     frame: Frame
-    before: str | None
-    reason: str | None
+    skipped_before: str | None
+    skipped: str | None
     shot: int
     blend_weight: float
-    crop: npt.NDArray[np.uint8] | None = None
+    crop: Image | None = None
     transform: Array | None = None
     reference: Reference | None = None
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A frame and what it is rendered from; no references where it is passed through."""
+class _RenderTask:
+    """A frame and the references that it is rendered from; no references where it is passed through."""
 
-    waiting: _Waiting
+    pending: _PendingFrame
     lips: list[Reference]
     faces: list[Reference]
 
 
-class Dubbing:
-    """Gives one person a new mouth.
+class MouthRenderer:
+    """Gives one speaker a new mouth.
 
     Args:
-        models: The trained parts.
-        reader: The video.
-        role: The person.
-        timeline: Which source frame is shown when.
-        report: Where times and lip references are noted.
-        watermark: Whether new mouths carry the watermark.
+        context: Models, source, timeline and report.
+        speaker: The speaker.
     """
 
-    def __init__(
-        self, models: Models, reader: VideoReader, role: Speaker, timeline: Plan, report: Report, watermark: bool
-    ) -> None:
-        self.models, self.reader, self.role, self.report, self.watermark = models, reader, role, report, watermark
-        analysis, shown = role.analysis, timeline.source_index
-        dubbed = analysis.usable[shown] & role.dubbed
+    def __init__(self, context: RenderContext, speaker: Speaker) -> None:
+        self.context, self.speaker = context, speaker
+        models, analysis, timeline = context.models, speaker.analysis, context.timeline
+        shown = timeline.source_index
+        dubbed = analysis.usable[shown] & speaker.dubbed
         self._blend_weight = blend_weight(dubbed, analysis.shot_of[shown], yaw_of(analysis.pose)[shown], timeline.time)
-        self._places = ProbePoints.of(models.morphable)
+        self._probe_points = ProbePoints.of(models.morphable)
         self._lips: tuple[int, list[Reference]] = (-1, [])
-        self.crops = FaceCropper(models.morphable, analysis, int(models.stage2.config["size"]))
+        self._cropper = FaceCropper(models.morphable, analysis, int(models.stage2.config["size"]))
 
-    def frames(self, steps: Iterable[Step], start: int = 0, first: int = 0) -> Iterator[Step]:
-        """Frames with a new mouth. At most a window of face references, and a few frames in work, are held.
+    def frames(self, frames: Iterable[OutputFrame], start: int = 0, first: int = 0) -> Iterator[OutputFrame]:
+        """Yield frames with a new mouth. At most a window of face references, and a few frames in work, are held.
 
         Args:
-            steps: The output's frames from number `start` on.
+            frames: The output's frames from number `start` on.
             start: Number of the first of them.
             first: Frames before this one are not rendered: they are references only.
         """
-        cut = parallel_map(self._cut_out, self._incoming(steps, start))
-        done = parallel_map(self._finished, self._tasks(cut, start, first))
+        cropped = parallel_map(self._crop, self._pending(frames, start))
+        rendered = parallel_map(self._render, self._tasks(cropped, first))
         # An error leaves no threads behind, nor the frames that they hold.
-        with closing(cut), closing(done):
-            yield from done
+        with closing(cropped), closing(rendered):
+            yield from rendered
 
-    def _incoming(self, steps: Iterable[Step], start: int) -> Iterator[_Waiting]:
-        """Say what becomes of each frame."""
-        for place, (frame, before) in enumerate(steps, start):
-            found = self.role.analysis.reason.get(frame.index)
-            shot, share = int(self.role.analysis.shot_of[frame.index]), float(self._blend_weight[place])
-            waiting = _Waiting(frame, before, found and found.value, shot, share)
-            if not self.role.dubbed[place]:
-                waiting.reason = SkipReason.ORIGINAL.value
-            elif found is None and share == 0:
-                waiting.reason = SkipReason.PROFILE.value
-            yield waiting
+    def _pending(self, frames: Iterable[OutputFrame], start: int) -> Iterator[_PendingFrame]:
+        """Decide about each frame whether it gets a new mouth."""
+        analysis = self.speaker.analysis
+        for place, (frame, before) in enumerate(frames, start):
+            unusable = analysis.reason.get(frame.index)
+            skipped, weight = unusable and unusable.value, float(self._blend_weight[place])
+            if not self.speaker.dubbed[place]:
+                skipped = SkipReason.ORIGINAL.value
+            elif unusable is None and weight == 0:
+                skipped = SkipReason.PROFILE.value
+            yield _PendingFrame(place, frame, before, skipped, int(analysis.shot_of[frame.index]), weight)
 
-    def _cut_out(self, waiting: _Waiting) -> _Waiting:
-        """Cut out and encode the face."""
-        if waiting.frame.index not in self.role.analysis.reason:
-            with self.report.stage("references"):
-                index = waiting.frame.index
-                waiting.transform = self.crops.transform(index)
-                known = self.role.faces and self.role.faces.lookup(index)
-                if known and index not in self.role.analysis.occlusions:
-                    waiting.reference, waiting.crop = known
-                else:
-                    waiting.crop = self.crops.cut(waiting.frame)
-                    waiting.reference = known[0] if known else self._encode(index, waiting.crop)
-        return waiting
+    def _crop(self, pending: _PendingFrame) -> _PendingFrame:
+        """Crop the face and encode it as a reference."""
+        index, analysis, known = pending.frame.index, self.speaker.analysis, self.speaker.faces
+        if index in analysis.reason:
+            return pending
+        with self.context.report.stage("references"):
+            pending.transform = self._cropper.transform(index)
+            kept = known and known.lookup(index)
+            if kept and index not in analysis.occlusions:
+                pending.reference, pending.crop = kept
+            else:
+                pending.crop = self._cropper.cut(pending.frame)
+                pending.reference = kept[0] if kept else self._encode(index, pending.crop)
+        return pending
 
-    def _encode(self, index: int, crop: npt.NDArray[np.uint8]) -> Reference:
-        return self.crops.encode(self.models.stage2, index, crop)
+    def _encode(self, index: int, crop: Image) -> Reference:
+        return self._cropper.encode(self.context.models.stage2, index, crop)
 
-    def _tasks(self, cut: Iterable[_Waiting], start: int, first: int) -> Iterator[_Task]:
-        """Each frame with its references."""
-        window: deque[_Waiting] = deque()
-        place, number = 0, start  # of the next frame to leave, in the window and in the output
-        for waiting in cut:
-            window.append(waiting)
+    def _tasks(self, cropped: Iterable[_PendingFrame], first: int) -> Iterator[_RenderTask]:
+        """Yield each frame with its references."""
+        window: deque[_PendingFrame] = deque()
+        place = 0  # in the window, of the next frame to leave
+        for pending in cropped:
+            window.append(pending)
             if len(window) - place > AHEAD:
-                yield self._task(window, place, number >= first)
-                place, number = place + 1, number + 1
+                yield self._task(window, place, first)
+                place += 1
             while place > BEHIND:
                 window.popleft()
                 place -= 1
         while place < len(window):
-            yield self._task(window, place, number >= first)
-            place, number = place + 1, number + 1
+            yield self._task(window, place, first)
+            place += 1
 
-    def _task(self, window: deque[_Waiting], place: int, wanted: bool) -> _Task:
-        waiting = window[place]
-        if waiting.reason is not None or not wanted:
-            return _Task(waiting, [], [])
+    def _task(self, window: deque[_PendingFrame], place: int, first: int) -> _RenderTask:
+        pending = window[place]
+        if pending.skipped is not None or pending.place < first:
+            return _RenderTask(pending, [], [])
         near = (window[int(i)] for i in face_references(place, len(window)))
-        faces = [w.reference for w in near if w.shot == waiting.shot and w.reference is not None]
-        return _Task(waiting, self._lip_references(waiting.shot), faces)
+        faces = [other.reference for other in near if other.shot == pending.shot and other.reference is not None]
+        return _RenderTask(pending, self._lip_references(pending.shot), faces)
 
-    def _finished(self, task: _Task) -> Step:
+    def _render(self, task: _RenderTask) -> OutputFrame:
         """Give a frame its new mouth."""
-        waiting = task.waiting
+        pending, report = task.pending, self.context.report
         if not task.lips:
-            # That this role was not wanted here says less than why another could not be met.
-            mine = None if waiting.reason == SkipReason.ORIGINAL.value else waiting.reason
-            return waiting.frame, waiting.before and (mine or waiting.before)
-        with self.report.stage("geometry"):
-            target = self._target(waiting.frame)
-        with self.report.stage("render"):
-            rendered = self.models.stage2.render(target, task.lips, task.faces)
-        with self.report.stage("composite"):
-            composed = self._composed(waiting, rendered, target.face.numpy())
-        if composed is None:
-            return waiting.frame, waiting.before and SkipReason.OUTSIDE.value
-        return composed, None
+            # That this speaker was not wanted here says less than why another could not be dubbed.
+            own = None if pending.skipped == SkipReason.ORIGINAL.value else pending.skipped
+            return pending.frame, pending.skipped_before and (own or pending.skipped_before)
+        with report.stage("geometry"):
+            target = self._target(pending.frame)
+        with report.stage("render"):
+            rendered = self.context.models.stage2.render(target, task.lips, task.faces)
+        with report.stage("composite"):
+            composited = self._composite(pending, rendered, target.face.numpy())
+        if composited is None:
+            return pending.frame, pending.skipped_before and SkipReason.OUTSIDE.value
+        return composited, None
 
     def _target(self, frame: Frame) -> GeometryMap:
-        """Geometry of the new words at the frame's own time, under the frame's own pose and upper face."""
-        model, index = self.models.morphable, frame.index
-        shape = model.shape(self.role.analysis.shots[self.role.analysis.shot_of[index]].alpha)
-        generated = shape + self.role.motion.displacement_at(frame.time, shape - model.mean)
-        video = self.role.analysis.vertices(model, index)
-        vertices = self.crops.place(model.join(generated, video), index)
-        return geometry_map(model, vertices, self.crops.size, (self.crops.place(video, index),))
+        """Return the geometry of the new speech at the frame's time, under the frame's own pose and upper face."""
+        model, index, analysis = self.context.models.morphable, frame.index, self.speaker.analysis
+        shape = model.shape(analysis.shots[analysis.shot_of[index]].alpha)
+        generated = shape + self.speaker.motion.displacement_at(frame.time, shape - model.mean)
+        video = analysis.vertices(model, index)
+        vertices = self._cropper.place(model.join(generated, video), index)
+        return geometry_map(model, vertices, self._cropper.size, (self._cropper.place(video, index),))
 
-    def _composed(self, waiting: _Waiting, rendered: npt.NDArray[np.uint8], mask: Array) -> Frame | None:
-        """The frame with its new mouth; None if that lies outside the picture."""
-        assert waiting.crop is not None and waiting.transform is not None
-        matched = match_colours(rendered, waiting.crop, mask)
-        if self.watermark:
-            matched = embed_watermark(matched, waiting.frame.time)
-        width, height = self.reader.info.upright_size
-        shown = waiting.blend_weight * mask * self._visible(waiting)
-        patch = to_image(matched, shown, waiting.transform, width, height)
+    def _composite(self, pending: _PendingFrame, rendered: Image, mask: Array) -> Frame | None:
+        """Return the frame with its new mouth; None if that lies outside the image."""
+        assert pending.crop is not None and pending.transform is not None
+        matched = match_colours(rendered, pending.crop, mask)
+        if self.context.watermark:
+            matched = embed_watermark(matched, pending.frame.time)
+        width, height = self.context.reader.info.upright_size
+        opacity = pending.blend_weight * mask * self._visibility(pending)
+        patch = to_image(matched, opacity, pending.transform, width, height)
         if patch is None:
             return None
-        return waiting.frame.pasted(patch.pixels, patch.mask, patch.left, patch.top)
+        if self.context.on_composited is not None:
+            self.context.on_composited(pending.place, patch)
+        return pending.frame.pasted(patch.pixels, patch.mask, patch.left, patch.top)
 
-    def _visible(self, waiting: _Waiting) -> Array | float:
-        """Where nothing is in front of the face."""
-        index, analysis = waiting.frame.index, self.role.analysis
+    def _visibility(self, pending: _PendingFrame) -> Array | float:
+        """Return the share of each pixel that nothing in front of the face hides, (S, S), or 1 for all of them."""
+        index, analysis = pending.frame.index, self.speaker.analysis
         if index not in analysis.occlusions:
             return 1.0
-        assert waiting.crop is not None and waiting.transform is not None
+        assert pending.crop is not None and pending.transform is not None
         shape = analysis.shots[analysis.shot_of[index]].alpha
-        points = self._places.at(shape, analysis.beta[index], analysis.pose[index])
-        return visibility(analysis.occlusions[index], apply_transform(waiting.transform, points), waiting.crop)
+        points = self._probe_points.at(shape, analysis.beta[index], analysis.pose[index])
+        return visibility(analysis.occlusions[index], apply_transform(pending.transform, points), pending.crop)
 
     def _lip_references(self, shot: int) -> list[Reference]:
-        """Lip references of a shot, fetched and encoded once."""
+        """Return the lip references of a shot, fetched and encoded once."""
+        report = self.context.report
         if self._lips[0] != shot:
-            with self.report.stage("references"):
-                chosen = choose_lip_frames(self.models.morphable, self.role.analysis, shot)
-                kept = self.role.lips.get(shot)
-                lips = kept or [self._encode(*found) for found in self.crops.fetch(self.reader, chosen)]
+            with report.stage("references"):
+                chosen = choose_lip_frames(self.context.models.morphable, self.speaker.analysis, shot)
+                lips = self.speaker.lips.get(shot)
+                if not lips:
+                    fetched = self._cropper.fetch(self.context.reader, chosen)
+                    lips = [self._encode(index, crop) for index, crop in fetched]
                 self._lips = (shot, [merge_references(lips)])
-            _note(self.report, chosen)
+            report.record_lip_references(chosen)
         return self._lips[1]
 
 
-def choose_lip_frames(model: MorphableModel, analysis: Analysis, shot: int) -> npt.NDArray[np.int64]:
-    """Lip references of a shot by Algorithm 1, as frame numbers of the video, from closed to open."""
+def choose_lip_frames(model: MorphableModel, analysis: Analysis, shot: int) -> IntArray:
+    """Choose the lip references of a shot by Algorithm 1 of the paper.
+
+    Args:
+        model: The morphable model.
+        analysis: The analysis of the video.
+        shot: Number of the shot.
+
+    Returns:
+        Frame numbers of the video, from the most closed mouth to the most open one.
+
+    Raises:
+        MediaError: The shot has no usable face.
+    """
     span = analysis.shots[shot]
     frames = span.start + np.flatnonzero(analysis.usable[span.start : span.stop])
     if len(frames) == 0:
         raise MediaError(f"{analysis.info.path}: shot {shot} has no usable face")
-    bare = frames[analysis.lips_hidden[frames] == 0]
-    frames = bare if len(bare) else frames
+    unhidden = frames[analysis.lips_hidden[frames] == 0]
+    frames = unhidden if len(unhidden) else frames
     return frames[lip_references(analysis.openings(model, frames), LIP_REFERENCES)]

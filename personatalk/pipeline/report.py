@@ -1,4 +1,4 @@
-"""What a run did, in numbers: for people on the terminal, for programs as JSON."""
+"""The report of a run: text for the terminal, JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Any
 from ..errors import MediaError
 from ..utils.files import same_file
 
-_LOCK = threading.Lock()
+# Stretches of passed-through frames that the summary lists; the JSON file holds all of them.
+LISTED_SPANS = 10
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class Span:
 
 @dataclass
 class Report:
-    """Everything that `--report` writes.
+    """What a run did: everything that `--report` writes. It records, and decides nothing.
 
     Attributes:
-        video: Source video.
+        video: Path of the source video.
         speech: Source of the speech.
         output: The file written.
         version: Version of PersonaTalk.
@@ -51,18 +52,18 @@ class Report:
         length: The length policy.
         source_frames: Frames of the source.
         frames: Frames of the output.
-        resumed: How many of them were taken over from a run that was cut off.
+        resumed: Output frames taken over from a run that was cut off.
         dubbed: Output frames with a new mouth.
         generated: Start and end in seconds of the stretches of dubbed frames.
-        passed_through: The others.
+        passed_through: Stretches of the other frames, and why they were passed through.
         faces: Source frames with a usable face.
         shots: Shots of the source, as (first frame, last frame, start seconds, usable frames).
         video_seconds: Length of the output.
         speech_seconds: Length of the speech.
-        speech_used_seconds: How much of it the output holds.
+        speech_used_seconds: Length of the part of it that the output holds.
         offsets: `container_start`, seconds on the source's own clock that are called 0 here, and `first_frame`, when
-            the first picture is shown. The speech begins at 0.
-        lip_references: Source frames that the lips' texture came from.
+            the first frame is shown. The speech begins at 0.
+        lip_references: Source frames that the texture of the lips came from.
         stage_seconds: Seconds spent in each stage, all cores together: those of frames run side by side.
         frames_per_second: Output frames per second of the whole run.
         warnings: What could not be kept, and what the user should know.
@@ -91,6 +92,17 @@ class Report:
     frames_per_second: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Reports travel between processes, which locks cannot.
+        return asdict(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, passed_through=[Span(**span) for span in state["passed_through"]])
+        self.__post_init__()
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage."""
@@ -101,12 +113,17 @@ class Report:
             self.add_seconds(name, time.perf_counter() - start)
 
     def add_seconds(self, name: str, seconds: float) -> None:
-        """Add to the time of a stage; stages may run side by side."""
-        with _LOCK:
+        """Add to the time of a stage; threads may do so at once."""
+        with self._lock:
             self.stage_seconds[name] = self.stage_seconds.get(name, 0.0) + seconds
 
-    def note(self, seconds: float, reason: str | None) -> None:
-        """Count one output frame, dubbed (no reason) or passed through."""
+    def record_frame(self, seconds: float, reason: str | None) -> None:
+        """Count the next output frame.
+
+        Args:
+            seconds: Its presentation time.
+            reason: Why it was passed through; None if it was dubbed.
+        """
         number = self.frames
         self.frames += 1
         if reason is None:
@@ -117,6 +134,11 @@ class Report:
             self.passed_through[-1] = Span(last.first, number, last.start_seconds, seconds, reason)
         else:
             self.passed_through.append(Span(number, number, seconds, seconds, reason))
+
+    def record_lip_references(self, frames: Iterable[int]) -> None:
+        """Add source frames that the texture of lips came from; frames that are known already are left out."""
+        known = set(self.lip_references)
+        self.lip_references += [int(frame) for frame in frames if int(frame) not in known]
 
     def write(self, path: Path | str) -> None:
         """Write the report as JSON.
@@ -130,20 +152,20 @@ class Report:
             raise MediaError(f"{path}: the report cannot be written ({error.strerror})") from error
 
     def summary(self) -> list[str]:
-        """The lines for the terminal."""
+        """Return the lines for the terminal."""
         lines = [
             f"{self.output}: {self.frames} frames, {self.dubbed} dubbed, {self.frames - self.dubbed} passed through,"
             f" {self.frames_per_second:.1f} frames/s"
         ]
-        for span in self.passed_through[:10]:
+        for span in self.passed_through[:LISTED_SPANS]:
             lines.append(f"  {span.start_seconds:.2f} s to {span.end_seconds:.2f} s passed through: {span.reason}")
-        if len(self.passed_through) > 10:
-            lines.append(f"  and {len(self.passed_through) - 10} more stretches; --report lists them")
+        if len(self.passed_through) > LISTED_SPANS:
+            lines.append(f"  and {len(self.passed_through) - LISTED_SPANS} more stretches; --report lists them")
         return lines + [f"  note: {warning}" for warning in self.warnings]
 
 
 def check_report(path: Path | None, others: Iterable[Path]) -> None:
-    """Find out before the work, not after it, that the report cannot be written or would destroy another file.
+    """Refuse a report that cannot be written or would destroy another file.
 
     Args:
         path: The report; None where none is wanted.

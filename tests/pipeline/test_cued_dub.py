@@ -153,6 +153,6 @@ def test_choices_that_the_cues_make_are_refused(tmp_path: Path, clip: Path, spee
     with pytest.raises(PersonaTalkError, match="cues say who speaks"):
         personatalk.dub_cues(clip, cues, tmp_path / "out.mp4", models=models, options=DubOptions(face="left"))
     late = [Cue(0.0, 0.5, None, speech, offset=900.0, where="cues.txt:3")]
-    with pytest.raises(PersonaTalkError, match=r"cues\.txt:3.*no sound from 900 s on"):
+    with pytest.raises(PersonaTalkError, match=r"cues\.txt:3.*no audio from 900 s on"):
         personatalk.dub_cues(clip, late, tmp_path / "out.mp4", models=models)
     assert not (tmp_path / "out.mp4").exists()

@@ -1,4 +1,4 @@
-"""What a run says about itself."""
+"""The report of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def report() -> Report:
 
 def test_frames_are_counted(report: Report) -> None:
     for i in range(7):
-        report.note(i / 25, None if i % 3 else "no face")
+        report.record_frame(i / 25, None if i % 3 else "no face")
     assert (report.frames, report.dubbed) == (7, 4)
     assert [(s.first, s.last) for s in report.passed_through] == [(0, 0), (3, 3), (6, 6)]
 
@@ -27,7 +27,7 @@ def test_frames_are_counted(report: Report) -> None:
 def test_neighbours_of_one_reason_become_one_span(report: Report) -> None:
     reasons = ["small", "small", None, "small", "small", "small", "no face", "no face", None]
     for i, reason in enumerate(reasons):
-        report.note(i / 10, reason)
+        report.record_frame(i / 10, reason)
     assert report.passed_through == [
         Span(0, 1, 0.0, 0.1, "small"),
         Span(3, 5, 0.3, 0.5, "small"),
@@ -57,15 +57,15 @@ def test_a_stage_that_fails_is_timed_and_fails(report: Report) -> None:
 def test_reports_share_nothing() -> None:
     one, two = (Report("a", "b", "c", "1", {}, "video") for _ in range(2))
     one.warnings.append("x")
-    one.note(0, "y")
+    one.record_frame(0, "y")
     one.add_seconds("z", 1)
     assert (two.warnings, two.passed_through, two.stage_seconds) == ([], [], {})
 
 
 def test_written_as_json(report: Report, tmp_path: Path) -> None:
     report.video = "Gespräch ü.mp4"
-    report.note(0.0, "no face")
-    report.note(0.04, None)
+    report.record_frame(0.0, "no face")
+    report.record_frame(0.04, None)
     report.shots.append({"first": 0, "last": 1})
     path = tmp_path / "report.json"
     report.write(path)
@@ -91,7 +91,7 @@ def test_a_report_that_cannot_be_written(report: Report, tmp_path: Path) -> None
 def test_summary(report: Report) -> None:
     report.frames_per_second = 12.34
     for i in range(5):
-        report.note(i / 25, "no face" if i < 2 else None)
+        report.record_frame(i / 25, "no face" if i < 2 else None)
     report.warnings.append("the subtitles could not be kept")
     lines = report.summary()
     assert lines[0] == "out.mp4: 5 frames, 3 dubbed, 2 passed through, 12.3 frames/s"
@@ -103,7 +103,7 @@ def test_summary(report: Report) -> None:
 @pytest.mark.parametrize("count, more", [(10, None), (11, 1), (25, 15)])
 def test_a_long_summary_is_cut(report: Report, count: int, more: int | None) -> None:
     for i in range(2 * count):
-        report.note(i / 25, "no face" if i % 2 else None)
+        report.record_frame(i / 25, "no face" if i % 2 else None)
     lines = report.summary()
     assert sum("passed through:" in line for line in lines) == 10
     if more is None:

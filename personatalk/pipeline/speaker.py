@@ -1,4 +1,4 @@
-"""personatalk.pipeline.roles."""
+"""A speaker: the person in the video who gets a new mouth, and what that mouth does."""
 
 from __future__ import annotations
 
@@ -6,27 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from ..faces.analysis import Analysis
 from ..stage2.renderer import Reference
-from ..utils.arrays import Array
+from ..utils.arrays import Array, BoolArray, Image
 
 
 class FaceReferences(Protocol):
-    """Frames of the source that are encoded already."""
+    """Source frames that are encoded already."""
 
-    def lookup(self, frame: int) -> tuple[Reference, npt.NDArray[np.uint8]] | None:
+    def lookup(self, frame: int) -> tuple[Reference, Image] | None:
         """Return a frame as a face reference and its `compositing.coarse_colours`; None where it is not known."""
         ...
 
 
 class Motion(Protocol):
-    """What the mouth does at a time."""
+    """The motion of a mouth over time."""
 
     def displacement_at(self, time: float, template: Array) -> Array:
-        """Displacement (V, 3) at a time in seconds, for a speaker's shape (V, 3)."""
+        """Return the displacement (V, 3) at a time in seconds, for a speaker's shape (V, 3)."""
         ...
 
 
@@ -36,14 +33,14 @@ class Speaker:
 
     Attributes:
         analysis: Where the face is, in the source's frames.
-        motion: What the mouth does.
-        dubbed: Which frames of the output are wanted, bool (N,).
-        lips: Lip references that are known already, by shot.
-        faces: Face references that are known already.
+        motion: Motion of the new mouth.
+        dubbed: Flags of the output frames that get the new mouth, bool (N,).
+        lips: Lip references that are encoded already, by shot.
+        faces: Face references that are encoded already.
     """
 
     analysis: Analysis
     motion: Motion
-    dubbed: npt.NDArray[np.bool_]
+    dubbed: BoolArray
     lips: Mapping[int, list[Reference]] = field(default_factory=dict)
     faces: FaceReferences | None = None
