@@ -471,17 +471,23 @@ def batch_seed(folder: Path) -> list[Path]:
 
 def load_batch(path: Path, out: Path) -> None:
     """A batch whose jobs do nothing."""
-    from personatalk.pipeline.batch import check_jobs, read_jobs, run_batch, run_job
+    from personatalk.pipeline.batch import run_batch, run_job
+    from personatalk.pipeline.batch_list import check_jobs, read_jobs
 
     jobs = read_jobs(path)
     check_jobs(path, jobs, out / "status.csv")
-    run_batch(jobs, out / "status.csv", lambda job: None, lambda work, left: (work(job) for job in left))
+    run_batch(
+        jobs,
+        out / "status.csv",
+        run=lambda job: None,
+        executor=lambda work, left: (work(job) for job in left),
+    )
     assert run_job(lambda job: None, jobs[0]).exit_code == 0
 
 
 def status_seed(folder: Path) -> list[Path]:
     """The table of a batch."""
-    from personatalk.pipeline.batch import JobStatus, write_status
+    from personatalk.pipeline.batch_status import JobStatus, write_status
 
     rows = [
         JobStatus("/x/a.mp4", 2, "done", 1, 0, 3.5, "", "here/1", "abcd"),
@@ -493,7 +499,8 @@ def status_seed(folder: Path) -> list[Path]:
 
 def load_status(path: Path, out: Path) -> None:
     """The table of a batch, and what it says of jobs."""
-    from personatalk.pipeline.batch import BatchJob, plan_jobs, read_status, write_status
+    from personatalk.pipeline.batch_list import BatchJob
+    from personatalk.pipeline.batch_status import plan_jobs, read_status, write_status
 
     write_status(out / "status.csv", plan_jobs([BatchJob(2, path, path, Path("/x/a.mp4"))], read_status(path)).values())
 

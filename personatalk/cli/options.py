@@ -1,132 +1,121 @@
-"""personatalk.cli.options."""
+"""Commands of the command line, and their options made from those that the package declares."""
 
 from __future__ import annotations
 
 import argparse
-import math
-from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+import textwrap
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from ..pipeline.options import DubOptions
+from ..utils.options import Option, options_of, parse_number
 
-
-def gigabytes(words: str) -> float:
-    """Parse a size in gigabytes, 0 or more."""
-    number = float(words)
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{words}: give 0 or more")
-    return number
+# Columns of the longest line of a description.
+WIDTH = 100
 
 
-def positive(word: str) -> int:
-    """Parse a number of 1 or more."""
-    number = int(word)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{word} is not 1 or more")
-    return number
+class Commands(Protocol):
+    """The commands of a parser, as `add_subparsers` returns them."""
+
+    def add_parser(self, name: str, **settings: Any) -> argparse.ArgumentParser:
+        """Add a command."""
 
 
-def count(word: str) -> int:
-    """Parse a number of 0 or more."""
-    number = int(word)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{word} is not 0 or more")
-    return number
+class Group(Protocol):
+    """Arguments under a heading, as `add_argument_group` returns them."""
+
+    def add_argument(self, *names: str, **settings: Any) -> Any:
+        """Add an argument."""
 
 
-def add_dub_options(dub: argparse.ArgumentParser) -> None:
-    """Options of a dub that a batch has as well, for all its jobs."""
-    from ..media.options import LengthPolicy
+class Groups(dict[str, Group]):
+    """The groups of a command by their headings; one is made when it is first used."""
 
-    dub.add_argument(
-        "--length",
-        choices=get_args(LengthPolicy),
-        default="video",
-        help="where speech and video differ in length: 'video' (default) keeps all frames and closes the mouth after"
-        " the speech; 'video-original' keeps all frames and the original mouth after it; 'shortest' ends with the"
-        " shorter; 'pingpong' lasts as long as the speech, playing the video forward and backward",
-    )
-    add_face_options(dub)
-    dub.add_argument("--codec", default="libx264", help="video encoder (default: libx264)")
-    dub.add_argument("--crf", type=float, default=13, help="quality, lower is better (default: 13, near-transparent)")
-    dub.add_argument("--preset", default="faster", help="speed preset of the encoder (default: faster)")
-    dub.add_argument(
-        "--silence",
-        choices=["rest", "original"],
-        default="rest",
-        help="in longer silence of the speech: the mouth at rest (default), or the source's",
-    )
-    dub.add_argument("--persona", type=Path, metavar="FILE", help="the speaker's, from 'personatalk persona make'")
-    dub.add_argument("--style", type=Path, metavar="FILE", help="speak in the style of this .persona or video")
-    dub.add_argument(
-        "--style-strength", type=float, default=1.0, metavar="S", help="0 (nobody's style) to 1.5 (default: 1)"
-    )
-    add_provenance(dub)
+    def __init__(self, command: argparse.ArgumentParser, *headings: str) -> None:
+        super().__init__({heading: command.add_argument_group(heading) for heading in headings})
+        self.command = command
+
+    def __missing__(self, heading: str) -> Group:
+        """Make a group."""
+        self[heading] = self.command.add_argument_group(heading)
+        return self[heading]
 
 
-def add_provenance(dub: argparse.ArgumentParser) -> None:
-    """Add the options of provenance."""
-    group = dub.add_argument_group("provenance", "without a certificate one is made for this machine; nobody trusts it")
-    group.add_argument(
-        "--certificate",
-        type=Path,
-        metavar="FILE.pem",
-        help="your certificate chain, which signs the manifest (or PERSONATALK_CERTIFICATE)",
-    )
-    group.add_argument(
-        "--private-key", type=Path, metavar="FILE.pem", help="its private key (or PERSONATALK_PRIVATE_KEY)"
-    )
-    group.add_argument(
-        "--no-provenance", action="store_true", help="no tags, no manifest and no mark; the report says so"
+def add_command(
+    commands: Commands, name: str, help: str, description: str, examples: Collection[str] = ()
+) -> argparse.ArgumentParser:
+    """Add a command.
+
+    Args:
+        commands: Where to add it.
+        name: Its name.
+        help: What it does, in a few words.
+        description: What it does, in sentences.
+        examples: Command lines to show below its options.
+    """
+    return commands.add_parser(
+        name,
+        help=help,
+        description=textwrap.fill(description, WIDTH),
+        epilog="\n  ".join(["examples:", *examples]) if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
-def add_face_options(command: argparse.ArgumentParser) -> None:
-    """Add the options that choose a face."""
-    command.add_argument(
-        "--face",
-        metavar="WHO",
-        help="whose face, where the video shows several people: a number from 'personatalk faces'; left, right, centre"
-        " or largest; a place x,y as shares of the picture or in pixels (0.3,0.5 or 0.3,0.5@12.5 with a time in"
-        " seconds); or a picture of the person. Without it the largest face is followed",
-    )
-    add_identity(command)
+def add_options(groups: Groups, settings: type, names: Collection[str] | None = None) -> None:
+    """Add the options of a dataclass to a command.
+
+    Args:
+        groups: The command's groups.
+        settings: The dataclass.
+        names: Names of the options to add; all where None.
+    """
+    for option in options_of(settings):
+        if names is None or option.name in names:
+            add_option(groups[option.group], option)
 
 
-def add_identity(command: argparse.ArgumentParser) -> None:
-    """Add the option of an identity network."""
-    command.add_argument("--identity", type=Path, metavar="FILE.onnx", help="ArcFace network that tells people apart")
+def add_option(group: Group, option: Option) -> None:
+    """Add an option to a group of a command."""
+    settings = {"dest": option.name, "default": option.default, "help": help_text(option)}
+    if option.kind is bool:
+        group.add_argument(option.flag, action="store_const", const=not option.default, **settings)
+    else:
+        group.add_argument(option.flag, type=reader(option), metavar=option.placeholder, **settings)
 
 
-def add_models(command: argparse.ArgumentParser, networks: bool = True) -> None:
-    """Add the options of model files."""
-    group = command.add_argument_group("models", "weights of the package where not given")
-    group.add_argument("--face-model", type=Path, metavar="FILE.task", help="MediaPipe Tasks face landmarker")
-    group.add_argument("--morphable", type=Path, metavar="FILE", help="morphable model, or BFM_model_front.mat")
-    group.add_argument("--deep3d", type=Path, metavar="FILE.pth", help="Deep3DFaceRecon's checkpoint, for a .mat")
-    if networks:
-        group.add_argument("--stage1", type=Path, metavar="FILE", help="geometry generator")
-        group.add_argument("--stage2", type=Path, metavar="FILE", help="renderer")
+def help_text(option: Option) -> str:
+    """Return an option's meaning and default as argparse wants them."""
+    default = "" if option.default is None or option.kind is bool else f" (default: {option.default})"
+    return (option.help + default).replace("%", "%%")
 
 
-def dub_options(options: argparse.Namespace) -> DubOptions:
-    """Return the dub options that were given on the command line."""
-    from ..media.options import EncodeOptions
-    from ..pipeline.options import DubOptions
-    from ..provenance.options import Provenance
+def reader(option: Option) -> Callable[[str], Any]:
+    """Return the function with which argparse reads an option's value."""
 
-    encode = EncodeOptions(codec=options.codec, crf=options.crf, preset=options.preset)
-    provenance = Provenance(not options.no_provenance, options.certificate, options.private_key)
-    return DubOptions(
-        options.length,
-        encode,
-        options.face_model,
-        options.face,
-        options.identity,
-        provenance,
-        options.silence,
-        options.persona,
-        options.style,
-        options.style_strength,
-    )
+    def read(word: str) -> Any:
+        try:
+            return option.parse(word)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
+
+
+def at_least(least: float, kind: type = int) -> Callable[[str], Any]:
+    """Return the function with which argparse reads a number of a type that is not smaller than another."""
+
+    def read(word: str) -> Any:
+        try:
+            number = parse_number(kind, word)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{word} is not {least} or more")
+        return number
+
+    return read
+
+
+def add_quiet(group: Group, what: str = "no progress bars") -> None:
+    """Add the option that keeps a command quiet."""
+    group.add_argument("--quiet", action="store_true", help=what)

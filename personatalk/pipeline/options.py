@@ -65,14 +65,14 @@ class DubOptions:
         " person); left, right, centre or largest; a place x,y as shares of the image or in pixels (0.3,0.5 or"
         " 0.3,0.5@12.5 with a time in seconds); or an image of the person; the largest face where not given",
         metavar="WHO",
-        group="what is dubbed",
+        group="whose face",
         check_form=parse_choice,
     )
     identity: Path | str | None = option(
         None,
         "ArcFace network that tells people apart, instead of their appearance in the video",
         metavar="FILE.onnx",
-        group="what is dubbed",
+        group="whose face",
     )
     provenance: Provenance = field(default_factory=Provenance)
     silence: Silence = option(

@@ -20,8 +20,8 @@ class Provenance:
 
     on: bool = option(
         True,
-        "tags, a C2PA manifest and an invisible watermark say that the video was generated; left out, the report says"
-        " so",
+        "leave out what says that the video was generated: tags, C2PA manifest and invisible watermark; the report"
+        " says so",
         name="provenance",
         group="provenance",
     )

@@ -57,8 +57,8 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The option's name on the command line."""
-        return "--" + self.name.replace("_", "-")
+        """The option's name on the command line, where a switch that is on is turned off."""
+        return ("--no-" if self.default is True else "--") + self.name.replace("_", "-")
 
     @property
     def placeholder(self) -> str:
@@ -226,16 +226,7 @@ def options_table(*kinds: type) -> str:
 def _table(group: str, options: list[Option]) -> str:
     rows = ["| option | default | meaning |", "|---|---|---|"]
     for option in options:
-        word = f"`{option.flag}`, `--no-{option.flag[2:]}`" if option.kind is bool else _usage(option)
-        rows.append(f"| {word} | {_default(option)} | {option.help} |")
+        usage = option.flag if option.kind is bool else f"{option.flag} {option.placeholder}"
+        default = "" if option.default is None or option.kind is bool else f"`{option.default}`"
+        rows.append(f"| `{usage}` | {default} | {option.help} |")
     return "\n".join([f"## {group[0].upper()}{group[1:]}", "", *rows, ""])
-
-
-def _usage(option: Option) -> str:
-    return f"`{option.flag} {option.placeholder}`".replace("|", r"\|")
-
-
-def _default(option: Option) -> str:
-    if option.kind is bool:
-        return "on" if option.default else "off"
-    return "" if option.default is None else f"`{option.default}`"

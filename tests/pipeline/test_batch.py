@@ -20,29 +20,18 @@ from personatalk.cli.main import main
 from personatalk.errors import MediaError, PersonaTalkError
 from personatalk.media.audio import read_speech
 from personatalk.media.options import EncodeOptions
-from personatalk.pipeline import batch
-from personatalk.pipeline.batch import (
-    DONE,
-    FAILED,
-    SKIPPED,
-    WAITING,
-    BatchJob,
-    JobOutcome,
-    JobStatus,
-    read_jobs,
-    read_status,
-    run_batch,
-)
-from personatalk.pipeline.options import DubOptions
+from personatalk.pipeline.batch import Attempt, JobOutcome, on_processes, run_batch
+from personatalk.pipeline.batch_list import BatchJob, check_jobs, read_jobs
+from personatalk.pipeline.batch_status import DONE, FAILED, SKIPPED, WAITING, JobStatus, read_status
+from personatalk.pipeline.options import DubOptions, WeightPaths
 from personatalk.sample import sample_files
-from personatalk.utils import processes
 
 HEADER = "video,speech,output"
 
 
-def in_turn(work: object, jobs: list[BatchJob]) -> Generator[JobOutcome, None, None]:
-    """An engine in this process."""
-    yield from (work(job) for job in jobs)  # type: ignore[operator]
+def in_turn(work: Attempt, jobs: list[BatchJob]) -> Generator[JobOutcome, None, None]:
+    """An executor in this process."""
+    yield from (work(job) for job in jobs)
 
 
 def listed(folder: Path, *lines: str, header: str = HEADER) -> Path:
@@ -95,9 +84,13 @@ def test_a_list_becomes_jobs_with_paths_from_its_folder(tmp_path: Path) -> None:
         (HEADER, "v,,o", "line 2: speech is empty"),
         (HEADER, "v,s", "line 2: output is empty"),
         (HEADER, "v,s,o,more", "line 2: has more cells"),
-        (f"{HEADER},crf", "v,s,o,nan", "line 2: crf 'nan' is no number"),
+        (f"{HEADER},crf", "v,s,o,nan", "line 2: crf 'nan' is not a number"),
         (f"{HEADER},length", "v,s,o,forever", "line 2: length 'forever' is none of video, "),
-        (HEADER, "v,s,o\0", "line 2: output .* is no name of a file"),
+        (f"{HEADER},crf", "v,s,o,99", "line 2: crf 99: give one from 0 to 63"),
+        (f"{HEADER},provenance", "v,s,o,perhaps", "line 2: provenance 'perhaps' is neither yes nor no"),
+        (f"{HEADER},style-strength", "v,s,o,2", "line 2: style strength 2: give one from 0 to 1.5"),
+        (f"{HEADER},face", "v,s,o,somebody", "line 2: face 'somebody' names no face"),
+        (HEADER, "v,s,o\0", "line 2: output .* is not the name of a file"),
         (HEADER, 'v,"s,o', "not a readable list"),
         (HEADER, "", "names no job"),
     ],
@@ -128,7 +121,7 @@ def test_jobs_that_would_destroy_files_are_refused_before_the_work(
     (tmp_path / "link").symlink_to(tmp_path / "v")
     path = listed(tmp_path, *lines, header=f"{HEADER},report")
     with pytest.raises(PersonaTalkError, match=said):
-        batch.check_jobs(path, read_jobs(path), tmp_path / "jobs.status.csv")
+        check_jobs(path, read_jobs(path), tmp_path / "jobs.status.csv")
     before = sorted(tmp_path.iterdir())
     assert main(["batch", str(path)]) == 1
     assert sorted(tmp_path.iterdir()) == before and "jobs.csv, line" in capsys.readouterr().err
@@ -154,10 +147,10 @@ def test_one_bad_job_never_stops_the_others(tmp_path: Path) -> None:
     table = run_batch(
         jobs_of(tmp_path, 4),
         tmp_path / "st.csv",
-        run,
-        in_turn,
+        run=run,
+        executor=in_turn,
         retries=2,
-        tell=lambda job, status, outcome: told.append((job.line, status.status)),
+        on_outcome=lambda job, status, outcome: told.append((job.line, status.status)),
     )
     # Bad input is not tried again; what is, comes after all others.
     assert tried == [2, 3, 4, 5, 3, 4, 3]
@@ -182,16 +175,16 @@ def test_a_killed_batch_goes_on_where_it_was(tmp_path: Path) -> None:
         write(job)
 
     with pytest.raises(KeyboardInterrupt):
-        run_batch(jobs, status, killed, in_turn)
+        run_batch(jobs, status, run=killed, executor=in_turn)
     assert states(read_status(status)) == [DONE, WAITING, WAITING]
-    assert states(run_batch(jobs, status, counted, in_turn)) == [SKIPPED, DONE, DONE]
-    assert states(run_batch(jobs, status, counted, in_turn)) == [SKIPPED] * 3
+    assert states(run_batch(jobs, status, run=counted, executor=in_turn)) == [SKIPPED, DONE, DONE]
+    assert states(run_batch(jobs, status, run=counted, executor=in_turn)) == [SKIPPED] * 3
     assert tried == [3, 4] and sorted(tmp_path.glob(".*")) == []
 
 
 def test_a_job_is_done_again_when_anything_of_it_changed(tmp_path: Path) -> None:
     jobs, status = jobs_of(tmp_path, 2), tmp_path / "st.csv"
-    again = functools.partial(run_batch, status=status, run=write, engine=in_turn)
+    again = functools.partial(run_batch, status=status, run=write, executor=in_turn)
     again(jobs)
     jobs[0].output.unlink()
     assert states(again(jobs)) == [DONE, SKIPPED]
@@ -206,7 +199,7 @@ def test_a_job_is_done_again_when_anything_of_it_changed(tmp_path: Path) -> None
     assert states(again(other)) == [DONE, DONE]
     # The order of the list is no part of a job; other weights are.
     assert states(again(read_jobs(listed(tmp_path, "v,s,x.mp4", "v,s,o0.mp4")))) == [DONE, SKIPPED]
-    assert states(again(other[:1], weights=[tmp_path / "s"])) == [DONE]
+    assert states(again(other[:1], weights=WeightPaths(stage2=tmp_path / "s"))) == [DONE]
     (tmp_path / "anna.png").write_text("one")
     of_anna = [replace(jobs[0], options=DubOptions(face=str(tmp_path / "anna.png")))]
     assert states(again(of_anna)) == [DONE] and states(again(of_anna)) == [SKIPPED]
@@ -218,14 +211,14 @@ def test_a_file_that_is_no_status_is_kept(tmp_path: Path) -> None:
     jobs, notes = jobs_of(tmp_path, 1), tmp_path / "notes.csv"
     notes.write_text("my,own,table\n1,2,3\n")
     with pytest.raises(PersonaTalkError, match=r"notes\.csv: no status of a batch"):
-        run_batch(jobs, notes, write, in_turn)
+        run_batch(jobs, notes, run=write, executor=in_turn)
     assert notes.read_text() == "my,own,table\n1,2,3\n" and not jobs[0].output.exists()
 
 
 def test_a_status_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
     jobs = jobs_of(tmp_path, 1)
     with pytest.raises(PersonaTalkError, match="the status cannot be written"):
-        run_batch(jobs, tmp_path / "none" / "st.csv", write, in_turn)
+        run_batch(jobs, tmp_path / "none" / "st.csv", run=write, executor=in_turn)
     assert not jobs[0].output.exists()
 
 
@@ -241,10 +234,9 @@ def crash_or_write(job: BatchJob) -> None:
 
 
 def test_a_crash_costs_one_job_and_tells_how_it_ended(tmp_path: Path) -> None:
-    def engine(work: object, jobs: list[BatchJob]) -> Generator[JobOutcome, None, None]:
-        return processes.local(work, jobs, 2, batch.crashed, ordered=False)  # type: ignore[arg-type]
-
-    table = run_batch(jobs_of(tmp_path, 3), tmp_path / "st.csv", crash_or_write, engine, retries=1)
+    table = run_batch(
+        jobs_of(tmp_path, 3), tmp_path / "st.csv", run=crash_or_write, executor=on_processes(2), retries=1
+    )
     assert states(table) == [DONE, FAILED, DONE]
     assert (table[1].attempts, table[1].exit_code) == (2, 128 + signal.SIGSEGV)
     assert "crashed" in table[1].error

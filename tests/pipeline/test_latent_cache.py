@@ -86,7 +86,7 @@ def test_there_is_only_so_much_room(tmp_path: Path, models: Models, clip: Path, 
     assert some is not None and np.flatnonzero(some.cells).tolist() == [0, 1]
     assert persona.make_persona([clip], models, textures=0).footage[0].textures is None
     path = tmp_path / "small.persona"
-    assert main.main(["persona", "make", str(clip), "-o", str(path), "--quiet", "--textures", "0"]) == 0
+    assert main.main(["persona", "make", str(clip), "-o", str(path), "--quiet", "--latent-cache", "0"]) == 0
     assert path.stat().st_size < 0.9 * kept.stat().st_size
     outputs = [tmp_path / f"{name}.mp4" for name in ("small", "kept")]
     speech = sample_speech(tmp_path, COUNT)
@@ -151,8 +151,8 @@ def test_two_videos_of_one_speaker(tmp_path: Path, models: Models, clip: Path) -
 def test_room_is_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in ("nan", "-1", "inf", "much"):
         with pytest.raises(SystemExit):
-            main.main(["persona", "make", "x.mp4", "-o", str(tmp_path / "x.persona"), "--textures", words])
-        assert "--textures" in capsys.readouterr().err
+            main.main(["persona", "make", "x.mp4", "-o", str(tmp_path / "x.persona"), "--latent-cache", words])
+        assert "--latent-cache" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_said(models: Models, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,84 @@
+"""The command `personatalk dub`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from ..pipeline.options import DubOptions, WeightPaths
+from ..utils.options import with_options
+from .options import Commands, Groups, add_command, add_options, add_quiet
+from .progress import Bars
+
+EXAMPLES = (
+    "personatalk dub --sample -o sample.mp4",
+    "personatalk dub video.mp4 speech.wav -o dubbed.mp4",
+    "personatalk dub two-people.mp4 speech.wav -o dubbed.mp4 --face left",
+    "personatalk dub interview.mp4 --cue cues.csv -o dubbed.mp4",
+    "personatalk dub video.mp4 speech.wav -o dubbed.mp4 --style lively.mp4 --style-strength 1.2",
+)
+
+# Headings of the options that `dub` and `batch` share, in the order of their help.
+HEADINGS = ("what is dubbed", "whose face", "persona and style", "encoding", "provenance", "models")
+
+
+def add_dub(commands: Commands) -> None:
+    """Add `personatalk dub`."""
+    dub = add_command(
+        commands,
+        "dub",
+        "dub a video with a speech",
+        "Write VIDEO with its mouth saying SPEECH. The image outside the face, size, frame rate, timestamps and other"
+        " tracks stay. Every output says that it was generated: in its tags, in a signed C2PA manifest and in an"
+        " invisible watermark.",
+        EXAMPLES,
+    )
+    groups = Groups(dub, *HEADINGS)
+    dubbed = groups["what is dubbed"]
+    dubbed.add_argument("video", nargs="?", type=Path, metavar="VIDEO", help="video of a person speaking")
+    dubbed.add_argument("speech", nargs="?", type=Path, metavar="SPEECH", help="audio file, or a video with audio")
+    dubbed.add_argument(
+        "--cue", type=Path, metavar="FILE", help="who says what when, instead of SPEECH; docs/cues.md has the format"
+    )
+    dubbed.add_argument("--sample", action="store_true", help="dub the sample clip of the package")
+    add_dub_options(groups)
+    output = groups["output"]
+    output.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="video to write")
+    output.add_argument("--report", type=Path, metavar="FILE.json", help="write what was done, as JSON")
+    add_quiet(output, "no progress bars, no summary")
+    dub.set_defaults(run=run_dub)
+
+
+def add_dub_options(groups: Groups) -> None:
+    """Add the options that `dub` and `batch` share."""
+    add_options(groups, DubOptions)
+    add_options(groups, WeightPaths)
+
+
+def run_dub(given: argparse.Namespace) -> int:
+    """Run `personatalk dub`."""
+    from ..pipeline.dub import dub, dub_cues
+    from ..pipeline.report import check_report
+    from ..sample import sample_files
+
+    if given.sample and (given.video is not None or given.cue is not None):
+        print("personatalk dub: --sample takes the place of VIDEO and SPEECH; give one or the other", file=sys.stderr)
+        return 2
+    video, speech = sample_files() if given.sample else (given.video, given.speech)
+    if video is None or (speech is None) == (given.cue is None):
+        print("personatalk dub: give VIDEO and SPEECH, VIDEO and --cue, or --sample", file=sys.stderr)
+        return 2
+    said = speech if given.cue is None else given.cue
+    check_report(given.report, [video, said, given.output])
+    options = with_options(DubOptions(), vars(given))
+    models = with_options(WeightPaths(), vars(given)).load()
+    work = dub if given.cue is None else dub_cues
+    with closing(Bars(given.interrupt, given.quiet)) as bars:
+        report = work(video, said, given.output, options=options, models=models, progress=bars)
+    if given.report is not None:
+        report.write(given.report)
+    if not given.quiet:
+        print("\n".join(report.summary()))
+    return 0

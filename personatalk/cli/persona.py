@@ -1,0 +1,98 @@
+"""The commands `personatalk persona make` and `personatalk persona show`."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing
+from pathlib import Path
+
+from ..pipeline.options import DubOptions, WeightPaths
+from ..utils.options import with_options
+from .options import Commands, Groups, add_command, add_options, add_quiet, at_least
+from .progress import Bars
+
+
+def add_persona(commands: Commands) -> None:
+    """Add `personatalk persona`."""
+    persona = add_command(
+        commands,
+        "persona",
+        "keep what makes a speaker's mouth that speaker's",
+        "A persona holds a speaker's style, face, lip references and the analysis of the videos that it was made from:"
+        " dubbing one of those again starts at once.",
+    )
+    steps = persona.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_make(steps)
+    _add_show(steps)
+
+
+def _add_make(steps: Commands) -> None:
+    make = add_command(
+        steps,
+        "make",
+        "make a persona from videos of one speaker",
+        "Analyse the VIDEOs of one speaker, and keep what dubbing them needs.",
+        [
+            "personatalk persona make ann1.mp4 ann2.mp4 -o ann.persona",
+            "personatalk dub ann1.mp4 speech.wav -o dubbed.mp4 --persona ann.persona",
+        ],
+    )
+    groups = Groups(make, "what is kept", "whose face", "models")
+    kept = groups["what is kept"]
+    kept.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video of the speaker")
+    kept.add_argument(
+        "--latent-cache",
+        type=at_least(0, float),
+        default=2.0,
+        metavar="GB",
+        help="most that the texture latents of a video's frames may take, some 0.9 a minute; 0: none (default: 2)",
+    )
+    add_options(groups, DubOptions, ("face", "identity", "face_model"))
+    add_options(groups, WeightPaths)
+    output = groups["output"]
+    output.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.persona", help="persona to write")
+    add_quiet(output)
+    make.set_defaults(run=run_make)
+
+
+def _add_show(steps: Commands) -> None:
+    show = add_command(
+        steps,
+        "show",
+        "print what a persona holds",
+        "Print what a persona holds.",
+        ["personatalk persona show ann.persona --plot mouths.png"],
+    )
+    show.add_argument("persona", type=Path, metavar="NAME.persona", help="persona to read")
+    show.add_argument("--plot", type=Path, metavar="OUT.png", help="draw its mouths, and how far it opens how often")
+    add_options(Groups(show), WeightPaths)
+    show.set_defaults(run=run_show)
+
+
+def run_make(given: argparse.Namespace) -> int:
+    """Run `personatalk persona make`."""
+    from ..pipeline import persona, persona_sheet
+
+    persona.check_name(given.output, given.videos)
+    search = with_options(DubOptions(), vars(given)).search()
+    models = with_options(WeightPaths(), vars(given)).load()
+    with closing(Bars(given.interrupt, given.quiet)) as bars:
+        made = persona.make_persona(
+            given.videos, models, search, bars, 1e9 * given.latent_cache, given.output.absolute().parent
+        )
+    made.save(given.output)
+    print("\n".join([str(given.output), *persona_sheet.describe(made, models)]))
+    return 0
+
+
+def run_show(given: argparse.Namespace) -> int:
+    """Run `personatalk persona show`."""
+    from ..pipeline import persona, persona_sheet
+    from ..utils.drawing import write_picture
+
+    models = with_options(WeightPaths(), vars(given)).load()
+    kept = persona.Persona.load(given.persona, models.morphable)
+    print("\n".join(persona_sheet.describe(kept, models)))
+    if given.plot is not None:
+        write_picture(given.plot, persona_sheet.draw(kept, models.morphable))
+    return 0
