@@ -1,4 +1,4 @@
-"""How often the mark is found where it is, and where it is not.
+"""Rates at which the watermark is found in marked and in unmarked videos.
 
     python benchmarks/provenance.py marked FOLDER OUT.csv        original faces are marked, re-encoded and looked at
     python benchmarks/provenance.py plain FOLDER OUT.csv         originals as they are, one stretch after the other
@@ -6,8 +6,8 @@
     python benchmarks/provenance.py dubs FOLDER OUT.csv --speech FILE ...    true dubs, with provenance and without
     python benchmarks/provenance.py table OUT.csv ...            rates with Wilson 95 % intervals
 
-FOLDER holds videos; they are taken in stretches of 3 seconds. The mark does not care who drew the face under it, so
-marking original faces measures the same as dubbing them and takes a tenth of the time.
+FOLDER holds videos; they are taken in stretches of 3 seconds. The watermark is the same whoever drew the
+face under it, so marking original faces measures the same as dubbing them and takes a tenth of the time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.reader import VideoReader
 from personatalk.media.writer import VideoWriter
 from personatalk.provenance.options import Provenance
-from personatalk.provenance.verify import find_mark
+from personatalk.provenance.verify import find_watermark
 from personatalk.provenance.watermark import WINDOW, WatermarkDetector, WatermarkResult, embed_watermark
 from personatalk.stage2.compositing import to_image
 
@@ -150,13 +150,13 @@ def on_stretches(source: Path, options: argparse.Namespace, is_marked: bool) -> 
             more = {"eyes": round(float(np.exp(analysis.pose[analysis.usable, 3]).mean()))}
             if is_marked:
                 more["psnr"] = round(marked(plain, base, analysis, model), 2)  # type: ignore[assignment]
-                yield row(source, start, WRITTEN, True, find_mark(base, model), **more)
+                yield row(source, start, WRITTEN, True, find_watermark(base, model), **more)
             else:
                 plain.rename(base)
             for setting, how in SETTINGS.items():
                 if is_marked or setting in options.settings:
                     recode(base, again, **how)  # type: ignore[arg-type]
-                    yield row(source, start, setting, is_marked, find_mark(again, model), **more)
+                    yield row(source, start, setting, is_marked, find_watermark(again, model), **more)
 
 
 def plain(source: Path, options: argparse.Namespace) -> Iterator[dict[str, object]]:
@@ -188,10 +188,10 @@ def dubs(source: Path, options: argparse.Namespace) -> Iterator[dict[str, object
         speech = options.speech[len(source.name) % len(options.speech)]
         for on in (True, False):
             dub(plain, speech, made, models=models, options=DubOptions(provenance=Provenance(on)))
-            yield row(source, 0.0, f"dub, {WRITTEN}", on, find_mark(made, models.morphable))
+            yield row(source, 0.0, f"dub, {WRITTEN}", on, find_watermark(made, models.morphable))
             for setting in options.settings:
                 recode(made, again, **SETTINGS[setting])  # type: ignore[arg-type]
-                yield row(source, 0.0, f"dub, {setting}", on, find_mark(again, models.morphable))
+                yield row(source, 0.0, f"dub, {setting}", on, find_watermark(again, models.morphable))
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:

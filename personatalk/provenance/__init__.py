@@ -1,1 +1,1 @@
-"""Marks that say that a video was generated: metadata, C2PA manifest, watermark."""
+"""Provenance of generated videos: metadata tags, a signed C2PA manifest and an invisible watermark."""

@@ -1,4 +1,4 @@
-"""What a user may choose about provenance."""
+"""Options of provenance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..utils.options import check_options, option
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a user may choose about provenance.
+    """Options of provenance: how the output says that it was generated.
 
     Attributes:
         on: Write tags, manifest and watermark; they go together.

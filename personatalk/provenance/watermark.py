@@ -1,8 +1,8 @@
-"""An invisible mark in dubbed faces, and its detector.
+"""The invisible watermark in dubbed faces, and its detector.
 
-The mark is a faint pattern of brightness in the face crop, band-limited so that it outlives scaling and encoding, and
-drawn anew for each slot of time from a keyed generator. It is spread spectrum (Cox et al. 1997) with signs that change
-over time as well, so that the face itself, which stays much the same, drops out when the mark is looked for.
+The watermark is a faint pattern of brightness in the face crop, band-limited so that it survives scaling and encoding,
+and drawn anew for each slot of time from a keyed generator. It is spread spectrum (Cox et al. 1997) with signs that
+change over time as well, so that the face itself, which stays much the same, drops out in the detector.
 
 The detector correlates what changes in the crop with those signs, over all phases, since the video may have been cut.
 Whatever a video shows, a sum of values with independent random signs exceeds z times the root of the sum of their
@@ -23,32 +23,32 @@ from ..utils.arrays import Array, Image
 
 Float64 = npt.NDArray[np.float64]
 
+# Seed of the signs. It is public: the watermark informs honest people, it does not stop thieves.
 KEY = 20241203
-"""Seed of the signs. It is public: the mark tells honest people what they see, it does not stop thieves."""
+# Side of the grid on which the pattern lives; a cell is 4 pixels of the crop of 256.
 GRID = 64
-"""Side of the grid on which the pattern lives; a cell is 4 pixels of the crop of 256."""
+# Least and most frequency of the pattern in half waves per crop side: waves of 43 to 17 pixels of the crop of 256.
+# Finer ones are lost at half size, coarser ones are fewer and easier to see.
 BAND = (12.0, 30.0)
-"""Least and most frequency of the pattern in half waves per crop side: waves of 43 to 17 pixels of the crop of 256.
-Finer ones are lost at half size, coarser ones are fewer and easier to see."""
+# Seconds in which one pattern fades into the next. Slower is fewer signs, faster is lost in encoding.
 SLOT = 0.2
-"""Seconds in which one pattern fades into the next. Slower is fewer signs, faster is lost in encoding."""
+# Patterns, after which they repeat.
 SLOTS = 16
-"""Patterns, after which they repeat."""
+# Phases within a slot that the detector tries.
 STEPS = 4
-"""Phases within a slot that the detector tries."""
+# Root mean square of the watermark in grey levels; about 44 dB below the image.
 AMPLITUDE = 1.6
-"""Root mean square of the mark in grey levels; about 44 dB under the picture."""
 
+# Seconds that the detector looks at as one piece.
 WINDOW = 3.0
-"""Seconds that the detector looks at as one piece."""
+# Standard deviation in seconds of the moving average that stands for the face without the watermark.
 SMOOTHING = 0.5
-"""Standard deviation in seconds of the mean over time that is taken for the face without the mark."""
+# Least standard deviation over time that a cell is taken to have, in grey levels.
 NOISE_FLOOR = 1.0
-"""Least standard deviation of a cell over time that is reckoned with, in grey levels."""
+# A piece with fewer frames says nothing.
 FEWEST_FRAMES = 10
-"""A piece with fewer frames says nothing."""
+# Largest probability of finding the watermark in a video without it.
 FALSE_ALARMS = 1e-3
-"""Largest probability of finding the mark in a video without it."""
 
 
 @lru_cache(maxsize=1)
@@ -58,32 +58,32 @@ def _band() -> npt.NDArray[np.bool_]:
     return (radius >= BAND[0]) & (radius < BAND[1])
 
 
-@lru_cache(maxsize=1)
-def _signs() -> Array:
-    """Signs of the J cosine coefficients of each pattern, (SLOTS, J)."""
-    bits = np.random.Generator(np.random.PCG64(KEY)).integers(0, 2, (SLOTS, int(_band().sum())))
+@lru_cache(maxsize=2)
+def _signs(key: int) -> Array:
+    """Return the signs of the J cosine coefficients of each pattern, (SLOTS, J)."""
+    bits = np.random.Generator(np.random.PCG64(key)).integers(0, 2, (SLOTS, int(_band().sum())))
     return (2 * bits - 1).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
-def _patterns() -> Array:
-    """The patterns with root mean square 1, (SLOTS, GRID, GRID)."""
+@lru_cache(maxsize=2)
+def _patterns(key: int) -> Array:
+    """Return the patterns with root mean square 1, (SLOTS, GRID, GRID)."""
     coefficients = np.zeros((SLOTS, GRID, GRID), np.float32)
-    coefficients[:, _band()] = _signs()
+    coefficients[:, _band()] = _signs(key)
     flat = np.stack([cv2.idct(c) for c in coefficients])
     return (flat / np.sqrt((flat**2).mean())).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
 def _window() -> Array:
-    """Where in the crop the generated region usually lies, (GRID, GRID) in 0..1."""
+    """Return the usual place of the generated region in the crop, (GRID, GRID) in 0..1."""
     y, x = np.mgrid[:GRID, :GRID]
     distance = np.abs((x - 31.5) / 21.5) ** 3 + np.abs((y - 42) / 16) ** 3
     return np.clip((1.15 - distance) / 0.3, 0, 1).astype(np.float32)
 
 
 def _shares(times: Float64) -> Array:
-    """How much of each pattern is shown at given times in seconds: (T,) to (T, SLOTS), rows of norm 1."""
+    """Return the weight of each pattern at given times in seconds: (T,) to (T, SLOTS), rows of norm 1."""
     place = times / SLOT
     first, part = np.floor(place).astype(np.int64), place % 1
     shares = np.zeros((len(times), SLOTS), np.float32)
@@ -93,28 +93,30 @@ def _shares(times: Float64) -> Array:
     return shares
 
 
-def embed_watermark(crop: Image, time: float) -> Image:
-    """Put the mark into a face crop.
+def embed_watermark(crop: Image, time: float, key: int = KEY) -> Image:
+    """Embed the watermark into a face crop.
 
     Args:
-        crop: uint8 (S, S, 3); all of it is marked, though only the generated region gets into the picture.
-        time: When the frame is shown, in seconds.
+        crop: uint8 (S, S, 3); all of it is marked, though only the generated region is pasted into the frame.
+        time: Presentation time of the frame in seconds.
+        key: Seed of the signs.
     """
-    pattern = np.tensordot(_shares(np.array([time]))[0], _patterns(), 1)
+    pattern = np.tensordot(_shares(np.array([time]))[0], _patterns(key), 1)
     fine = cv2.resize(pattern, crop.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    marked: Image = cv2.add(crop, cv2.merge([AMPLITUDE * fine] * 3), dtype=cv2.CV_8U)  # rounds, and stays in 0..255
-    return marked
+    # The sum is rounded and stays in 0..255.
+    watermarked: Image = cv2.add(crop, cv2.merge([AMPLITUDE * fine] * 3), dtype=cv2.CV_8U)
+    return watermarked
 
 
 @dataclass(frozen=True)
 class WatermarkResult:
-    """What the detector found.
+    """Result of the detector.
 
     Attributes:
-        found: Whether the video is marked.
+        found: Whether the video carries the watermark.
         score: The largest sum in units of its standard deviation; 0 where there was nothing to look at.
-        threshold: What the score must exceed; more for longer videos, as more is looked at.
-        ranges: Start and end in seconds of the pieces that show the mark.
+        threshold: Least score of a watermark; higher for longer videos, which have more sums to look at.
+        ranges: Start and end in seconds of the pieces that carry the watermark.
     """
 
     found: bool = False
@@ -124,13 +126,13 @@ class WatermarkResult:
 
 
 def threshold(sums: int, false_alarms: float = FALSE_ALARMS) -> float:
-    """The score that the largest of a number of sums exceeds by chance with at most the given probability."""
+    """Return the score that the largest of a number of sums exceeds by chance with at most the given probability."""
     return float(np.sqrt(2 * np.log(sums / false_alarms)))
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """A piece of the video: its time, and for each phase (STEPS, SLOTS) the sum, and (STEPS, 1) its variance."""
+    """One piece of the video: start and end in seconds, sums of the phases (STEPS, SLOTS), variances (STEPS, 1)."""
 
     start: float
     end: float
@@ -139,15 +141,22 @@ class _Piece:
 
 
 class WatermarkDetector:
-    """Looks for the mark in the crops of a video, which are given in order; keeps a few seconds of them, shrunk."""
+    """Looks for the watermark in the face crops of a video, which are added in order.
 
-    def __init__(self) -> None:
+    It keeps a few seconds of them, shrunk to the grid.
+
+    Args:
+        key: Seed of the signs.
+    """
+
+    def __init__(self, key: int = KEY) -> None:
+        self._key = key
         self._times: list[float] = []
         self._small: list[Array] = []
         self._pieces: list[_Piece] = []
 
     def add(self, time: float, crop: Image) -> None:
-        """Take the next crop, uint8 (S, S, 3), and the time in seconds at which it is shown."""
+        """Add the next crop, uint8 (S, S, 3), and its presentation time in seconds."""
         # A rest of less than half a piece belongs to the piece before it.
         if self._times and time - self._times[0] >= 1.5 * WINDOW:
             self._close(int(np.searchsorted(self._times, self._times[0] + WINDOW)))
@@ -156,7 +165,7 @@ class WatermarkDetector:
         self._small.append(cv2.resize(grey, (GRID, GRID), interpolation=cv2.INTER_AREA))
 
     def result(self) -> WatermarkResult:
-        """What was found in all crops so far; no more can be added."""
+        """Return the result over all crops; no more can be added."""
         self._close(len(self._times))
         pieces = self._pieces
         if not pieces:
@@ -181,7 +190,7 @@ class WatermarkDetector:
         """Evaluate the first `count` of the waiting crops as one piece, and forget them."""
         if count >= FEWEST_FRAMES:
             times, small = np.array(self._times[:count]), np.stack(self._small[:count])
-            sums, variance = _correlate(times, _flattened(times, small))
+            sums, variance = _correlate(times, _flattened(times, small), _signs(self._key))
             if (variance > 0).all():
                 step = (times[-1] - times[0]) / (count - 1)
                 self._pieces.append(_Piece(float(times[0]), float(times[-1] + step), sums, variance))
@@ -200,9 +209,9 @@ def _merged(ranges: list[list[float]]) -> list[list[float]]:
 
 
 def _flattened(times: Float64, small: Array) -> Array:
-    """What changes in the pattern's band, with cells that change much held down: (T, GRID, GRID) to the same.
+    """Return the changes over time in the pattern's band, limited where cells change much: (T, GRID, GRID) to same.
 
-    None of this knows the signs, so the bound on false alarms holds.
+    Nothing here depends on the signs, so the bound on false alarms holds.
     """
     coefficients = np.stack([cv2.dct(s) for s in small])
     coefficients[:, ~_band()] = 0
@@ -213,12 +222,12 @@ def _flattened(times: Float64, small: Array) -> Array:
     spread = (1.48 * np.median(np.abs(changes), axis=0)) ** 2
     noise = np.sqrt(cv2.GaussianBlur(spread.astype(np.float32), (0, 0), 1.5) + NOISE_FLOOR**2)
     limited = np.clip(changes / noise, -1, 1) / noise
-    # The mark passed the high-pass too: to be matched with the plain signs, the changes pass it a second time.
+    # The watermark passed the high-pass too: to match the plain signs, the changes pass it a second time.
     return (np.tensordot(high_pass.T, limited, 1) * _window()).astype(np.float32)
 
 
-def _correlate(times: Float64, changes: Array) -> tuple[Float64, Float64]:
-    """Sums for all phases, (STEPS, SLOTS), and their variances over random signs, (STEPS, 1)."""
+def _correlate(times: Float64, changes: Array, signs: Array) -> tuple[Float64, Float64]:
+    """Return sums for all phases, (STEPS, SLOTS), and their variances over random signs, (STEPS, 1)."""
     radius = np.hypot(*np.nonzero(_band()))
     slots = np.arange(SLOTS)
     sums, variance = np.zeros((STEPS, SLOTS)), np.zeros((STEPS, 1))
@@ -228,7 +237,7 @@ def _correlate(times: Float64, changes: Array) -> tuple[Float64, Float64]:
         # Faces change more in coarse waves than in fine ones; as noise, each counts by its inverse variance.
         power = np.polyfit(radius, np.log((values**2).mean(axis=0) + 1e-12), 2)
         values = values / np.exp(np.polyval(power, radius)).astype(np.float32)
-        products = values @ _signs().T
+        products = values @ signs.T
         sums[step] = [products[slots, (slots + shift) % SLOTS].sum() for shift in slots]
         variance[step] = (values.astype(np.float64) ** 2).sum()
     return sums, variance

@@ -20,7 +20,7 @@ from personatalk.media import segments
 from personatalk.media.audio import read_speech
 from personatalk.media.options import EncodeOptions
 from personatalk.media.probe import probe_speech
-from personatalk.provenance.c2pa import read
+from personatalk.provenance.c2pa_reader import read_credentials
 from personatalk.provenance.options import Provenance
 from personatalk.provenance.verify import verify
 from personatalk.sample import sample_files
@@ -127,7 +127,7 @@ def test_the_manifest_and_the_mark_say_it_too(sample: Dubbed) -> None:
         (role, hashlib.sha256(path.read_bytes()).hexdigest())
         for role, path in (("video", sample.source), ("speech", sample.speech))
     ]
-    assert found.mark.found and found.mark.score > 2 * found.mark.threshold
+    assert found.watermark.found and found.watermark.score > 2 * found.watermark.threshold
     assert set(found.tags) == {"comment", "digital_source_type", "personatalk_version"}
     assert sample.report.provenance["manifest"] == {"signer": "PersonaTalk local certificate", "local": True}
 
@@ -143,8 +143,8 @@ def test_without_provenance_there_is_none_and_the_report_says_so(
         assert any("--no-provenance" in warning for warning in report.warnings) is not on
         pictures[on] = decoded(output)
     found = verify(tmp_path / "False.mp4")
-    assert (found.anything, found.credentials.state, found.mark.found, found.tags) == (False, "none", False, {})
-    # The mark is what the two differ in, and nothing above the generated region differs.
+    assert (found.anything, found.credentials.state, found.watermark.found, found.tags) == (False, "none", False, {})
+    # The watermark is what the two differ in, and nothing above the generated region differs.
     changes = np.array([b.astype(float) - a for a, b in zip(pictures[True], pictures[False], strict=True)])
     assert 0.3 < changes[:, 256:].std() < 2 and changes[:, :128].std() < 0.05 * changes[:, 256:].std() + 0.1
 
@@ -231,7 +231,7 @@ def test_length_policies(
     report = personatalk.dub(clip, said, tmp_path / "out.mp4", models=models, options=options)
     assert (report.frames, report.dubbed) == (count, dubbed)
     assert report.generated == [[0.0, pytest.approx(dubbed / 25)]]
-    assert read(tmp_path / "out.mp4").ranges == [[0.0, pytest.approx(dubbed / 25, abs=1e-3)]]
+    assert read_credentials(tmp_path / "out.mp4").ranges == [[0.0, pytest.approx(dubbed / 25, abs=1e-3)]]
     assert len(frame_times(tmp_path / "out.mp4")) == count
     assert probe_speech(tmp_path / "out.mp4").seconds <= count / 25 + 0.05
 

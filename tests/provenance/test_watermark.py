@@ -1,4 +1,4 @@
-"""The mark: too faint to see, found after encoding, cutting and shrinking, and not found where it is not."""
+"""The watermark: too faint to see, found after encoding, cutting and shrinking, and not found where it is not."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from personatalk.geometry.masks import face_region
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.reader import VideoReader
 from personatalk.provenance import watermark
-from personatalk.provenance.verify import find_mark
+from personatalk.provenance.verify import find_watermark
 from personatalk.provenance.watermark import WatermarkDetector, WatermarkResult, embed_watermark
 from personatalk.sample import sample_files
 from personatalk.stage2.compositing import to_image
 
+# A little more than three seconds.
 FRAMES = 76
-"""A little more than three seconds."""
 
 
 def crops(count: int, seed: int = 0, noise: float = 3.0) -> list[np.ndarray]:
@@ -36,15 +36,15 @@ def crops(count: int, seed: int = 0, noise: float = 3.0) -> list[np.ndarray]:
     return [np.clip(np.repeat(n[..., None], 3, axis=2), 0, 255).astype(np.uint8) for n in noisy]
 
 
-def looked_at(pictures: list[np.ndarray], first: float = 0.0) -> WatermarkResult:
-    detector = WatermarkDetector()
-    for number, picture in enumerate(pictures):
-        detector.add(first + number / 25, picture)
+def detect(images: list[np.ndarray], first: float = 0.0, key: int = watermark.KEY) -> WatermarkResult:
+    detector = WatermarkDetector(key)
+    for number, image in enumerate(images):
+        detector.add(first + number / 25, image)
     return detector.result()
 
 
-def marked(pictures: list[np.ndarray], first: float = 0.0) -> list[np.ndarray]:
-    return [embed_watermark(picture, first + number / 25) for number, picture in enumerate(pictures)]
+def marked(images: list[np.ndarray], first: float = 0.0) -> list[np.ndarray]:
+    return [embed_watermark(image, first + number / 25) for number, image in enumerate(images)]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,8 @@ def recoded(source: Path, target: Path, crf: int, shrink: int, skip: int = 0) ->
     return target
 
 
-def test_the_mark_cannot_be_seen(faces: list[np.ndarray]) -> None:
+@pytest.mark.slow
+def test_the_watermark_cannot_be_seen(faces: list[np.ndarray]) -> None:
     errors = [(embed_watermark(face, i / 25).astype(float) - face) for i, face in enumerate(faces)]
     assert 10 * np.log10(65025 / np.mean(np.square(errors))) > 42
     assert np.abs(errors).max() < 10
@@ -114,74 +115,73 @@ def test_the_mark_cannot_be_seen(faces: list[np.ndarray]) -> None:
     assert max(np.sqrt(np.mean((b - a) ** 2)) for a, b in pairwise(errors)) < 1
 
 
-def test_the_mark_is_the_same_in_every_run() -> None:
+def test_the_watermark_is_the_same_in_every_run() -> None:
     grey = np.full((256, 256, 3), 128, np.uint8)
     # Videos that are out there would not be recognised any more if these numbers changed.
     assert embed_watermark(grey, 1.0)[::50, 128, 0].tolist() == [126, 128, 129, 130, 129, 130]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("crf", "shrink"), [(28, 1), (23, 2)])
-def test_it_survives_encoding(tmp_path: Path, model: MorphableModel, marked_video: Path, crf: int, shrink: int) -> None:
-    found = find_mark(recoded(marked_video, tmp_path / "again.mp4", crf, shrink), model)
+def test_the_watermark_survives_encoding(
+    tmp_path: Path, model: MorphableModel, marked_video: Path, crf: int, shrink: int
+) -> None:
+    found = find_watermark(recoded(marked_video, tmp_path / "again.mp4", crf, shrink), model)
     assert found.found and found.score > 1.5 * found.threshold
     assert found.ranges == [[0.0, pytest.approx(FRAMES / 25)]]
 
 
-def test_a_real_face_without_it_is_not_marked(faces: list[np.ndarray]) -> None:
-    assert not looked_at(faces).found
-    assert looked_at(marked(faces)).found
+@pytest.mark.slow
+def test_a_real_face_without_the_watermark_is_not_marked(faces: list[np.ndarray]) -> None:
+    assert not detect(faces).found
+    assert detect(marked(faces)).found
 
 
 @pytest.mark.parametrize("skipped", [1, 7, 33])
-def test_it_is_found_when_the_beginning_was_cut_off(skipped: int) -> None:
+def test_the_watermark_is_found_when_the_beginning_was_cut_off(skipped: int) -> None:
     whole = marked(crops(FRAMES + skipped))
-    found = looked_at(whole[skipped:])
+    found = detect(whole[skipped:])
     assert found.found and found.score > 2 * found.threshold
 
 
 def test_only_the_marked_part_is_reported() -> None:
-    pictures = crops(225)
-    found = looked_at([*pictures[:75], *marked(pictures[75:150], first=3.0), *pictures[150:]])
+    images = crops(225)
+    found = detect([*images[:75], *marked(images[75:150], first=3.0), *images[150:]])
     assert found.found
     assert found.ranges == [[pytest.approx(3.0), pytest.approx(6.0)]]
 
 
 def test_two_marked_parts_of_other_videos_are_both_found() -> None:
     # Joined from two dubs, the phases differ, so that no single phase explains the whole.
-    pictures = crops(150)
-    found = looked_at([*marked(pictures[:75], first=1.32), *marked(pictures[75:], first=0.5)])
+    images = crops(150)
+    found = detect([*marked(images[:75], first=1.32), *marked(images[75:], first=0.5)])
     assert found.ranges == [[0.0, pytest.approx(6.0)]]
 
 
-def test_another_key_is_another_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = marked(crops(FRAMES))
-    assert looked_at(pictures).found
-    monkeypatch.setattr(watermark, "KEY", watermark.KEY + 1)
-    watermark._signs.cache_clear()
-    try:
-        assert not looked_at(pictures).found
-    finally:
-        monkeypatch.undo()
-        watermark._signs.cache_clear()
+def test_another_key_is_another_watermark() -> None:
+    images = marked(crops(FRAMES))
+    assert detect(images).found
+    assert not detect(images, key=watermark.KEY + 1).found
 
 
-def test_scores_without_a_mark_are_those_of_chance() -> None:
-    found = [looked_at(crops(FRAMES, seed)) for seed in range(12)]
+@pytest.mark.slow
+def test_scores_without_a_watermark_are_those_of_chance() -> None:
+    found = [detect(crops(FRAMES, seed)) for seed in range(12)]
     scores = np.array([f.score for f in found])
     assert not any(f.found for f in found)
     # The largest of 64 normal values, some of which are much alike, lies around 2.
     assert 1 < scores.mean() < 3
 
 
-def test_the_threshold_grows_with_what_is_looked_at() -> None:
+def test_the_threshold_grows_with_the_length_of_the_video() -> None:
     assert watermark.threshold(64) == pytest.approx(4.7, abs=0.01)
-    short, long = looked_at(crops(FRAMES)), looked_at(crops(300))
+    short, long = detect(crops(FRAMES)), detect(crops(300))
     assert short.threshold == watermark.threshold(64)
     assert long.threshold == watermark.threshold(64 * 5)
 
 
-def test_too_little_to_look_at() -> None:
-    assert looked_at([]) == WatermarkResult()
-    assert looked_at(marked(crops(5))) == WatermarkResult()
-    # A picture that stands quite still tells nothing, and is no reason to divide by zero.
-    assert looked_at([np.full((256, 256, 3), 90, np.uint8)] * FRAMES) == WatermarkResult()
+def test_too_few_frames_give_no_result() -> None:
+    assert detect([]) == WatermarkResult()
+    assert detect(marked(crops(5))) == WatermarkResult()
+    # A image that stands quite still tells nothing, and is no reason to divide by zero.
+    assert detect([np.full((256, 256, 3), 90, np.uint8)] * FRAMES) == WatermarkResult()
