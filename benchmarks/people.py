@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from personatalk.faces.clustering import open_recogniser
 from personatalk.faces.landmarks import open_tracker
+from personatalk.faces.recognition import open_recogniser
 from personatalk.faces.selection import FaceSearch
+from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.reader import VideoReader
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -47,7 +48,7 @@ def main() -> None:
 
 def distances(paths: dict[str, Path], identity: Path | None) -> None:
     """Print how far parts of one video, and videos of different people, are from each other."""
-    recogniser = open_recogniser(identity)
+    recogniser = open_recogniser(MorphableModel.load(), identity)
     ends = [pair for path in paths.values() if (pair := described(path, recogniser)) is not None]
     same = np.array([np.linalg.norm(a - b) for a, b in ends])
     others = np.array([np.linalg.norm(a[0] - b[0]) for a, b in combinations(ends, 2)])
@@ -96,7 +97,8 @@ def scenes(paths: list[Path], count: int, identity: Path | None) -> None:
         for name, make in kinds.items():
             with tempfile.TemporaryDirectory() as folder:
                 scene = make(Path(folder) / "scene.mp4", pair[0][:length], pair[1][:length])
-                people = FaceSearch(identity=identity).find(scene.path)
+                with VideoReader(scene.path) as reader:
+                    people = FaceSearch(identity=identity).people(reader, MorphableModel.load())
             wrong, share = people_clips.mistakes(people, scene.truth), people_clips.found(people, scene.truth)
             said.append(f"{name} {len(people)} people, {wrong} wrong, {100 * share:.0f} % found")
         print(f"{first.name}, {second.name}: " + "; ".join(said), flush=True)

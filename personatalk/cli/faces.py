@@ -45,6 +45,7 @@ def add_faces(commands: Commands) -> None:
     groups = Groups(faces, "what is searched")
     groups["what is searched"].add_argument("video", type=Path, metavar="VIDEO", help="video of people")
     add_options(groups, DubOptions, ("identity", "face_model"))
+    add_options(groups, WeightPaths, ("morphable", "deep3d"))
     output = groups["output"]
     output.add_argument("-o", "--output", type=Path, metavar="SHEET.png", help="image to write")
     output.add_argument("--json", type=Path, metavar="FILE.json", help="write the same as JSON")
@@ -66,11 +67,16 @@ def run_inspect(given: argparse.Namespace) -> int:
 
 def run_faces(given: argparse.Namespace) -> int:
     """Run `personatalk faces`."""
+    from ..media.reader import VideoReader
     from ..pipeline.people_sheet import check_people_sheet, describe_people, write_json, write_sheet
+    from ..pipeline.weights import load_face_model
 
     check_people_sheet(given.video, given.output, given.json)
     with closing(Bars(given.interrupt, given.quiet)) as bars:
-        people = with_options(DubOptions(), vars(given)).search().find(given.video, bars)
+        model, _ = load_face_model(given.morphable, given.deep3d)
+        search = with_options(DubOptions(), vars(given)).search()
+        with VideoReader(given.video) as reader:
+            people = search.people(reader, model, bars)
     if given.output is not None:
         write_sheet(people, given.output)
     if given.json is not None:

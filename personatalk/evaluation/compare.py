@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ..audio.phones import aligned_phones
 from ..audio.voice_activity import voice_activity
 from ..errors import FaceError, MediaError, PersonaTalkError
 from ..faces.analysis import Analysis, analyse
+from ..faces.follow import LargestFaceFollower
 from ..faces.landmarks import FaceTracker, open_tracker
 from ..faces.recognition import ArcFaceRecogniser
 from ..geometry.mediapipe_mesh import NUM_LANDMARKS
@@ -125,19 +127,16 @@ class Track:
     analysis: Analysis | None
 
 
-class _Recording:
-    """A face tracker that keeps what it finds."""
+class _RecordingFollower:
+    """Follows the largest face and keeps its landmarks, (478, 2) of each frame; NaN where it is not seen."""
 
-    def __init__(self, tracker: FaceTracker) -> None:
-        self.tracker, self.marks = tracker, list[Array]()
+    def __init__(self) -> None:
+        self._follower, self.landmarks = LargestFaceFollower(), list[Array]()
 
-    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[Array]:
-        found = self.tracker.detect(rgb)
-        self.marks.append(found[0][:, :2] if found else np.full((NUM_LANDMARKS, 2), np.nan, np.float32))
-        return found
-
-    def close(self) -> None:
-        self.tracker.close()
+    def follow(self, faces: list[Array], cut: bool) -> Array | None:
+        face = self._follower.follow(faces, cut)
+        self.landmarks.append(np.full((NUM_LANDMARKS, 2), np.nan, np.float32) if face is None else face[:, :2])
+        return face
 
 
 def track(path: Path, model: MorphableModel, tracker: Callable[[], FaceTracker] = open_tracker) -> Track:
@@ -146,19 +145,15 @@ def track(path: Path, model: MorphableModel, tracker: Callable[[], FaceTracker] 
     Raises:
         MediaError: The file cannot be read.
     """
-    recording = _Recording(tracker())
-    analysis = None
-    try:
-        with VideoReader(path) as reader:
-            size = reader.info.upright_size
-            try:
-                analysis = analyse(reader, recording, model)
-                times = analysis.time
-            except FaceError:
-                times = np.array([frame.time for frame in reader.frames()])
-    finally:
-        recording.close()
-    return Track(path, size, np.asarray(times, np.float64), np.stack(recording.marks), analysis)
+    follower, analysis = _RecordingFollower(), None
+    with VideoReader(path) as reader, closing(tracker()) as opened:
+        try:
+            analysis = analyse(reader, opened, model, follower=follower)
+            times = analysis.time
+        except FaceError:
+            times = np.array([frame.time for frame in reader.frames()])
+        size = reader.info.upright_size
+    return Track(path, size, np.asarray(times, np.float64), np.stack(follower.landmarks), analysis)
 
 
 def align_to(reference: Track, generated: Track) -> Array:

@@ -1,4 +1,4 @@
-"""Analysis of a video: faces, shots and geometry of every frame, and what is in front of the face, in one pass.
+"""Analysis of a video in one pass: faces, shots, geometry and occlusions of every frame.
 
 Frames stream by; what is kept is about 4 kB a frame.
 """
@@ -21,20 +21,20 @@ from ..media.probe import VideoInfo
 from ..media.reader import VideoReader
 from ..utils.arrays import Array, runs
 from ..utils.progress import Progress, no_progress
-from .follow import FaceFollower, Follower
+from .follow import FaceFollower, LargestFaceFollower
 from .landmarks import FaceTracker
 from .occlusion import MOUTH_COVERED, ProbePoints, find_occlusions
 from .shots import CutDetector
 
+# Least distance in pixels between the eyes' outer corners of a face that can be dubbed.
 SMALLEST_FACE = 16.0
-"""Least distance in pixels between the eyes' outer corners of a face that can be dubbed."""
+# Degrees by which a head may be turned away and still be dubbed.
 LARGEST_YAW = 65.0
-"""Degrees by which a head may be turned away and still be dubbed."""
+# Consecutive frames that must show the face: fewer are a false alarm, or too few to tell a movement from noise.
 SHORTEST_RUN = 3
-"""Frames in a row that must show the face: fewer are a false alarm, or too few to tell a movement from noise."""
 
+# Arrays of an `Analysis` with one entry for each frame.
 TABLES = ("time", "duration", "usable", "shot_of", "beta", "pose", "lips_hidden")
-"""Arrays of an `Analysis` with one entry for each frame."""
 
 
 class SkipReason(str, Enum):
@@ -45,7 +45,7 @@ class SkipReason(str, Enum):
     PROFILE = "face turned away too far"
     BRIEF = "face seen too briefly"
     COVERED = "mouth covered"
-    OUTSIDE = "face outside the picture"
+    OUTSIDE = "face outside the image"
     ORIGINAL = "original mouth asked for"
 
 
@@ -66,21 +66,21 @@ class Shot:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What is known of a video.
+    """Shots, geometry and occlusions of a video, as `analyse` finds them.
 
     Attributes:
         info: The file.
         time: Presentation time of each frame in seconds, (T,).
         duration: Seconds that each frame is shown, (T,).
         usable: Whether the frame can be dubbed, (T,).
-        reason: Why not, by frame.
+        reason: Why a frame cannot be dubbed, by frame.
         shots: In order; they cover all frames.
         shot_of: Number of the shot of each frame, (T,).
         beta: Expression, (T, E); 0 where not usable.
-        pose: Head pose in upright picture pixels, (T, 6); 0 where not usable.
+        pose: Head pose in upright image pixels, (T, 6); 0 where not usable.
         occlusions: Occlusion of each probe point by frame, uint8 (P,) from `occlusion.find_occlusions`; only frames
             that have any.
-        lips_hidden: Share of the lips that it hides, (T,).
+        lips_hidden: Share of the lips that is occluded, (T,).
     """
 
     info: VideoInfo
@@ -99,7 +99,7 @@ class Analysis:
         return len(self.time)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """All of it but the file, as arrays by name; `from_arrays` takes them back."""
+        """Return everything but the file as arrays by name; `from_arrays` reads them."""
         reasons = list(SkipReason)
         codes = np.zeros(len(self), np.uint8)
         for frame, why in self.reason.items():
@@ -116,11 +116,11 @@ class Analysis:
 
     @classmethod
     def from_arrays(cls, info: VideoInfo, arrays: Mapping[str, npt.NDArray[Any]], model: MorphableModel) -> Analysis:
-        """The analysis of a file, as `arrays` gave it.
+        """Make the analysis of a file from what `arrays` returned.
 
         Args:
             info: The file.
-            arrays: By name.
+            arrays: Arrays by name.
             model: The morphable model whose coefficients they are.
 
         Raises:
@@ -147,23 +147,40 @@ class Analysis:
         return cls(info=info, reason=reason, shots=shots, occlusions=occlusions, **tables)
 
     def vertices(self, model: MorphableModel, frame: int) -> Array:
-        """Canonical geometry {alpha, beta_t, 0} of a frame, (V, 3)."""
+        """Return the canonical geometry {alpha, beta_t, 0} of a frame, (V, 3)."""
         return model.vertices(self.shots[self.shot_of[frame]].alpha, self.beta[frame])
 
     def openings(self, model: MorphableModel, frames: npt.NDArray[np.int64]) -> Array:
-        """Mouth opening of the canonical geometry of frames, (N,)."""
+        """Return the mouth opening of the canonical geometry of frames, (N,), in model units."""
         return np.array([model.mouth_opening(self.vertices(model, int(i))) for i in frames], np.float32)
 
 
 @dataclass
-class _Scan:
-    """What the pass over the frames leaves: one entry per frame, estimates only where there is a face."""
+class FrameScan:
+    """One frame as the pass over the video leaves it.
 
-    time: list[float]
-    duration: list[float]
-    cut: list[bool]
-    estimates: list[Estimate | None]
-    samples: list[npt.NDArray[np.uint8] | None]
+    Attributes:
+        time: Presentation time in seconds.
+        duration: Seconds that the frame is shown.
+        cut: Whether a shot begins at this frame.
+        estimate: Initial coefficients of the followed face; None where it is not seen.
+        sample: Colours of the face's probe points, uint8 (P, 4), from `ProbePoints.sample`; None likewise.
+    """
+
+    time: float
+    duration: float
+    cut: bool
+    estimate: Estimate | None = None
+    sample: npt.NDArray[np.uint8] | None = None
+
+    @property
+    def skip_reason(self) -> SkipReason | None:
+        """Why the frame alone, without its neighbours, cannot be dubbed; None where it can."""
+        if self.estimate is None:
+            return SkipReason.NO_FACE
+        if np.exp(self.estimate.pose[3]) < SMALLEST_FACE:
+            return SkipReason.SMALL
+        return SkipReason.PROFILE if yaw_of(self.estimate.pose) > LARGEST_YAW else None
 
 
 def analyse(
@@ -182,24 +199,24 @@ def analyse(
         model: The morphable model.
         progress: Called with the stage's name, the steps done since the last call, and their total (0: unknown).
         initialise: The learned initialisation; by default the closed form from the landmarks.
-        follower: Picks the face among those that the tracker finds; by default the largest is followed.
+        follower: Picks the face among those that the tracker finds; by default the largest of each shot is followed.
 
     Raises:
         FaceError: No frame of the video shows a usable face.
         MediaError: The file is damaged.
     """
-    tell, estimated = progress or no_progress, reader.info.estimated_frames
+    on_progress, estimated = progress or no_progress, reader.info.estimated_frames
     closed_form = Initialiser(model)
     initialise = initialise or (lambda rgb, face: closed_form(face))
-    follower = follower or Follower()
-    places = ProbePoints.of(model)
-    scan = _scan(reader, tracker, initialise, follower, places, lambda n: tell("faces", n, estimated))
-    shot_of = np.cumsum(scan.cut).astype(np.int64)
-    occlusions = _covers(scan, places, shot_of)
-    hidden = np.zeros(len(shot_of), np.float32)
-    for i, cover in occlusions.items():
-        hidden[i] = places.lips_hidden(cover[None])[0]
-    usable, reason = _usable(scan, hidden)
+    follower = follower or LargestFaceFollower()
+    points = ProbePoints.of(model)
+    scans = _scan(reader, tracker, initialise, follower, points, lambda n: on_progress("faces", n, estimated))
+    shot_of = np.cumsum([scan.cut for scan in scans]).astype(np.int64)
+    occlusions = _occlusions(scans, points, shot_of)
+    lips_hidden = np.zeros(len(shot_of), np.float32)
+    for i, occlusion in occlusions.items():
+        lips_hidden[i] = points.lips_hidden(occlusion[None])[0]
+    usable, reason = _usable(scans, lips_hidden)
     if not usable.any():
         raise FaceError(f"{reader.info.path}: {_nothing_usable(reason)}; give a video that shows the speaker")
     beta = np.zeros((len(usable), model.num_expression), np.float32)
@@ -210,10 +227,21 @@ def analyse(
         alpha = np.zeros(model.num_identity, np.float32)
         seen = frames[usable[frames]]
         if len(seen):
-            alpha = _fit(model, scan, seen, beta, pose, lambda n: tell("geometry", n, int(usable.sum())))
+            alpha = _fit(model, scans, seen, beta, pose, lambda n: on_progress("geometry", n, int(usable.sum())))
         shots.append(Shot(int(frames[0]), int(frames[-1]) + 1, alpha))
-    time, duration = np.array(scan.time), np.array(scan.duration)
-    return Analysis(reader.info, time, duration, usable, reason, shots, shot_of, beta, pose, occlusions, hidden)
+    return Analysis(
+        info=reader.info,
+        time=np.array([scan.time for scan in scans]),
+        duration=np.array([scan.duration for scan in scans]),
+        usable=usable,
+        reason=reason,
+        shots=shots,
+        shot_of=shot_of,
+        beta=beta,
+        pose=pose,
+        occlusions=occlusions,
+        lips_hidden=lips_hidden,
+    )
 
 
 def _scan(
@@ -221,59 +249,53 @@ def _scan(
     tracker: FaceTracker,
     initialise: Initialise,
     follower: FaceFollower,
-    places: ProbePoints,
-    tell: Callable[[int], None],
-) -> _Scan:
-    scan, cuts = _Scan([], [], [], [], []), CutDetector()
+    points: ProbePoints,
+    on_progress: Callable[[int], None],
+) -> list[FrameScan]:
+    """Pass over the frames of a video, one `FrameScan` for each."""
+    scans, cuts = list[FrameScan](), CutDetector()
     for frame in reader.frames():
         rgb = frame.rgb()
-        cut = cuts.is_cut(rgb)
-        if cuts.flash:
-            scan.cut[-cuts.flash :] = [False] * cuts.flash
-        face = follower.follow(tracker.detect(rgb), cut)
-        scan.time.append(frame.time)
-        scan.duration.append(float(frame.duration * reader.info.time_base))
-        scan.cut.append(cut)
-        found = None if face is None else initialise(rgb, face)
-        scan.estimates.append(found)
-        scan.samples.append(None if found is None else places.sample(rgb, found.alpha, found.beta, found.pose))
-        tell(1)
-    return scan
+        scan = FrameScan(frame.time, float(frame.duration * reader.info.time_base), cuts.is_cut(rgb))
+        for flashed in scans[len(scans) - cuts.flash :]:
+            flashed.cut = False
+        face = follower.follow(tracker.detect(rgb), scan.cut)
+        if face is not None:
+            scan.estimate = found = initialise(rgb, face)
+            scan.sample = points.sample(rgb, found.alpha, found.beta, found.pose)
+        scans.append(scan)
+        on_progress(1)
+    return scans
 
 
-def _covers(scan: _Scan, places: ProbePoints, shot_of: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[np.uint8]]:
-    """What is in front of the face, by frame."""
+def _occlusions(
+    scans: list[FrameScan], points: ProbePoints, shot_of: npt.NDArray[np.int64]
+) -> dict[int, npt.NDArray[np.uint8]]:
+    """Find the occlusions of each frame that has any, shot by shot."""
     occlusions = {}
     for shot in np.unique(shot_of):
-        frames = [i for i in np.flatnonzero(shot_of == shot) if _unusable(scan.estimates[i]) is None]
-        samples = [s for i in frames if (s := scan.samples[i]) is not None]
+        frames = [int(i) for i in np.flatnonzero(shot_of == shot) if scans[i].skip_reason is None]
+        samples = [sample for i in frames if (sample := scans[i].sample) is not None]
         if samples:
-            found = find_occlusions(places, np.stack(samples))
-            occlusions.update({int(i): cover for i, cover in zip(frames, found, strict=True) if cover.any()})
+            found = find_occlusions(points, np.stack(samples))
+            occlusions.update({i: occlusion for i, occlusion in zip(frames, found, strict=True) if occlusion.any()})
     return occlusions
 
 
-def _usable(scan: _Scan, hidden: Array) -> tuple[npt.NDArray[np.bool_], dict[int, SkipReason]]:
-    reason = {i: why for i, e in enumerate(scan.estimates) if (why := _unusable(e)) is not None}
-    reason.update({int(i): SkipReason.COVERED for i in np.flatnonzero(hidden > MOUTH_COVERED)})
-    usable = np.array([i not in reason for i in range(len(scan.estimates))], bool)
-    for start, stop in runs(usable, np.array(scan.cut, bool)):
+def _usable(scans: list[FrameScan], lips_hidden: Array) -> tuple[npt.NDArray[np.bool_], dict[int, SkipReason]]:
+    """Decide which frames can be dubbed, (T,), and why the others cannot."""
+    reason = {i: why for i, scan in enumerate(scans) if (why := scan.skip_reason) is not None}
+    reason.update({int(i): SkipReason.COVERED for i in np.flatnonzero(lips_hidden > MOUTH_COVERED)})
+    usable = np.array([i not in reason for i in range(len(scans))], bool)
+    for start, stop in runs(usable, np.array([scan.cut for scan in scans], bool)):
         if stop - start < SHORTEST_RUN:
             usable[start:stop] = False
             reason.update(dict.fromkeys(range(start, stop), SkipReason.BRIEF))
     return usable, reason
 
 
-def _unusable(estimate: Estimate | None) -> SkipReason | None:
-    if estimate is None:
-        return SkipReason.NO_FACE
-    if np.exp(estimate.pose[3]) < SMALLEST_FACE:
-        return SkipReason.SMALL
-    return SkipReason.PROFILE if yaw_of(estimate.pose) > LARGEST_YAW else None
-
-
 def yaw_of(pose: Array) -> Array:
-    """Degrees by which heads are turned away from the camera to either side, 0..90: (..., 6) to (...)."""
+    """Return the degrees by which heads are turned away from the camera to either side, 0..90: (..., 6) to (...)."""
     ahead = rotations(pose)[..., 2]
     return np.degrees(np.arctan2(abs(ahead[..., 0]), abs(ahead[..., 2]))).astype(np.float32)
 
@@ -287,26 +309,26 @@ def _nothing_usable(reason: dict[int, SkipReason]) -> str:
 
 def _fit(
     model: MorphableModel,
-    scan: _Scan,
+    scans: list[FrameScan],
     seen: npt.NDArray[np.int64],
     beta: Array,
     pose: Array,
-    tell: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> Array:
-    """Fit one shot: fills `beta` and `pose` at its usable frames and returns its shape."""
-    estimates = [e for i in seen if (e := scan.estimates[i]) is not None]
+    """Fit one shot: fill `beta` and `pose` at its usable frames and return its shape."""
+    estimates = [e for i in seen if (e := scans[i].estimate) is not None]
     tables, alpha_mean = tabulate(model, estimates)
     alpha = fit_shape(model, tables, alpha_mean)
-    # Frames on the two sides of a gap are no neighbours: each stretch is smoothed for itself.
+    # Frames on the two sides of a gap are no neighbours: each stretch is smoothed on its own.
     gaps = np.concatenate([[False], np.diff(seen) > 1])
     for start, stop in runs(np.ones(len(seen), bool), gaps):
-        fitted = fit_shot(model, tables[start:stop], alpha, progress=tell)
+        fitted = fit_shot(model, tables[start:stop], alpha, progress=on_progress)
         beta[seen[start:stop]], pose[seen[start:stop]] = fitted.beta, fitted.pose
     return alpha
 
 
 def tabulate(model: MorphableModel, estimates: list[Estimate]) -> tuple[Tables, Array]:
-    """Initial coefficients of frames as arrays, with their expressions under the mean shape, which is returned too."""
+    """Return the initial coefficients of frames as arrays, their expressions under the mean shape, and that shape."""
     initialise = Initialiser(model)
     alphas = np.array([e.alpha for e in estimates])
     alpha_mean = alphas.mean(axis=0).astype(np.float32)

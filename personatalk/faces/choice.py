@@ -1,4 +1,4 @@
-"""The words that name a face: what `--face` takes, before any video is looked at."""
+"""Parsing of the words that name a face in `--face`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Literal, cast, get_args
 from ..errors import FaceError
 
 Side = Literal["left", "right", "centre", "largest"]
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 FORMS = (
     "a number (or several of one person, such as 1+3), left, right, centre, largest, a place such as 0.3,0.5"
-    " (or 0.3,0.5@12.5), or a picture"
+    " (or 0.3,0.5@12.5), or an image"
 )
 NUMBER = r"\d+(?:\.\d+)?|\.\d+"
 PLACE = re.compile(rf"({NUMBER})\s*,\s*({NUMBER})")
@@ -21,18 +21,18 @@ PLACE = re.compile(rf"({NUMBER})\s*,\s*({NUMBER})")
 
 @dataclass(frozen=True)
 class FaceNumber:
-    """A person by the number that `personatalk faces` gives, or by several where it took one person for more."""
+    """A person by the number that `personatalk faces` gives, or by several where it took one person for several."""
 
     numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class FaceSide:
-    """A person by where the face is among the others.
+    """A person by the position of the face among the others.
 
     Attributes:
-        side: Which of them.
-        time: Seconds of the frame that is meant; None for the one that `people.choose` documents.
+        side: The position.
+        time: Seconds of the frame that is meant; None for the frame that `resolution.resolve_choice` documents.
     """
 
     side: Side
@@ -41,7 +41,7 @@ class FaceSide:
 
 @dataclass(frozen=True)
 class FacePlace:
-    """A person by a point of the picture.
+    """A person by a point of the image.
 
     Attributes:
         x: From the left: a share of the width where both numbers are at most 1, else pixels.
@@ -54,36 +54,36 @@ class FacePlace:
     time: float = 0.0
 
     def pixels(self, width: int, height: int) -> tuple[float, float]:
-        """The point in pixels of an upright picture."""
+        """Return the point in pixels of an upright image of the given size."""
         shares = self.x <= 1 and self.y <= 1
         return (self.x * width, self.y * height) if shares else (self.x, self.y)
 
 
 @dataclass(frozen=True)
-class FacePicture:
-    """A person by a picture that shows that person alone."""
+class FaceImage:
+    """A person by an image that shows that person alone."""
 
     path: Path
 
 
-FaceChoice = FaceNumber | FaceSide | FacePlace | FacePicture
+FaceChoice = FaceNumber | FaceSide | FacePlace | FaceImage
 
 
 def parse_choice(words: str) -> FaceChoice:
-    """Understand the words that name a face.
+    """Parse the words that name a face.
 
     Args:
         words: A number from 1, or several of one person (`1+3`); `left`, `right`, `centre` (or `center`) or
-            `largest`; `x,y`, as shares of the upright picture's width and height where both are at most 1 and in
-            pixels otherwise; the path of a picture. A time in seconds may follow sides and places: `left@12.5`,
+            `largest`; `x,y`, as shares of the upright image's width and height where both are at most 1 and in
+            pixels otherwise; the path of an image. A time in seconds may follow sides and places: `left@12.5`,
             `0.3,0.5@12.5`.
 
     Raises:
         FaceError: None of these.
     """
     words = words.strip()
-    if Path(words).suffix.lower() in PICTURE_SUFFIXES:
-        return FacePicture(Path(words))
+    if Path(words).suffix.lower() in IMAGE_SUFFIXES:
+        return FaceImage(Path(words))
     if re.fullmatch(r"\d+(\s*\+\s*\d+)*", words):
         numbers = tuple(sorted({int(word) for word in words.split("+")}))
         if 0 in numbers:

@@ -1,4 +1,4 @@
-"""Faces: detection and dense landmarks behind one small interface, and shot boundaries.
+"""Face detection and dense landmarks behind one small interface.
 
 Every backend gives MediaPipe's 478-point mesh, so that everything above this module is the same for all of them.
 """
@@ -17,6 +17,9 @@ import numpy.typing as npt
 from ..errors import FaceError
 from ..utils.arrays import Array
 
+# Most faces looked for in one frame where nothing else is said.
+MAX_FACES = 5
+
 
 class FaceTracker(Protocol):
     """Finds the faces of consecutive frames. One tracker serves one video, in order."""
@@ -25,11 +28,11 @@ class FaceTracker(Protocol):
         """Return the faces of one frame.
 
         Args:
-            rgb: Upright picture, uint8 (H, W, 3).
+            rgb: Upright image, uint8 (H, W, 3).
 
         Returns:
             One float32 array (478, 3) per face: x to the right, y down and depth z away from the camera, all in
-            pixels of the picture (z relative to the head's centre, in the scale of x). Empty if there is no face.
+            pixels of the image (z relative to the head's centre, in the scale of x). Empty if there is no face.
         """
         ...
 
@@ -46,7 +49,7 @@ class FaceMeshTracker:
         min_confidence: Detection and tracking threshold, 0..1.
     """
 
-    def __init__(self, max_faces: int = 1, min_confidence: float = 0.4) -> None:
+    def __init__(self, max_faces: int = MAX_FACES, min_confidence: float = 0.4) -> None:
         with quiet_native_stderr():
             import mediapipe as mp
 
@@ -77,6 +80,9 @@ class FaceMeshTracker:
 class FaceLandmarkerTracker:
     """MediaPipe's Tasks API with a model file (`face_landmarker.task`) that the user has.
 
+    MediaPipe smooths landmarks over time only where it looks for one face. So there are two landmarkers: one for
+    several faces, and one whose smooth landmarks are taken where the first sees no more than one face.
+
     Args:
         model: Path of the model file.
         max_faces: Most faces looked for in one frame.
@@ -86,7 +92,7 @@ class FaceLandmarkerTracker:
         FaceError: The model file is missing or is not a face landmarker.
     """
 
-    def __init__(self, model: Path | str, max_faces: int = 1, min_confidence: float = 0.4) -> None:
+    def __init__(self, model: Path | str, max_faces: int = MAX_FACES, min_confidence: float = 0.4) -> None:
         path = Path(model)
         if not path.is_file():
             raise FaceError(f"{path}: no such face landmarker model; give the path of MediaPipe's face_landmarker.task")
@@ -98,16 +104,21 @@ class FaceLandmarkerTracker:
             import mediapipe as mp
             from mediapipe.tasks.python import BaseOptions, vision
 
-            options = vision.FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_buffer=content),
-                running_mode=vision.RunningMode.VIDEO,
-                num_faces=max_faces,
-                min_face_detection_confidence=min_confidence,
-                min_face_presence_confidence=min_confidence,
-                min_tracking_confidence=min_confidence,
-            )
+            def open_landmarker(faces: int) -> Any:
+                return vision.FaceLandmarker.create_from_options(
+                    vision.FaceLandmarkerOptions(
+                        base_options=BaseOptions(model_asset_buffer=content),
+                        running_mode=vision.RunningMode.VIDEO,
+                        num_faces=faces,
+                        min_face_detection_confidence=min_confidence,
+                        min_face_presence_confidence=min_confidence,
+                        min_tracking_confidence=min_confidence,
+                    )
+                )
+
             try:
-                self._landmarker = vision.FaceLandmarker.create_from_options(options)
+                self._single = open_landmarker(1)
+                self._several = open_landmarker(max_faces) if max_faces > 1 else None
             except (RuntimeError, ValueError) as error:
                 raise FaceError(f"{path}: not a MediaPipe face landmarker model") from error
         self._mp = mp
@@ -117,17 +128,31 @@ class FaceLandmarkerTracker:
         """See `FaceTracker.detect`."""
         image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
         # The API only needs time stamps that rise; the real ones may stand still in odd files.
-        found = self._landmarker.detect_for_video(image, self._calls * 40).face_landmarks
+        time = self._calls * 40
         self._calls += 1
+        found = self._single.detect_for_video(image, time).face_landmarks
+        if self._several is not None:
+            several = self._several.detect_for_video(image, time).face_landmarks
+            found = several if len(several) > 1 else found
         return [_to_pixels(face, rgb.shape[1], rgb.shape[0]) for face in found]
 
     def close(self) -> None:
         """See `FaceTracker.close`."""
-        self._landmarker.close()
+        self._single.close()
+        if self._several is not None:
+            self._several.close()
 
 
-def open_tracker(model: Path | str | None = None, max_faces: int = 1) -> FaceTracker:
-    """Return the default tracker, or the Tasks tracker where a model path is given."""
+def open_tracker(model: Path | str | None = None, max_faces: int = MAX_FACES) -> FaceTracker:
+    """Open the default tracker, or the Tasks tracker where a model path is given.
+
+    Args:
+        model: Path of MediaPipe's `face_landmarker.task`.
+        max_faces: Most faces looked for in one frame.
+
+    Raises:
+        FaceError: The model file is missing or is not a face landmarker.
+    """
     return FaceMeshTracker(max_faces) if model is None else FaceLandmarkerTracker(model, max_faces)
 
 

@@ -1,8 +1,8 @@
 """Several faces at once: a detector that sees small faces, and one tracker for each face found.
 
 MediaPipe's face mesh looks for faces with its short-range detector alone, which misses those narrower than about a
-tenth of the picture: the second person of a wide shot, as a rule. Here its full-range detector, which is in the same
-wheel, looks over the picture and over square tiles of it, and every face found gets a tracker of one face of its own,
+tenth of the image: the second person of a wide shot, as a rule. Here its full-range detector, which is in the same
+wheel, searches the image and square tiles of it, and every face found gets a tracker of one face of its own,
 on a crop that moves and scales with the face.
 """
 
@@ -14,34 +14,27 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from ..utils.arrays import Array, Image
-from .landmarks import FaceTracker, open_tracker, quiet_native_stderr
+from .boxes import Box, face_box, same_face
+from .landmarks import MAX_FACES, FaceTracker, open_tracker, quiet_native_stderr
 from .shots import CutDetector
 
-MOST_FACES = 5
-"""Faces followed at once where nothing else is said."""
-CROP = 320
-"""Side in pixels of the crop that a face's tracker sees."""
+# Side in pixels of the crop that a face's tracker sees.
+TRACKER_CROP = 320
+# Side of that crop in sizes of the face.
 CROP_FACES = 2.5
-"""Side of the crop in the longer sides of the face's box."""
+# The crop stands still, as its moves would shake the landmarks, until the face is off by this share of its size.
 DRIFT = 0.2
-"""The crop stands still, as its moves would shake the landmarks, until the face is off by this share of its size."""
+# A face that moves by more than this share of its size from one frame to the next must be found anew by the detector:
+# trackers go on for some frames with landmarks that wander about where a face has been.
 LEAP = 0.4
-"""A face that moves by more than this share of its size from one frame to the next must be found anew by the detector:
-trackers go on for some frames with landmarks that wander about where a face has been."""
-SAME_FACE = 0.45
-"""Two faces nearer to each other than this share of the larger one's size are one face, found twice."""
+# An image longer than this share of its shorter side is also searched in square tiles.
 TILED_ASPECT = 1.2
-"""A picture longer than this share of its shorter side is also looked over in square tiles."""
-
-Box = npt.NDArray[np.float32]
-"""Left, top, right and bottom in pixels, (4,)."""
 
 
 class FullRangeDetector:
-    """MediaPipe's full-range face detector, as it comes inside the wheel: boxes of faces from some 8 % of the picture.
+    """MediaPipe's full-range face detector, as it comes inside the wheel: boxes of faces from some 8 % of the image.
 
     Args:
         min_confidence: Detection threshold, 0..1.
@@ -56,7 +49,7 @@ class FullRangeDetector:
             self._detector.process(np.zeros((64, 64, 3), np.uint8))
 
     def detect(self, rgb: Image) -> list[Box]:
-        """Boxes in pixels of the faces of a picture, uint8 (H, W, 3)."""
+        """Return the boxes in pixels of the faces of an image, uint8 (H, W, 3)."""
         height, width = rgb.shape[:2]
         found = self._detector.process(np.ascontiguousarray(rgb)).detections or []
         boxes = (one.location_data.relative_bounding_box for one in found)
@@ -74,10 +67,10 @@ class _Slot:
 
     Attributes:
         tracker: Sees only the crop around this face.
-        box: Where the face was last; None where the slot is free.
+        box: Box of the face in the last frame; None where the slot is free.
         face: Its landmarks there, None before it was first seen.
         window: Centre and side of the crop, (3,); None before the first.
-        moved: How far the face's middle was from the last frame's, in pixels.
+        moved: Distance of the face's middle from the last frame's, in pixels.
     """
 
     tracker: FaceTracker
@@ -90,15 +83,15 @@ class _Slot:
 class MultiFaceTracker:
     """A `FaceTracker` of several faces.
 
-    Every frame one part of the picture (the whole, or one of its tiles, in turn) is looked over for new faces, all of
-    it in the first frame of a shot and where a face was lost. A face that enters is found within a few frames.
+    Every frame one part of the image (the whole, or one of its tiles, in turn) is searched for new faces, all of it
+    in the first frame of a shot and where a face was lost. A face that enters is found within a few frames.
 
     Args:
         open_one: Opens a tracker of one face.
         max_faces: Most faces followed at once.
     """
 
-    def __init__(self, open_one: Callable[[], FaceTracker], max_faces: int = MOST_FACES) -> None:
+    def __init__(self, open_one: Callable[[], FaceTracker], max_faces: int = MAX_FACES) -> None:
         self._open_one, self._max_faces = open_one, max_faces
         self._detector = FullRangeDetector()
         self._slots = [_Slot(open_one())]
@@ -139,7 +132,7 @@ class MultiFaceTracker:
                     other.box = None
 
     def _found(self, rgb: Image, parts: list[tuple[int, int, int, int]]) -> list[Box]:
-        """Boxes of the faces in some parts of the picture, the largest first; some twice."""
+        """Boxes of the faces in some parts of the image, the largest first; some twice."""
         boxes = []
         for left, top, right, bottom in parts:
             shift = np.array([left, top, left, top], np.float32)
@@ -163,13 +156,13 @@ class MultiFaceTracker:
 
 
 def _track(slot: _Slot, rgb: Image, reach: float) -> None:
-    """Find the face of a slot in the next frame; frees the slot where it is further off, in sizes, than its reach."""
+    """Find the face of a slot in the next frame; free the slot where it is further off than `reach` sizes."""
     assert slot.box is not None
     box, slot.box = slot.box, None
     slot.window = x, y, side = _window(box, slot.window)
-    scale, left, top = CROP / side, x - side / 2, y - side / 2
+    scale, left, top = TRACKER_CROP / side, x - side / 2, y - side / 2
     matrix = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]], np.float32)
-    crop = cv2.warpAffine(rgb, matrix, (CROP, CROP), flags=cv2.INTER_LINEAR)
+    crop = cv2.warpAffine(rgb, matrix, (TRACKER_CROP, TRACKER_CROP), flags=cv2.INTER_LINEAR)
     for face in slot.tracker.detect(crop):
         slot.face = (face / scale + np.array([left, top, 0])).astype(np.float32)
         found = face_box(slot.face)
@@ -188,19 +181,8 @@ def _window(box: Box, last: Array | None) -> Array:
     return wanted
 
 
-def face_box(face: Array) -> Box:
-    """Box around landmarks (478, 3)."""
-    return np.concatenate([face[:, :2].min(axis=0), face[:, :2].max(axis=0)]).astype(np.float32)
-
-
-def same_face(one: Box, other: Box) -> bool:
-    """Whether two boxes of one frame lie on the same face."""
-    distance = float(np.linalg.norm(one[:2] + one[2:] - other[:2] - other[2:])) / 2
-    return distance < SAME_FACE * float(max((one[2:] - one[:2]).max(), (other[2:] - other[:2]).max()))
-
-
 def tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """The whole picture, then the squares that cover it, as (left, top, right, bottom)."""
+    """Return the whole image, then the squares that cover it, as (left, top, right, bottom)."""
     side, length = min(width, height), max(width, height)
     whole = [(0, 0, width, height)]
     if length < TILED_ASPECT * side:
@@ -211,10 +193,10 @@ def tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
     return whole + [(0, s, width, s + side) for s in starts]
 
 
-def open_multi_face_tracker(model: Path | str | None = None, max_faces: int = MOST_FACES) -> MultiFaceTracker:
-    """A tracker of several faces on the backend that `faces.open_tracker` opens.
+def open_multi_face_tracker(model: Path | str | None = None, max_faces: int = MAX_FACES) -> MultiFaceTracker:
+    """Open a tracker of several faces on the backend that `landmarks.open_tracker` opens.
 
     Raises:
         FaceError: The model file is missing or is not a face landmarker.
     """
-    return MultiFaceTracker(lambda: open_tracker(model), max_faces)
+    return MultiFaceTracker(lambda: open_tracker(model, max_faces=1), max_faces)

@@ -26,40 +26,40 @@ from ..utils.arrays import Array, BoolArray
 
 UInt8 = npt.NDArray[np.uint8]
 
+# Cells per side of the crop of the mean face; one cell is 0.06 of the distance between the eyes' outer corners.
 GRID = 32
-"""Cells per side of the crop of the mean face; one cell is 0.06 of the distance between the eyes' outer corners."""
+# Side in pixels of the crop that colours are taken from: fine enough for a cell, and fast.
 SAMPLE_SIZE = 128
-"""Side in pixels of the crop that colours are taken from: fine enough for a cell, and fast."""
+# Frames, evenly spread, that a shot's colours are learned from.
 MOST_SAMPLES = 64
-"""Frames, evenly spread, that a shot's colours are learned from."""
+# Frames that are looked at together, so that memory does not grow with the shot, and those beside them.
 SPAN, MARGIN = 1000, 8
-"""Frames that are looked at together, so that memory does not grow with the shot, and those beside them."""
+# Frames under which there is no telling what is usual.
 FEWEST_SAMPLES = 12
-"""Frames under which there is no telling what is usual."""
 
+# Standard deviation of a place's logarithm of lightness that is taken for granted: shadows, folds, tracking.
 LIGHTNESS = 0.15
-"""Standard deviation of a place's logarithm of lightness that is taken for granted: shadows, folds, tracking."""
+# The same of the logarithms of the channels beside lightness, which light changes little.
 COLOUR = 0.06
-"""The same of the logarithms of the channels beside lightness, which light changes little."""
+# Deviation that is no face's, in standard deviations, and the cells that must show it...
 STRONG, STRONG_CELLS = 3.0, 4
-"""Deviation that is no face's, in standard deviations, and the cells that must show it..."""
+# ...or a lesser one in so many cells, for things of nearly the colour of skin.
 CLEAR, CLEAR_CELLS = 1.8, 25
-"""...or a lesser one in so many cells, for things of nearly the colour of skin."""
+# Deviation down to which the region around such cells is taken to belong to the same thing.
 WEAK = 1.2
-"""Deviation down to which the region around such cells is taken to belong to the same thing."""
+# Cells beside the lips that a thing must cover: what moves in the mouth alone is the mouth.
 FEWEST_BESIDE = 5
-"""Cells beside the lips that a thing must cover: what moves in the mouth alone is the mouth."""
+# Cells at the generated region's border that it must cover: things come in from outside.
 FEWEST_BORDER = 2
-"""Cells at the generated region's border that it must cover: things come in from outside."""
+# Share of the lips that must be hidden for a frame to be left alone.
 MOUTH_COVERED = 0.6
-"""Share of the lips that must be hidden for a frame to be left alone."""
 
+# How far around the lips, in model units, a cell counts to them.
 LIP_RING = 0.09
-"""How far around the lips, in model units, a cell counts to them."""
+# Cosine between a place's normal and the line of sight: unseen under the first, fully trusted over the second.
 FACING = (0.4, 0.6)
-"""Cosine between a place's normal and the line of sight: unseen under the first, fully trusted over the second."""
+# Distance to the face's outline in model units: unseen under the first, fully trusted over the second.
 SILHOUETTE = (0.03, 0.07)
-"""Distance to the face's outline in model units: unseen under the first, fully trusted over the second."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""Who a face is: a vector that is near for pictures of one person and far for those of two.
+"""Face recognition embeddings: vectors that are near for images of one person and far for images of two.
 
 `AppearanceRecogniser` needs nothing but this package: gradients and colours of the aligned face, and the morphable
-model's shape.
-It tells the people of one video apart. `ArcFaceRecogniser` is ArcFace, where the user has such a network.
+model's shape. It tells the people of one video apart. `ArcFaceRecogniser` needs an ArcFace network that the user has.
 """
 
 from __future__ import annotations
@@ -19,68 +18,67 @@ from ..geometry.morphable_model import MorphableModel
 from ..utils.arrays import Array, Image
 from ..utils.onnx import open_onnx, trial_run
 
-FIVE_POINTS = np.array(
+# Eyes, nose and corners of the mouth in ArcFace's 112 x 112 crop (Deng et al. 2019).
+ARCFACE_POINTS = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
 )
-"""Where ArcFace wants the eyes, the nose and the corners of the mouth in its 112 x 112 crop (Deng et al. 2019)."""
-FIVE_LANDMARKS = (468, 473, 4, 61, 291)
-"""The same in MediaPipe's mesh."""
+# MediaPipe landmarks at these points.
+ARCFACE_LANDMARKS = (468, 473, 4, 61, 291)
 
 
 class Recogniser(Protocol):
-    """Describes faces by vectors whose Euclidean distance tells people apart.
+    """Embeds faces as vectors whose Euclidean distance tells people apart.
 
     Attributes:
-        threshold: Distance beyond which two descriptions, each a mean of several, are of two people.
+        threshold: Distance beyond which two embeddings, each a mean of several, are of two people.
     """
 
     threshold: float
 
-    def embed(self, picture: Image, marks: Array) -> Array:
-        """Vector (D,) of the face with landmarks (478, 3) in pixels of a picture, uint8 (H, W, 3)."""
+    def embed(self, image: Image, landmarks: Array) -> Array:
+        """Return the embedding (D,) of the face with landmarks (478, 3) in pixels of an image, uint8 (H, W, 3)."""
         ...
 
 
 class AppearanceRecogniser:
-    """What a face looks like, without a network: (399,) = gradients (324), colours (27) and shape (48).
+    """Embeds the appearance of a face without a network: (399,) = gradients (324), colours (27) and shape (48).
 
     Gradients are a histogram of oriented gradients (Dalal and Triggs 2005) of the aligned grey face; colours are CIELAB
     means of cheeks, forehead, chin, lips and the hair around; shape is the direction of the morphable model's alpha.
-    Each part is scaled to weigh about the same between strangers. It expects the light of one video: another picture
+    Each part is scaled to weigh about the same between strangers. It expects the light of one video: another image
     of the same person may look like a stranger's.
 
     Args:
-        model: The morphable model; the package's own where None.
+        model: The morphable model; with another than the package's the shape has as many numbers as its identity basis.
     """
 
+    # Side of the aligned crop in pixels.
     SIDE = 128
-    """The aligned crop, in pixels."""
+    # Middle of the eyes and of the mouth in the crop.
     ANCHORS = np.array([[46, 56], [82, 56], [64, 96]], np.float32)
-    """Middle of the eyes and of the mouth in the crop."""
+    # Landmarks of cheeks, forehead, chin and lips.
     PATCHES = ((205, 50, 36, 187), (425, 280, 266, 411), (10, 151, 108, 337), (152, 175, 199), (0, 17, 40, 270))
-    """Landmarks of cheeks, forehead, chin and lips."""
+    # Standard deviation of the colours between people, in units of OpenCV's 8-bit CIELAB.
     LAB_SPREAD = np.array([30, 9, 9], np.float32)
-    """Standard deviation of the colours between people, in units of OpenCV's 8-bit CIELAB."""
+    # Standard deviation of the square roots of the gradients' histogram between people.
     HOG_SPREAD = 0.14
-    """Likewise of the gradients' square roots."""
-
+    # Between the 95 % of one video's own distances (1.0) and the lowest 1 % of strangers' (1.15).
     threshold = 1.05
-    """Between the 95 % of one video's own distances (1.0) and the lowest 1 % of strangers' (1.15)."""
 
-    def __init__(self, model: MorphableModel | None = None) -> None:
-        self._initialise = Initialiser(model or MorphableModel.load())
+    def __init__(self, model: MorphableModel) -> None:
+        self._initialise = Initialiser(model)
         self._hog = cv2.HOGDescriptor((64, 64), (32, 32), (16, 16), (16, 16), 9)
 
-    def embed(self, picture: Image, marks: Array) -> Array:
+    def embed(self, image: Image, landmarks: Array) -> Array:
         """See `Recogniser.embed`."""
-        points = marks[:, :2].astype(np.float32)
+        points = landmarks[:, :2].astype(np.float32)
         middles = np.stack([points[list(group)].mean(axis=0) for group in ((33, 133), (362, 263), (61, 291))])
         matrix, _ = cv2.estimateAffinePartial2D(middles, self.ANCHORS, method=cv2.LMEDS)
         if matrix is None:  # all landmarks in one place
             matrix = np.eye(2, 3)
-        crop = cv2.warpAffine(picture, matrix, (self.SIDE, self.SIDE), borderMode=cv2.BORDER_REPLICATE)
+        crop = cv2.warpAffine(image, matrix, (self.SIDE, self.SIDE), borderMode=cv2.BORDER_REPLICATE)
         inside = points @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2].astype(np.float32)
-        alpha = self._initialise(marks).alpha
+        alpha = self._initialise(landmarks).alpha
         shape = alpha / max(1e-6, float(np.linalg.norm(alpha))) / np.sqrt(2)
         return np.concatenate([self._gradients(crop), self._colours(crop, inside), shape]).astype(np.float32)
 
@@ -118,8 +116,8 @@ class ArcFaceRecogniser:
         WeightsError: It cannot be read, or is none.
     """
 
+    # Distance of unit vectors: a cosine of 0.5.
     threshold = 1.0
-    """Distance of unit vectors: a cosine of 0.5."""
 
     def __init__(self, path: Path | str) -> None:
         self.session = open_onnx(path, inputs=1)
@@ -129,12 +127,21 @@ class ArcFaceRecogniser:
         self.name, self.inside = entry.name, entry.name == "data"
         trial_run(path, lambda: self.session.run(None, {self.name: np.zeros((1, 3, 112, 112), np.float32)}))
 
-    def embed(self, picture: Image, marks: Array) -> Array:
-        """Unit vector (D,) of the face with landmarks (478, 2 or 3) in pixels."""
+    def embed(self, image: Image, landmarks: Array) -> Array:
+        """Return the unit embedding (D,) of the face with landmarks (478, 2 or 3) in pixels."""
         matrix, _ = cv2.estimateAffinePartial2D(
-            marks[list(FIVE_LANDMARKS), :2].astype(np.float32), FIVE_POINTS, method=cv2.LMEDS
+            landmarks[list(ARCFACE_LANDMARKS), :2].astype(np.float32), ARCFACE_POINTS, method=cv2.LMEDS
         )
-        crop = cv2.warpAffine(picture, matrix, (112, 112)).transpose(2, 0, 1)[None].astype(np.float32)
+        crop = cv2.warpAffine(image, matrix, (112, 112)).transpose(2, 0, 1)[None].astype(np.float32)
         vector = self.session.run(None, {self.name: crop if self.inside else (crop - 127.5) / 127.5})[0].ravel()
         unit: Array = vector / max(1e-12, np.linalg.norm(vector))
         return unit
+
+
+def open_recogniser(model: MorphableModel, identity: Path | str | None = None) -> Recogniser:
+    """Open ArcFace where the path of such a network is given, else the recogniser by appearance in one video.
+
+    Raises:
+        WeightsError: The network cannot be read.
+    """
+    return AppearanceRecogniser(model) if identity is None else ArcFaceRecogniser(identity)

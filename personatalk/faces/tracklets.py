@@ -1,7 +1,7 @@
 """Tracklets: stretches of a shot in which one face is followed without any doubt, found while frames stream by.
 
 A tracklet ends where the shot does, where its face is lost, and where two faces come so near to each other that
-they could be mistaken: who is who afterwards is told by how they look (`people`), not by where they are.
+they could be mistaken: afterwards embeddings decide who is who (`clustering`), not positions.
 """
 
 from __future__ import annotations
@@ -10,37 +10,40 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from ..utils.arrays import Array, Image
-from .multi_face import Box, face_box
+from ..utils.arrays import Array, BoolArray, Image
+from .boxes import Box, box_centre, box_distance, box_size, face_box
 from .recognition import Recogniser
 
-REACH = 0.6
-"""Sizes of a face by which it may be off the place that its motion foretold."""
-GROWTH = 0.35
-"""Change of the logarithm of a face's size from one frame to the next."""
-PATIENCE = 5
-"""Frames after which a face that was lost begins a new tracklet."""
-EARLY, OFTEN, SELDOM = 16, 2, 5
-"""The first frames of a tracklet are described at every second one, all others at every fifth."""
-SNAPSHOT = 128
-"""Side of the pictures that are kept, in pixels."""
-MARGIN = 1.7
-"""Side of what they show, in the longer sides of the face's box."""
-SNAPSHOTS, STRETCH = 12, 10
-"""Most pictures of a tracklet, and frames of which one is kept at first."""
+# Sizes of a face by which it may be off the place that its motion predicts.
+LINK_DISTANCE = 0.6
+# Most change of the logarithm of a face's size from one frame to the next.
+LINK_GROWTH = 0.35
+# Frames after which a face that was lost begins a new tracklet.
+LINK_PATIENCE = 5
+# Every second of the first frames of a tracklet gets an embedding, and every fifth of all others.
+EARLY_FRAMES = 16
+EARLY_STEP = 2
+LATE_STEP = 5
+# Side of a snapshot in pixels.
+SNAPSHOT_SIDE = 128
+# Side of what a snapshot shows, in sizes of the face.
+SNAPSHOT_SPAN = 1.7
+# Most snapshots of a tracklet.
+MAX_SNAPSHOTS = 12
+# Frames of which one snapshot is kept at first.
+SNAPSHOT_STRETCH = 10
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A small picture of a face.
+    """A small image of a face.
 
     Attributes:
         frame: Number of the frame.
         quality: Size in pixels times how frontal the face is, 0..1.
-        jpeg: The picture, `SNAPSHOT` pixels wide and high.
+        jpeg: The image, `SNAPSHOT_SIDE` pixels wide and high.
     """
 
     frame: int
@@ -48,7 +51,7 @@ class Snapshot:
     jpeg: bytes
 
     def rgb(self) -> Image:
-        """The picture, uint8 (SNAPSHOT, SNAPSHOT, 3)."""
+        """Return the image, uint8 (SNAPSHOT_SIDE, SNAPSHOT_SIDE, 3)."""
         decoded = cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR)
         return np.ascontiguousarray(decoded[..., ::-1])
 
@@ -59,13 +62,13 @@ class Tracklet:
 
     Attributes:
         shot: Number of its shot.
-        doubtful: Whether another face is so near that the two may be mixed.
-        frames: Frames that show it.
-        boxes: Its box in each of them.
-        total: Sum of its descriptions, each times its weight, (D,).
+        ambiguous: Whether another face is so near that the two may be mixed.
+        frames: Frames that show the face.
+        boxes: Box of the face in each of them.
+        total: Sum of its embeddings, each times its weight, (D,).
         weight: Sum of their weights.
-        snapshots: Its best pictures, in order of time, one for each stretch of frames.
-        stretch: Frames for each of them.
+        snapshots: The best snapshots, in order of time, one for each stretch of frames.
+        stretch: Frames of such a stretch.
     """
 
     shot: int
@@ -75,38 +78,38 @@ class Tracklet:
     total: Array | None = None
     weight: float = 0.0
     snapshots: list[Snapshot] = field(default_factory=list)
-    stretch: int = STRETCH
+    stretch: int = SNAPSHOT_STRETCH
 
-    def description(self) -> Array:
-        """Mean of the descriptions, (D,)."""
+    def embedding(self) -> Array:
+        """Return the mean of the embeddings, (D,)."""
         assert self.total is not None
         return self.total / self.weight
 
     def predict_box(self, frame: int, last: bool = True) -> Box:
-        """Box at a frame after the last (or before the first) by the motion there, which soon comes to rest."""
+        """Predict the box at a frame after the last (or before the first) from the motion there, which soon ends."""
         boxes, frames = (self.boxes[-4:], self.frames[-4:]) if last else (self.boxes[3::-1], self.frames[3::-1])
         box, away = boxes[-1], frame - frames[-1]
         if len(boxes) < 2:
             return box
-        speed = (centre(boxes[-1]) - centre(boxes[0])) / (frames[-1] - frames[0])
-        shift = speed * np.clip(away, -PATIENCE, PATIENCE)
+        speed = (box_centre(boxes[-1]) - box_centre(boxes[0])) / (frames[-1] - frames[0])
+        shift = speed * np.clip(away, -LINK_PATIENCE, LINK_PATIENCE)
         return (box + np.concatenate([shift, shift])).astype(np.float32)
 
     def add(self, frame: int, box: Box) -> None:
-        """Take the face's box in one more frame."""
+        """Add the face's box in one more frame."""
         self.frames.append(frame)
         self.boxes.append(box)
 
-    def describe(self, rgb: Image, face: Array, recogniser: Recogniser) -> None:
-        """Take what the face looks like in the last frame, where it is its turn."""
+    def embed(self, rgb: Image, face: Array, recogniser: Recogniser) -> None:
+        """Add the embedding of the face in the last frame, where it is that frame's turn."""
         place = len(self.frames) - 1
-        if place % (OFTEN if place < EARLY else SELDOM):
+        if place % (EARLY_STEP if place < EARLY_FRAMES else LATE_STEP):
             return
         frontal = frontality(face)
         vector = (frontal + 0.05) * recogniser.embed(rgb, face)
         self.total = vector if self.total is None else self.total + vector
         self.weight += frontal + 0.05
-        self._keep(rgb, frontal * size(self.boxes[-1]))
+        self._keep(rgb, frontal * box_size(self.boxes[-1]))
 
     def _keep(self, rgb: Image, quality: float) -> None:
         frame, first = self.frames[-1], self.frames[0]
@@ -119,7 +122,7 @@ class Tracklet:
         if same:
             self.snapshots.pop()
         self.snapshots.append(Snapshot(frame, quality, _jpeg(rgb, self.boxes[-1])))
-        if len(self.snapshots) > SNAPSHOTS:
+        if len(self.snapshots) > MAX_SNAPSHOTS:
             self.stretch *= 2
             best: dict[int, Snapshot] = {}
             for one in self.snapshots:
@@ -132,25 +135,35 @@ class TrackletLinker:
     """Links the faces of consecutive frames to tracklets.
 
     Args:
-        recogniser: Describes faces.
+        recogniser: Makes the embeddings of faces.
+
+    Attributes:
+        tracklets: All tracklets so far, in order of their first frames.
+        together: Pairs of tracklet numbers, the smaller first, that one frame shows.
     """
 
     def __init__(self, recogniser: Recogniser) -> None:
         self.recogniser = recogniser
         self.tracklets: list[Tracklet] = []
         self.together: set[tuple[int, int]] = set()
-        """Pairs of tracklets, the smaller number first, that one frame shows."""
         self._live: list[int] = []
         self._shot = 0
 
     def take(self, frame: int, rgb: Image, faces: list[Array], cut: bool) -> None:
-        """Take the faces of the next frame, and whether a shot begins there."""
+        """Link the faces of the next frame.
+
+        Args:
+            frame: Number of the frame.
+            rgb: Upright image, uint8 (H, W, 3).
+            faces: Landmarks of its faces, each (478, 3) in pixels.
+            cut: Whether a shot begins at this frame.
+        """
         self._shot += int(cut)
-        live = [] if cut else [n for n in self._live if frame - self.tracklets[n].frames[-1] <= PATIENCE]
+        live = [] if cut else [n for n in self._live if frame - self.tracklets[n].frames[-1] <= LINK_PATIENCE]
         boxes = [face_box(face) for face in faces]
-        near = self._near(frame, live, boxes)
-        ambiguous = self._doubtful(near, boxes)
-        linked = self._linked(near, live, ambiguous)
+        fits = self._fits(frame, live, boxes)
+        ambiguous = self._ambiguous(fits, boxes)
+        linked = self._linked(fits, live, ambiguous)
         numbers = []
         for place, (box, face) in enumerate(zip(boxes, faces, strict=True)):
             number = linked.get(place)
@@ -158,72 +171,56 @@ class TrackletLinker:
                 number = len(self.tracklets)
                 self.tracklets.append(Tracklet(self._shot, bool(ambiguous[place])))
             self.tracklets[number].add(frame, box)
-            self.tracklets[number].describe(rgb, face, self.recogniser)
+            self.tracklets[number].embed(rgb, face, self.recogniser)
             numbers.append(number)
         self.together.update((a, b) for a in numbers for b in numbers if a < b)
         # One whose place another tracklet has taken is not taken up again.
-        waiting = [n for i, n in enumerate(live) if n not in numbers and not near[i].any()]
+        waiting = [n for i, n in enumerate(live) if n not in numbers and not fits[i].any()]
         self._live = numbers + waiting
 
-    def _near(self, frame: int, live: list[int], boxes: list[Box]) -> Array:
-        """How well each face fits each live tracklet, (L, F): 1 on the foretold place, 0 out of reach."""
+    def _fits(self, frame: int, live: list[int], boxes: list[Box]) -> Array:
+        """Fit of each face to each live tracklet, (L, F): 1 at the predicted place, 0 out of reach."""
         fits = np.zeros((len(live), len(boxes)), np.float32)
         for i, number in enumerate(live):
             tracklet = self.tracklets[number]
-            predict_box = tracklet.predict_box(frame)
+            predicted = tracklet.predict_box(frame)
             for j, box in enumerate(boxes):
                 gap = frame - tracklet.frames[-1]
-                if abs(np.log(size(box) / size(predict_box))) < GROWTH * gap:
-                    fits[i, j] = max(0.0, 1 - distance(box, predict_box) / (REACH * (1 + 0.1 * (gap - 1))))
+                if abs(np.log(box_size(box) / box_size(predicted))) < LINK_GROWTH * gap:
+                    fits[i, j] = max(0.0, 1 - box_distance(box, predicted) / (LINK_DISTANCE * (1 + 0.1 * (gap - 1))))
         return fits
 
-    def _doubtful(self, near: Array, boxes: list[Box]) -> npt.NDArray[np.bool_]:
+    def _ambiguous(self, fits: Array, boxes: list[Box]) -> BoolArray:
         """Faces that fit several tracklets, or one that another face fits too, or lie very near to another, (F,)."""
-        fits = near > 0
-        contested = (fits.sum(axis=0) > 1) | (fits & (fits.sum(axis=1, keepdims=True) > 1)).any(axis=0)
+        fit = fits > 0
+        contested: BoolArray = (fit.sum(axis=0) > 1) | (fit & (fit.sum(axis=1, keepdims=True) > 1)).any(axis=0)
         for i, one in enumerate(boxes):
-            contested[i] |= any(i != j and distance(one, other) < REACH for j, other in enumerate(boxes))
+            contested[i] |= any(i != j and box_distance(one, other) < LINK_DISTANCE for j, other in enumerate(boxes))
         return contested
 
-    def _linked(self, near: Array, live: list[int], ambiguous: npt.NDArray[np.bool_]) -> dict[int, int]:
-        """Number of the tracklet that each face goes on with, by the face's place."""
-        rows, columns = linear_sum_assignment(near, maximize=True)
+    def _linked(self, fits: Array, live: list[int], ambiguous: BoolArray) -> dict[int, int]:
+        """Number of the tracklet that each face continues, by the face's index."""
+        rows, columns = linear_sum_assignment(fits, maximize=True)
         return {
             int(j): live[i]
             for i, j in zip(rows, columns, strict=True)
-            if near[i, j] > 0 and self.tracklets[live[i]].ambiguous == ambiguous[j]
+            if fits[i, j] > 0 and self.tracklets[live[i]].ambiguous == ambiguous[j]
         }
 
 
-def centre(box: Box) -> Array:
-    """Middle of a box, (2,)."""
-    middle: Array = (box[:2] + box[2:]) / 2
-    return middle
-
-
-def size(box: Box) -> float:
-    """Longer side of a box in pixels, at least 1."""
-    return max(1.0, float((box[2:] - box[:2]).max()))
-
-
-def distance(one: Box, other: Box) -> float:
-    """Distance of two boxes' middles in sizes of the larger."""
-    return float(np.linalg.norm(centre(one) - centre(other))) / max(size(one), size(other))
-
-
 def frontality(face: Array) -> float:
-    """How frontal a face is: 1 where the nose is amid the cheeks, 0 in profile."""
+    """Return 1 where a face (478, 3) is seen from the front, with the nose amid the cheeks, down to 0 in profile."""
     left, right = (abs(float(face[1, 0] - face[side, 0])) for side in (234, 454))
     between = (face[234, 0] - face[1, 0]) * (face[454, 0] - face[1, 0]) < 0
     return min(left, right) / max(left, right, 1e-6) if between else 0.0
 
 
 def _jpeg(rgb: Image, box: Box) -> bytes:
-    """The face's surroundings as a small picture."""
-    side = MARGIN * size(box)
-    scale = SNAPSHOT / side
-    corner = centre(box) - side / 2
+    """Encode a face and its surroundings as a small image."""
+    side = SNAPSHOT_SPAN * box_size(box)
+    scale = SNAPSHOT_SIDE / side
+    corner = box_centre(box) - side / 2
     matrix = np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]]], np.float32)
-    crop = cv2.warpAffine(rgb, matrix, (SNAPSHOT, SNAPSHOT), flags=cv2.INTER_LINEAR)
+    crop = cv2.warpAffine(rgb, matrix, (SNAPSHOT_SIDE, SNAPSHOT_SIDE), flags=cv2.INTER_LINEAR)
     _, coded = cv2.imencode(".jpg", np.ascontiguousarray(crop[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 92])
     return bytes(coded)

@@ -30,9 +30,16 @@ from ..errors import WeightsError
 from ..utils.arrays import Array, IntArray
 from .morphable_model import MorphableModel
 
+# What is read of the file. It also has textures and masks, which nothing here needs.
 KEYS = ("meanshape", "idBase", "exBase", "tri", "keypoints")
-"""What is read of the file. It also has textures and masks, which nothing here needs."""
 
+# MediaPipe landmark at the place of each of the 68 keypoints.
+#
+# The nearest vertices of MediaPipe's mean face to a mean face of the 68 points that was laid over it. Inside the face
+# they agree within 0.07 of the distance between the eyes' outer corners. Along the jaw the two sets are spaced
+# differently; there the chin, the corner of the jaw and the ends agree within 0.1. The points between have neither a
+# counterpart nor a feature of the face under them, and pulling them along the outline would bend the shape.
+#
 COUNTERPARTS: tuple[int | None, ...] = (
     *(127, None, None, None, 172, 136, 150, 176, 152, 400, 379, 365, 397, None, None, None, 356),  # jaw
     *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300),  # brows
@@ -41,22 +48,15 @@ COUNTERPARTS: tuple[int | None, ...] = (
     *(61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91),  # lips, outside
     *(78, 82, 13, 312, 308, 317, 14, 87),  # lips, inside
 )
-"""MediaPipe landmark at the place of each of the 68 keypoints.
-
-The nearest vertices of MediaPipe's mean face to a mean face of the 68 points that was laid over it. Inside the face
-they agree within 0.07 of the distance between the eyes' outer corners. Along the jaw the two sets are spaced
-differently; there the chin, the corner of the jaw and the ends agree within 0.1. The points between have neither a
-counterpart nor a feature of the face under them, and pulling them along the outline would bend the shape.
-"""
 
 OUTER_EYES, MOUTH, NOSE_TIP, NOSE_BASE = (36, 45), (48, 54), 30, 33
+# Keypoints that hardly move with expression: the jaw's ends, the nose and the corners of the eyes.
 RIGID = (0, 16, 27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45)
-"""Keypoints that hardly move with expression: the jaw's ends, the nose and the corners of the eyes."""
 INNER_LIPS = ((62, 66), (61, 67), (63, 65))
+# How far beyond the outline of the outer lip keypoints a vertex is still of the lips, in model units.
 LIP_MARGIN = 0.01
-"""How far beyond the outline of the outer lip keypoints a vertex is still of the lips, in model units."""
+# How far behind or before the lip keypoints a vertex may lie and be of the lips, in model units.
 LIP_DEPTH = 0.15
-"""How far behind or before the lip keypoints a vertex may lie and be of the lips, in model units."""
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from scipy.spatial.transform import Rotation
 
 from ..utils.arrays import Array
 
+# Side of the face crop in pixels (paper, section 4.1).
 CROP_SIZE = 256
-"""Side of the face crop in pixels (paper, section 4.1)."""
 
+# Side of the face crop in model units. The paper leaves the framing open: this one holds what is generated, from
+# the nose's bridge to the neck under an open jaw, at the highest resolution that 256 pixels allow.
 CROP_SPAN = 1.9
-"""Side of the face crop in model units. The paper leaves the framing open: this one holds what is generated, from
-the nose's bridge to the neck under an open jaw, at the highest resolution that 256 pixels allow."""
 
+# Height of the crop's centre below the eyes in model units.
 CROP_CENTRE_Y = 0.62
-"""Height of the crop's centre below the eyes in model units."""
 
 
 def rotations(pose: Array) -> Array:

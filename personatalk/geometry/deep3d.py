@@ -26,17 +26,18 @@ from .camera import apply_transform, invert_transform, warp
 from .fitting import Estimate, rigid_pose
 from .morphable_model import MorphableModel
 
+# Side of the network's crop in pixels.
 CROP_SIDE = 224
-"""Side of the network's crop in pixels."""
+# Focal length of its camera in crop pixels.
 FOCAL = 1015.0
-"""Focal length of its camera in crop pixels."""
+# Principal point of its camera in crop pixels, from the left and from the bottom.
 CENTRE = 112.0
-"""Principal point of its camera in crop pixels, from the left and from the bottom."""
+# Distance of the camera from the origin of Basel space in decimetres.
 CAMERA_DISTANCE = 10.0
-"""Distance of the camera from the origin of Basel space in decimetres."""
+# Crop pixels per decimetre of the standard face; nearly FOCAL / CAMERA_DISTANCE.
 RESCALE = 102.0
-"""Crop pixels per decimetre of the standard face; nearly FOCAL / CAMERA_DISTANCE."""
 
+# Eyes, nose tip and mouth corners (picture's left first) of the standard face, in Basel space (dm).
 STANDARD_POINTS = np.array(
     [
         [-0.31148657, 0.29036078, 0.13377953],
@@ -46,12 +47,11 @@ STANDARD_POINTS = np.array(
         [0.2484662, -0.38128236, 0.22235769],
     ]
 )
-"""Eyes, nose tip and mouth corners (picture's left first) of the standard face, in Basel space (dm)."""
+# MediaPipe landmarks whose means are those five points; an eye is the mean of its corners.
 FIVE_POINTS = ((33, 133), (362, 263), (4,), (61,), (291,))
-"""MediaPipe landmarks whose means are those five points; an eye is the mean of its corners."""
 
+# Identity, expression, texture, angles, lighting, translation: 257 in all.
 SIZES = (80, 64, 80, 3, 27, 3)
-"""Identity, expression, texture, angles, lighting, translation: 257 in all."""
 
 
 @dataclass(frozen=True)

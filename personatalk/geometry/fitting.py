@@ -24,20 +24,20 @@ from ..utils.arrays import Array
 from .camera import rotations
 from .morphable_model import MorphableModel
 
+# Weight of the Laplacian terms of L_tempo [paper].
 LAMBDA = 0.2
-"""Weight of the Laplacian terms of L_tempo [paper]."""
+# Frames optimised together.
 WINDOW = 256
-"""Frames optimised together."""
+# Frames on either side of a window that are optimised with it and then dropped, so that its inner frames see what
+# they would see in an unbroken run: the temporal terms reach two frames, their influence fades within ten.
 OVERLAP = 32
-"""Frames on either side of a window that are optimised with it and then dropped, so that its inner frames see what
-they would see in an unbroken run: the temporal terms reach two frames, their influence fades within ten."""
+# Frames, evenly spread, over which the speaker's shape is tuned.
 SHAPE_FRAMES = 200
-"""Frames, evenly spread, over which the speaker's shape is tuned."""
 
+# Prior weight of one squared standard deviation in the closed-form initialisation, per vertex in square units.
 RIDGE = 2e-5
-"""Prior weight of one squared standard deviation in the closed-form initialisation, per vertex in square units."""
+# Weight of the landmarks' depth beside x and y: single-view depth is the least certain of the three.
 DEPTH_TRUST = 0.3
-"""Weight of the landmarks' depth beside x and y: single-view depth is the least certain of the three."""
 
 
 @dataclass(frozen=True)

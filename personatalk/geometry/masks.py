@@ -13,19 +13,19 @@ from ..utils.arrays import Array
 from .camera import CROP_SPAN
 from .morphable_model import MorphableModel
 
+# How far the lip region reaches beyond the lips, in model units.
 LIP_MARGIN = 0.09
-"""How far the lip region reaches beyond the lips, in model units."""
+# How far the generated region reaches beyond the jaw's outline, in model units.
 FACE_MARGIN = 0.06
-"""How far the generated region reaches beyond the jaw's outline, in model units."""
+# Vertices farther than this from the mean face's middle, in model units, do not widen the generated region: towards
+# the ears the jaw hardly moves, and hair and earrings begin.
 FACE_REACH = 0.62
-"""Vertices farther than this from the mean face's middle, in model units, do not widen the generated region: towards
-the ears the jaw hardly moves, and hair and earrings begin."""
+# Standard deviation of the soft edge of the generated region, in model units.
 FEATHER = 0.035
-"""Standard deviation of the soft edge of the generated region, in model units."""
+# Corners of what stands for a circle around a point.
 CORNERS = 24
-"""Corners of what stands for a circle around a point."""
+# Opacity under which the soft edge is cut off.
 TAIL = 0.05
-"""Opacity under which the soft edge is cut off."""
 
 
 def lip_region(model: MorphableModel, vertices: Array, size: int) -> Array:

@@ -84,5 +84,5 @@ def triangles() -> npt.NDArray[np.int64]:
     return np.array(sorted(kept), np.int64)
 
 
+# Landmarks of one face: the 468 vertices of the face mesh, then 5 points for each iris.
 NUM_LANDMARKS = 478
-"""Landmarks of one face: the 468 vertices of the face mesh, then 5 points for each iris."""

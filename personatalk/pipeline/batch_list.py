@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PersonaTalkError
-from ..faces.choice import FacePicture, parse_choice
+from ..faces.choice import FaceImage, parse_choice
 from ..utils.options import option_values, options_of, parse_text, with_options
 from .options import DubOptions
 
@@ -56,7 +56,7 @@ class BatchJob:
         """Return the files that it reads, by column."""
         found = {"video": self.video, "speech": self.speech}
         choice = None if self.options.face is None else parse_choice(self.options.face)
-        found |= {"face": choice.path} if isinstance(choice, FacePicture) else {}
+        found |= {"face": choice.path} if isinstance(choice, FaceImage) else {}
         values = option_values(self.options)
         chosen = [name for name, option in OPTIONS.items() if option.kind is Path and values[name] is not None]
         return found | {name: Path(values[name]) for name in chosen}
@@ -135,7 +135,7 @@ def _value(column: str, cell: str, folder: Path) -> Any:
     """
     if column in FILES or OPTIONS[column].kind is Path:
         return folder / parse_text(Path, cell)
-    if column == "face" and isinstance(parse_choice(cell), FacePicture):
+    if column == "face" and isinstance(parse_choice(cell), FaceImage):
         return str(folder / cell)
     return OPTIONS[column].parse(cell)
 

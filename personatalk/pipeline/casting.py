@@ -16,8 +16,9 @@ from ..audio.encoder import SAMPLE_RATE
 from ..audio.voice_activity import speech_mask
 from ..errors import CueError, FaceError, MediaError, WeightsError
 from ..faces.analysis import Analysis, analyse
-from ..faces.clustering import People
-from ..faces.selection import FaceSearch, merge_choices, resolve_choice
+from ..faces.people import People
+from ..faces.resolution import merge_choices, resolve_choice
+from ..faces.selection import FaceSearch
 from ..media.audio import SampleFile, store_speech
 from ..media.reader import VideoReader
 from ..media.timeline import Plan, plan
@@ -137,7 +138,8 @@ def cast_cues(context: RunContext, cues: Sequence[Cue]) -> DubPlan:
     """
     report = context.report
     with report.stage("analysis"):
-        people = functools.cache(lambda: context.options.search().people(context.reader, context.on_progress))
+        search, model = context.options.search(), context.models.morphable
+        people = functools.cache(lambda: search.people(context.reader, model, context.on_progress))
         persons = _persons_of(context, cues, people)
         refuse_overlaps(cues, persons)
         analyses = _analyse_persons(context, cues, persons, people)
@@ -263,7 +265,7 @@ def _load_or_analyse(context: RunContext, name: str, search: Callable[[], FaceSe
         with contextlib.suppress(WeightsError, ValueError):  # a damaged one is made again
             arrays, _ = serialization.load_arrays(kept, kind="analysis", version=1)
             return _indexed(context, Analysis.from_arrays(reader.info, arrays, models.morphable))
-    with search().open(reader, context.on_progress) as (tracker, follower):
+    with search().open(reader, models.morphable, context.on_progress) as (tracker, follower):
         made = analyse(reader, tracker, models.morphable, context.on_progress, models.initialise, follower)
     with context.folder.writing(f"{name}.safetensors") as path:
         serialization.save_arrays(path, made.arrays(), kind="analysis", version=1, config={}, half=False)
@@ -299,8 +301,8 @@ def _expressions(context: RunContext, path: Path) -> Array:
     if path.suffix == ".persona":
         return Persona.load(path, models.morphable).beta
     search = FaceSearch(face_model=context.options.face_model)
-    with VideoReader(path) as reader, search.open(reader) as (tracker, _):
-        found = analyse(reader, tracker, models.morphable, None, models.initialise)
+    with VideoReader(path) as reader, search.open(reader, models.morphable) as (tracker, follower):
+        found = analyse(reader, tracker, models.morphable, None, models.initialise, follower)
     return found.beta[found.usable]
 
 

@@ -55,7 +55,7 @@ def draw_contact_sheet(
     search = search or FaceSearch()
     search.check()
     with VideoReader(video) as reader:
-        with search.open(reader, progress) as (tracker, follower):
+        with search.open(reader, model, progress) as (tracker, follower):
             analysis = analyse(reader, tracker, model, progress, initialise, follower)
         seen = np.flatnonzero(analysis.usable)
         chosen = seen[np.unique(np.linspace(0, len(seen) - 1, count).astype(np.int64))]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import CueError, FaceError
-from ..faces.choice import FacePicture, parse_choice
+from ..faces.choice import FaceImage, parse_choice
 from ..utils.files import is_file
 
 CLOCK = re.compile(r"(?:(\d{1,3}):)?([0-5]?\d):([0-5]?\d)(?:[,.](\d{1,6}))?")
@@ -181,7 +181,7 @@ def _face(line: _Line) -> str:
         choice = parse_choice(line.text)
     except FaceError as error:
         raise line.error(str(error)) from error
-    return str(_beside(line)) if isinstance(choice, FacePicture) else line.text
+    return str(_beside(line)) if isinstance(choice, FaceImage) else line.text
 
 
 def _beside(line: _Line) -> Path:

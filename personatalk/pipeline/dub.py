@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CueError, PersonaTalkError
-from ..faces.choice import FacePicture, parse_choice
+from ..faces.choice import FaceImage, parse_choice
 from ..geometry import rasterizer
 from ..media.preflight import check_output, check_source
 from ..media.probe import probe_speech
@@ -144,7 +144,7 @@ class DubRequest:
         """Return the reference images of faces."""
         words = [self.options.face, *(cue.face for cue in self.cues)]
         choices = [parse_choice(word) for word in words if word is not None]
-        return [choice.path for choice in choices if isinstance(choice, FacePicture)]
+        return [choice.path for choice in choices if isinstance(choice, FaceImage)]
 
 
 def run(

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..errors import MediaError
-from ..faces.clustering import PICTURES, People, Person
+from ..faces.people import MAX_SNAPSHOTS, People, Person
 from ..utils.arrays import Image, runs
 from ..utils.drawing import check_folder, check_picture, write_picture, write_text
 from ..utils.files import same_file
@@ -49,7 +49,7 @@ def ranges(people: People, person: Person) -> list[tuple[float, float]]:
     step = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
     ends = np.append(time[1:], time[-1] + step)
     found: list[tuple[float, float]] = []
-    for start, stop in runs(people.seen(person.number)):
+    for start, stop in runs(people.seen(person.number)[0]):
         begin, end = float(time[start]), float(ends[stop - 1])
         if found and begin - found[-1][1] < PAUSE:
             begin = found.pop()[0]
@@ -91,16 +91,15 @@ def write_sheet(people: People, path: Path | str) -> None:
 
 
 def _entry(people: People, person: Person) -> dict[str, Any]:
-    boxes = people.boxes[person.number - 1]
     seen = [{"start": round(start, 3), "end": round(end, 3)} for start, end in ranges(people, person)]
     for span in seen:
         first = int(np.searchsorted(people.time, span["start"] - 1e-3))
-        span["box"] = [round(float(side), 1) for side in boxes[first]]  # type: ignore[assignment]
+        span["box"] = [round(float(side), 1) for side in people.box(person.number, first)]  # type: ignore[assignment]
     return {"number": person.number, "frames": person.frames, "face_px": round(_width(people, person)), "seen": seen}
 
 
 def _width(people: People, person: Person) -> float:
-    boxes = people.boxes[person.number - 1]
+    boxes = people.track(person.number)
     return float(np.nanmedian(boxes[:, 2] - boxes[:, 0]))
 
 
@@ -118,7 +117,7 @@ def _clock(seconds: float) -> str:
 
 
 def _row(people: People, person: Person) -> Image:
-    width = TILE * PICTURES
+    width = TILE * MAX_SNAPSHOTS
     head = np.full((HEAD, width, 3), 24, np.uint8)
     write_text(head, f"{person.number}", (6, 29), 0.9, 2)
     write_text(head, _words(people, person), (44, 26), 0.42, 1)

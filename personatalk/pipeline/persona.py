@@ -316,7 +316,7 @@ def make_persona(
         if any(known.sha256 == digest for known in footage):
             raise MediaError(f"{video}: is given twice; name every video once")
         with VideoReader(video) as reader:
-            with search.open(reader, progress) as (tracker, follower):
+            with search.open(reader, models.morphable, progress) as (tracker, follower):
                 analysis = analyse(reader, tracker, models.morphable, progress, models.initialise, follower)
             lips, seen = _encoded(reader, analysis, models)
             kept = _textures(reader, analysis, models, textures, folder, progress)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from ..errors import PersonaTalkError
-from ..faces.follow import Follower
+from ..faces.follow import LargestFaceFollower
 from ..faces.landmarks import open_tracker
 from ..faces.shots import CutDetector
 from ..geometry import mediapipe_mesh
@@ -161,7 +161,7 @@ SHORTEST = 20
 
 def track(path: Path) -> Iterator[tuple[bool, Array | None]]:
     """Landmarks of the main face of every frame: whether a shot begins there, and (478, 3) or None."""
-    tracker, cuts, follower = open_tracker(), CutDetector(), Follower()
+    tracker, cuts, follower = open_tracker(), CutDetector(), LargestFaceFollower()
     try:
         with VideoReader(path) as reader:
             for frame in reader.frames():

@@ -46,7 +46,7 @@ from personatalk.evaluation.networks import (
     square,
 )
 from personatalk.evaluation.syncnet import SHIFTS, SyncNet, mfcc, score, sync
-from personatalk.faces.recognition import FIVE_LANDMARKS, FIVE_POINTS, ArcFaceRecogniser
+from personatalk.faces.recognition import ARCFACE_LANDMARKS, ARCFACE_POINTS, ArcFaceRecogniser
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
 from personatalk.media.reader import VideoReader
@@ -239,13 +239,13 @@ def test_arcface_sees_an_aligned_crop_in_its_own_scale(
     monkeypatch.setattr("personatalk.faces.recognition.open_onnx", lambda path, inputs: session)
     picture = np.zeros((300, 300, 3), np.uint8)
     marks = np.zeros((478, 2), np.float32)
-    marks[list(FIVE_LANDMARKS)] = 2 * FIVE_POINTS + 20
-    centre = (2 * FIVE_POINTS[2] + 20).astype(int)
+    marks[list(ARCFACE_LANDMARKS)] = 2 * ARCFACE_POINTS + 20
+    centre = (2 * ARCFACE_POINTS[2] + 20).astype(int)
     cv2.circle(picture, (int(centre[0]), int(centre[1])), 6, (255, 128, 0), -1)
     np.testing.assert_allclose(ArcFaceRecogniser("x").embed(picture, marks), [0.6, 0.8])
     crop = seen[-1][0]
     assert crop.shape == (3, 112, 112)
-    y, x = FIVE_POINTS[2][::-1].astype(int)
+    y, x = ARCFACE_POINTS[2][::-1].astype(int)
     # Red first, the nose where ArcFace wants it, black at the foot of the scale.
     np.testing.assert_allclose(crop[:, y, x], [high, low + (high - low) * 128 / 255, low], atol=0.02 * (high - low))
     assert crop.min() == low

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from personatalk.errors import FaceError
-from personatalk.faces.choice import FaceChoice, FaceNumber, FacePicture, FacePlace, FaceSide, parse_choice
+from personatalk.faces.choice import FaceChoice, FaceImage, FaceNumber, FacePlace, FaceSide, parse_choice
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ from personatalk.faces.choice import FaceChoice, FaceNumber, FacePicture, FacePl
         ("0.3,0.5", FacePlace(0.3, 0.5)),
         ("0.3, .5@12.5", FacePlace(0.3, 0.5, 12.5)),
         ("640,360", FacePlace(640, 360)),
-        ("anna.png", FacePicture(Path("anna.png"))),
-        ("pictures/1,2@3.JPG", FacePicture(Path("pictures/1,2@3.JPG"))),
+        ("anna.png", FaceImage(Path("anna.png"))),
+        ("pictures/1,2@3.JPG", FaceImage(Path("pictures/1,2@3.JPG"))),
     ],
 )
 def test_what_is_understood(words: str, meant: FaceChoice) -> None:

@@ -9,7 +9,7 @@ import pytest
 from helpers.synthetic import smooth_picture
 
 from personatalk.errors import FaceError
-from personatalk.faces.follow import Follower, main_face
+from personatalk.faces.follow import LargestFaceFollower, main_face
 from personatalk.faces.landmarks import FaceLandmarkerTracker, FaceMeshTracker, open_tracker
 from personatalk.faces.shots import CutDetector
 from personatalk.geometry.mediapipe_mesh import NUM_LANDMARKS
@@ -125,7 +125,7 @@ def test_the_same_face_is_followed_after_that() -> None:
 
 
 def test_somebody_else_is_not_taken_for_a_lost_face() -> None:
-    follower, speaker, other = Follower(patience=3), face(50, 50, 40), face(300, 80, 90)
+    follower, speaker, other = LargestFaceFollower(patience=3), face(50, 50, 40), face(300, 80, 90)
     assert follower.follow([speaker], False) is speaker
     assert follower.follow([other], False) is None
     assert follower.follow([face(60, 55, 40), other], False) is not other

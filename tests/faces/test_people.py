@@ -21,11 +21,14 @@ from personatalk import DubOptions
 from personatalk.cli.main import main
 from personatalk.errors import FaceError
 from personatalk.faces.analysis import SkipReason, analyse
-from personatalk.faces.clustering import People
+from personatalk.faces.boxes import face_box, same_face
+from personatalk.faces.follow import BoxFollower
 from personatalk.faces.landmarks import open_tracker
-from personatalk.faces.multi_face import face_box, open_multi_face_tracker, same_face, tiles
-from personatalk.faces.selection import FaceSearch, follower, merge_choices, resolve_choice
-from personatalk.faces.tracklets import SNAPSHOTS, TrackletLinker, frontality
+from personatalk.faces.multi_face import open_multi_face_tracker, tiles
+from personatalk.faces.people import People
+from personatalk.faces.resolution import merge_choices, resolve_choice
+from personatalk.faces.selection import FaceSearch
+from personatalk.faces.tracklets import MAX_SNAPSHOTS, TrackletLinker, frontality
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
 from personatalk.media.options import EncodeOptions
@@ -34,6 +37,11 @@ from personatalk.sample import sample_files
 from personatalk.utils.arrays import Array
 
 COUNT = 40
+
+
+def everybody(video: Path, model: MorphableModel, identity: Path | None = None) -> People:
+    with VideoReader(video) as reader:
+        return FaceSearch(identity=identity).people(reader, model)
 
 
 def away(path: Path, one: people_clips.Frames, two: people_clips.Frames) -> Scene:
@@ -52,8 +60,8 @@ def together(tmp_path_factory: pytest.TempPathFactory, pair: tuple[list[np.ndarr
 
 
 @pytest.fixture(scope="module")
-def people(together: Scene) -> People:
-    return FaceSearch().find(together.path)
+def people(together: Scene, model: MorphableModel) -> People:
+    return everybody(together.path, model)
 
 
 # ---------------------------------------------------------------------------------------------- the tracker
@@ -117,10 +125,11 @@ def test_tiles_cover_the_picture(width: int, height: int, count: int) -> None:
 def test_nobody_is_taken_for_somebody_else(
     tmp_path: Path,
     pair: tuple[list[np.ndarray], list[np.ndarray]],
+    model: MorphableModel,
     make: Callable[[Path, people_clips.Frames, people_clips.Frames], Scene],
 ) -> None:
     made = make(tmp_path / "clip.mp4", *pair)
-    people = FaceSearch().find(made.path)
+    people = everybody(made.path, model)
     assert len(people) == 2
     assert mistakes(people, made.truth) == 0
     assert found(people, made.truth) > 0.9
@@ -137,6 +146,7 @@ REAL = [
 def test_real_people_are_told_apart(
     shared: Path,
     tmp_path: Path,
+    model: MorphableModel,
     names: tuple[str, str],
     make: Callable[[Path, people_clips.Frames, people_clips.Frames], Scene],
 ) -> None:
@@ -145,20 +155,20 @@ def test_real_people_are_told_apart(
         with VideoReader(shared / "clips" / "val" / name) as reader:
             clips.append(people_clips.fitted([frame.rgb() for frame in reader.frames(0, COUNT)]))
     made = make(tmp_path / "clip.mp4", *clips)
-    people = FaceSearch().find(made.path)
+    people = everybody(made.path, model)
     assert len(people) == 2
     assert mistakes(people, made.truth) == 0
     assert found(people, made.truth) > 0.9
 
 
-def test_a_network_tells_them_apart_where_there_is_one(shared: Path, tmp_path: Path, people: People) -> None:
+def test_a_network_tells_them_apart_where_there_is_one(shared: Path, people: People, model: MorphableModel) -> None:
     network = shared / "evaluators" / "mobilefacenet_arcface_112.onnx"
     pytest.importorskip("onnxruntime")
     if not network.is_file():
         pytest.skip("the network is not here: ../shared/evaluators")
-    again = FaceSearch(identity=network).find(people.info.path)
+    again = everybody(people.info.path, model, identity=network)
     np.testing.assert_array_equal(again.boxes, people.boxes)
-    assert again.persons[0].description.shape != people.persons[0].description.shape
+    assert again.persons[0].embedding.shape != people.persons[0].embedding.shape
 
 
 def test_numbers_go_by_area_and_pictures_are_small_and_few(people: People, together: Scene) -> None:
@@ -170,14 +180,14 @@ def test_numbers_go_by_area_and_pictures_are_small_and_few(people: People, toget
     for person in people.persons:
         assert 2 <= len(person.snapshots) <= 6
         frames = [snapshot.frame for snapshot in person.snapshots]
-        assert frames == sorted(set(frames)) and people.seen(person.number)[frames].all()
+        assert frames == sorted(set(frames)) and people.seen(person.number)[0, frames].all()
         assert person.snapshots[0].rgb().shape == (128, 128, 3)
 
 
-def test_nobody_in_the_video(tmp_path: Path) -> None:
+def test_nobody_in_the_video(tmp_path: Path, model: MorphableModel) -> None:
     plain = write_video(tmp_path / "plain.mp4", [np.full((128, 128, 3), 80, np.uint8)] * 5)
     with pytest.raises(FaceError, match=r"plain\.mp4: no face"):
-        FaceSearch().find(plain)
+        everybody(plain, model)
 
 
 class Colour:
@@ -185,9 +195,9 @@ class Colour:
 
     threshold = 10.0
 
-    def embed(self, picture: np.ndarray, marks: Array) -> Array:
-        x, y = marks[1, :2].round().astype(int)
-        return picture[y, x].astype(np.float32)
+    def embed(self, image: np.ndarray, landmarks: Array) -> Array:
+        x, y = landmarks[1, :2].round().astype(int)
+        return image[y, x].astype(np.float32)
 
 
 def fake_face(x: float, y: float = 100, side: float = 60) -> Array:
@@ -237,7 +247,7 @@ def test_the_pictures_of_a_tracklet_do_not_grow_with_its_length() -> None:
         linker.take(number, rgb, [fake_face(200)], False)
     (tracklet,) = linker.tracklets
     frames = np.array([snapshot.frame for snapshot in tracklet.snapshots])
-    assert SNAPSHOTS / 2 <= len(frames) <= SNAPSHOTS
+    assert MAX_SNAPSHOTS / 2 <= len(frames) <= MAX_SNAPSHOTS
     assert np.diff(frames).min() > 20 and frames[-1] > 600
 
 
@@ -297,7 +307,7 @@ def test_several_numbers_of_one_person(people: People) -> None:
     boxes[0, 20:], boxes[1, :20] = np.nan, np.nan
     split = replace(people, boxes=boxes)
     assert resolve_choice(split, "2+1") == (1, 2)
-    followed, faces = follower(split, (1, 2)), [_face_on(box) for box in people.boxes[:, 0]]
+    followed, faces = BoxFollower(split.track(1, 2)), [_face_on(box) for box in people.boxes[:, 0]]
     assert followed.follow(faces, cut=False) is faces[0]
     assert merge_choices([(1,), (2,), (1, 3), (4,)]) == [(1, 3), (2,), (1, 3), (4,)]
 
@@ -337,7 +347,7 @@ def test_reference_pictures_that_do_not_do(
             resolve_choice(people, str(tmp_path / name))
         assert str(caught.value).startswith(str(tmp_path / name))
     (tmp_path / "text.png").write_text("no picture")
-    for name, said in (("text.png", "not a picture"), ("missing.png", "cannot be read")):
+    for name, said in (("text.png", "not an image"), ("missing.png", "cannot be read")):
         with pytest.raises(FaceError, match=said):
             resolve_choice(people, str(tmp_path / name))
 
@@ -345,7 +355,7 @@ def test_reference_pictures_that_do_not_do(
 def test_the_chosen_face_is_followed_and_no_other(together: Scene, people: People, model: MorphableModel) -> None:
     second = number_of(people, together, 1)
     with VideoReader(together.path) as reader, closing(open_multi_face_tracker()) as crowd:
-        analysis = analyse(reader, crowd, model, follower=follower(people, (second,)))
+        analysis = analyse(reader, crowd, model, follower=BoxFollower(people.track(second)))
     hidden = np.isnan(together.truth[:, 1, 0])
     assert not analysis.usable[hidden].any()
     assert {analysis.reason[int(i)] for i in np.flatnonzero(hidden)} == {SkipReason.NO_FACE}

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from helpers.sample_clips import sample_frames, write_video
-from personatalk.faces.clustering import People
+from personatalk.faces.boxes import face_box
 from personatalk.faces.landmarks import open_tracker
-from personatalk.faces.multi_face import face_box
+from personatalk.faces.people import People
 
 Frames = Sequence[np.ndarray]
 SIDE = 288
@@ -115,7 +115,7 @@ def away(path: Path, one: Frames, two: Frames, first: int, last: int) -> Scene:
 
 def assigned(people: People, truth: np.ndarray, number: int) -> np.ndarray:
     """Who is found under a number in each frame, (T,): 0 or 1, -1 where nobody is, -2 where it is neither."""
-    boxes = people.boxes[number - 1]
+    boxes = people.track(number)
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     far = np.linalg.norm(middle[:, None] - truth, axis=-1)
     far = np.where(np.isnan(far), np.inf, far)

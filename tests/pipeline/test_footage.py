@@ -129,7 +129,7 @@ def test_a_mouth_outside_the_picture_is_reported(
     source = write_video(tmp_path / "in.mp4", frames[:4])
     report, output = dubbed(source, speech, models)
     assert report.dubbed == 0
-    assert [(s.first, s.last, s.reason) for s in report.passed_through] == [(0, 3, "face outside the picture")]
+    assert [(s.first, s.last, s.reason) for s in report.passed_through] == [(0, 3, "face outside the image")]
     assert max(changes(source, output)) < NOISE
 
 
