@@ -227,7 +227,7 @@ def a_persona() -> Any:
     from personatalk.pipeline.latent_cache import COLOURS, GrowingTable, LatentCache, table_layout
     from personatalk.pipeline.persona import Footage, Persona, names
     from personatalk.pipeline.weights import fingerprint
-    from personatalk.stage2.sparse_attention import PLACE
+    from personatalk.stage2.renderer import Reference
 
     model, count = MorphableModel.load(), 6
     series = {"time": np.arange(count) / 25, "duration": np.full(count, 0.04), "usable": np.arange(count) > 0}
@@ -243,7 +243,7 @@ def a_persona() -> Any:
         lips_hidden=np.zeros(count, np.float32),
         **series,
     )
-    lips = {n: np.ones((4, CHANNELS + (PLACE + 1) * n.endswith("keys")), np.float32) for n in names()}
+    lips = {n: np.ones((4, width), np.float32) for n, width in Reference.table_widths(CHANNELS).items()}
     lips |= {n: np.array([2, 2]) for n in names() if n.endswith("count")}
     tables = {name: GrowingTable(*kind) for name, kind in table_layout(CHANNELS).items()}
     for name, rows in (("keys", 8), ("places", 8), ("values", 8), (COLOURS, 4)):

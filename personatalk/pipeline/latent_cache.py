@@ -22,8 +22,8 @@ from ..faces.analysis import Analysis
 from ..media.reader import Frame, VideoReader
 from ..stage2.compositing import COLOUR_GRID, coarse_colours
 from ..stage2.face_crops import FaceCropper
+from ..stage2.keys import PACKED_PLACE
 from ..stage2.renderer import Reference
-from ..stage2.sparse_attention import PLACE
 from ..utils.progress import Progress
 from ..utils.serialization import RowSource
 from ..utils.threads import parallel_map
@@ -42,7 +42,7 @@ LARGEST = 1e6
 def table_layout(channels: int) -> dict[str, tuple[np.dtype[Any], int]]:
     """Kind and number of the numbers in a row of each table, for a renderer with so many channels."""
     half, single, byte = (np.dtype(kind) for kind in (np.float16, np.float32, np.uint8))
-    cells = dict(zip(TABLES, ((half, channels), (single, PLACE + 1), (half, channels)), strict=True))
+    cells = dict(zip(TABLES, ((half, channels), (single, PACKED_PLACE), (half, channels)), strict=True))
     return {**cells, COLOURS: (byte, 3 * COLOUR_GRID**2)}
 
 
@@ -132,7 +132,8 @@ class LatentCache:
         keys, values = torch.cat([rows["keys"], rows["places"]], dim=1), rows["values"]
         number = int(self._kept[frame])
         colours = self.tables[COLOURS].rows(number - 1, number).reshape(COLOUR_GRID, COLOUR_GRID, 3)
-        return Reference(keys[:0], values[:0], keys, values), colours
+        tables = {"lip_keys": keys[:0], "lip_values": values[:0], "face_keys": keys, "face_values": values}
+        return Reference.unpack(tables), colours
 
 
 def encode(
@@ -151,7 +152,7 @@ def encode(
     Raises:
         OSError: The disk is full.
     """
-    crops = FaceCropper(models.morphable, analysis, int(models.stage2.config["size"]))
+    crops = FaceCropper(models.morphable, analysis, models.stage2.size)
     spools = {name: GrowingTable(*kind, folder) for name, kind in table_layout(models.stage2.channels).items()}
     cells = np.zeros(len(analysis), np.int64)
 
@@ -159,7 +160,7 @@ def encode(
         if not analysis.usable[frame.index]:
             return None
         crop = crops.cut(frame)
-        return frame.index, crops.encode(models.stage2, frame.index, crop), coarse_colours(crop)
+        return frame.index, crops.encode(models.renderer, frame.index, crop), coarse_colours(crop)
 
     with closing(parallel_map(encoded, reader.frames())) as steps:
         for found in steps:
@@ -167,7 +168,7 @@ def encode(
             if found is None:
                 continue
             index, reference, seen = found
-            keys, values = reference.face_keys.numpy(), reference.face_values.numpy()
+            keys, values = reference.face_keys.pack().numpy(), reference.face_values.numpy()
             if not len(values):
                 continue
             rows = {"keys": keys[:, : values.shape[1]], "places": keys[:, values.shape[1] :], "values": values}

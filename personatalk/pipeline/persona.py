@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from ..stage1.inference import speaking_style, style_sample
 from ..stage2.face_crops import FaceCropper
 from ..stage2.geometry_map import STRIDE
 from ..stage2.renderer import Reference
-from ..stage2.sparse_attention import PLACE
 from ..utils import serialization
 from ..utils.arrays import Array
 from ..utils.files import atomic_write, same_file, sha256
@@ -46,7 +45,6 @@ PICTURE = 96
 """Side of the pictures of the lips."""
 TEXTURES = 2e9
 """Bytes that texture latents of a video take at most, if nothing else is said: those of two minutes."""
-PARTS = tuple(f.name for f in fields(Reference))
 
 
 @dataclass(frozen=True)
@@ -205,13 +203,14 @@ def _from_arrays(arrays: dict[str, npt.NDArray[Any]], config: dict[str, Any], pa
 
 def names() -> list[str]:
     """Names of the arrays of a shot's lip references."""
-    return [name for part in PARTS for name in (part, f"{part}_count")]
+    return [name for part in Reference.table_widths(0) for name in (part, f"{part}_count")]
 
 
 def _packed(references: Sequence[Reference]) -> dict[str, npt.NDArray[Any]]:
     packed: dict[str, npt.NDArray[Any]] = {}
-    for part in PARTS:
-        tensors = [getattr(r, part) for r in references]
+    tables = [reference.pack() for reference in references]
+    for part in Reference.table_widths(0):
+        tensors = [table[part] for table in tables]
         packed[part] = torch.cat(tensors).cpu().numpy()
         packed[f"{part}_count"] = np.array([len(t) for t in tensors], np.int64)
     return packed
@@ -223,11 +222,10 @@ def references(arrays: dict[str, npt.NDArray[Any]], known: Footage, channels: in
     Raises:
         WeightsError: They do not fit each other.
     """
-    parts = []
+    parts = {}
     try:
-        for part in PARTS:
+        for part, width in Reference.table_widths(channels).items():
             tensor = torch.from_numpy(arrays[part].astype(np.float32))
-            width = channels + PLACE + 1 if part.endswith("keys") else channels
             if tensor.ndim != 2 or tensor.shape[1] != width or not len(tensor):
                 raise ValueError(f"{part} is no table of width {width}")
             if not bool((tensor.abs() < LARGEST).all()):
@@ -235,8 +233,9 @@ def references(arrays: dict[str, npt.NDArray[Any]], known: Footage, channels: in
             counts = [int(c) for c in arrays[f"{part}_count"]]
             if max(counts, default=0) > most:
                 raise ValueError(f"{part} has {max(counts)} cells of {most}")
-            parts.append(torch.split(tensor, counts))
-        found = [Reference(*tensors) for tensors in zip(*parts, strict=True)]
+            parts[part] = torch.split(tensor, counts)
+        rows = zip(*parts.values(), strict=True)
+        found = [Reference.unpack(dict(zip(parts, tensors, strict=True))) for tensors in rows]
     except (ValueError, RuntimeError, TypeError, KeyError) as error:
         raise WeightsError(f"{known.kept_in}: the lips of {known.name} are damaged ({error}); make it anew") from error
     if not found:
@@ -246,7 +245,7 @@ def references(arrays: dict[str, npt.NDArray[Any]], known: Footage, channels: in
 
 def _cells(models: Models) -> int:
     """Cells of the renderer's grid."""
-    return (int(models.stage2.config["size"]) // STRIDE) ** 2
+    return (models.stage2.size // STRIDE) ** 2
 
 
 def checked_textures(known: Footage, channels: int, most: int) -> LatentCache | None:
@@ -341,14 +340,14 @@ def _encoded(
     reader: VideoReader, analysis: Analysis, models: Models
 ) -> tuple[dict[int, dict[str, npt.NDArray[Any]]], list[npt.NDArray[np.uint8]]]:
     """Lip references of all shots that show the face, and small pictures of the mouths of the first."""
-    crops = FaceCropper(models.morphable, analysis, int(models.stage2.config["size"]))
+    crops = FaceCropper(models.morphable, analysis, models.stage2.size)
     lips: dict[int, dict[str, npt.NDArray[Any]]] = {}
     pictures: list[npt.NDArray[np.uint8]] = []
     for shot, span in enumerate(analysis.shots):
         if not analysis.usable[span.start : span.stop].any():
             continue
         found = list(crops.fetch(reader, choose_lip_frames(models.morphable, analysis, shot)))
-        lips[shot] = _packed([crops.encode(models.stage2, index, crop) for index, crop in found])
+        lips[shot] = _packed([crops.encode(models.renderer, index, crop) for index, crop in found])
         pictures = pictures or [_mouth(crop, crops.vertices(index), models.morphable) for index, crop in found]
     return lips, pictures
 

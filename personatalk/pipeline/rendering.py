@@ -154,7 +154,7 @@ class MouthRenderer:
         self._blend_weight = blend_weight(dubbed, analysis.shot_of[shown], yaw_of(analysis.pose)[shown], timeline.time)
         self._probe_points = ProbePoints.of(models.morphable)
         self._lips: tuple[int, list[Reference]] = (-1, [])
-        self._cropper = FaceCropper(models.morphable, analysis, int(models.stage2.config["size"]))
+        self._cropper = FaceCropper(models.morphable, analysis, models.stage2.size)
 
     def frames(self, frames: Iterable[OutputFrame], start: int = 0, first: int = 0) -> Iterator[OutputFrame]:
         """Yield frames with a new mouth. At most a window of face references, and a few frames in work, are held.
@@ -198,7 +198,7 @@ class MouthRenderer:
         return pending
 
     def _encode(self, index: int, crop: Image) -> Reference:
-        return self._cropper.encode(self.context.models.stage2, index, crop)
+        return self._cropper.encode(self.context.models.renderer, index, crop)
 
     def _tasks(self, cropped: Iterable[_PendingFrame], first: int) -> Iterator[_RenderTask]:
         """Yield each frame with its references."""
@@ -234,7 +234,7 @@ class MouthRenderer:
         with report.stage("geometry"):
             target = self._target(pending.frame)
         with report.stage("render"):
-            rendered = self.context.models.stage2.render(target, task.lips, task.faces)
+            rendered = self.context.models.renderer.render(target, task.lips, task.faces)
         with report.stage("composite"):
             composited = self._composite(pending, rendered, target.face.numpy())
         if composited is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..geometry.fitting import Initialise
 from ..geometry.morphable_model import MorphableModel
 from ..stage1.network import GeometryGenerator
 from ..stage2.renderer import Renderer
+from ..stage2.runtime import RendererRuntime
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,17 @@ class Models:
         stage1: The geometry generator, trained on that model's mesh.
         stage2: The renderer.
         initialise: The learned initialisation of the geometry; None for the default one.
+        renderer: `stage2`, ready to render.
     """
 
     morphable: MorphableModel
     stage1: GeometryGenerator
     stage2: Renderer
     initialise: Initialise | None = None
+    renderer: RendererRuntime = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "renderer", RendererRuntime(self.stage2))
 
     @classmethod
     def load(

@@ -8,15 +8,15 @@ from torch import nn
 
 from ..utils.arrays import Array
 from . import sparse_attention
-from .sparse_attention import PLACE
+from .keys import PLACE, Keys, Queries
 
 
 class GeometricAttention(nn.Module):
     """Cross-attention from target geometry to reference geometry and texture, softmax(Q K^T / sqrt(D)) V.
 
     Queries and keys hold the projected geometry latents with learnable positional embeddings and, beside them, the
-    matching code, so weighted that at the start the attention is a Gaussian over the code: the renderer then begins
-    with warped references instead of a grey mean face.
+    place code, weighted so that the untrained attention is a Gaussian over the place code: the renderer begins with
+    warped references instead of a grey mean face.
 
     Args:
         channels: Latent size C.
@@ -24,11 +24,15 @@ class GeometricAttention(nn.Module):
         width: Standard deviation of that Gaussian in cells.
         sharpness: Factor on the scores outside training. There are five times as many lip references then, and an
             attention that spreads over all that fit blurs teeth and skin.
+
+    Attributes:
+        sparse: Leave out keys whose share is negligible, for rendering on a processor without gradients.
     """
 
     def __init__(self, channels: int, grid: int, width: float, sharpness: float) -> None:
         super().__init__()
         self.sharpness = sharpness
+        self.sparse = False
         self.query, self.key = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.value, self.out = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.position = nn.Parameter(0.02 * torch.randn(channels, grid, grid))
@@ -40,62 +44,59 @@ class GeometricAttention(nn.Module):
             nn.init.eye_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def queries(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-        """Queries of the chosen cells: latent (C, h, w), code (9, h, w), bool (h, w) to (Q, D)."""
+    def queries(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> Queries:
+        """Return the queries of chosen cells.
+
+        Args:
+            latent: Geometry latents, (C, h, w).
+            code: Place codes, (9, h, w).
+            where: The cells, bool (h, w).
+        """
         with _full_precision(latent):
             learned = self.query(self._placed(latent, where))
-        scaled = code.flatten(1).T[where.flatten()] * self.log_precision.exp()
+        place = code.flatten(1).T[where.flatten()] * self.log_precision.exp()
         # |a - b|^2 / 2 = |a|^2 / 2 - a b + |b|^2 / 2; the first term is the same for all keys and drops out.
-        joined = torch.cat([learned, scaled, torch.ones_like(scaled[:, :1])], dim=1)
-        return joined if self.training else self.sharpness * joined
+        norm = torch.ones_like(place[:, :1])
+        if self.training:
+            return Queries(learned, place, norm)
+        return Queries(self.sharpness * learned, self.sharpness * place, self.sharpness * norm)
 
-    def keys(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-        """Keys of the chosen cells, (K, D)."""
+    def keys(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> Keys:
+        """Return the keys of chosen cells; arguments as in `queries`."""
         with _full_precision(latent):
             learned = self.key(self._placed(latent, where))
-        chosen = code.flatten(1).T[where.flatten()]
-        norm = (chosen.square() * self.log_precision.exp()).sum(dim=1, keepdim=True) / 2
-        return torch.cat([learned, chosen, -norm], dim=1)
+        place = code.flatten(1).T[where.flatten()]
+        norm = (place.square() * self.log_precision.exp()).sum(dim=1, keepdim=True) / 2
+        return Keys(learned, place, -norm)
 
     def values(self, texture: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-        """Values of the chosen cells, (K, C)."""
+        """Return the values (K, C) of chosen cells, from texture latents (C, h, w)."""
         with _full_precision(texture):
             projected: torch.Tensor = self.value(texture.permute(1, 2, 0)[where].float())
         return projected
 
-    def forward(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """(Q, D), (K, D), (K, C) to (Q, C). The scale 1 / sqrt(D) is part of the learned weights."""
-        if queries.device.type == "cpu" and not self.training and not torch.is_grad_enabled():
-            parts = self._parts(queries, keys)
-            if sparse_attention.supports(*parts):
-                with _full_precision(queries):
-                    mixed = torch.from_numpy(sparse_attention.sparse_attend(*parts, _plain(values)))
-                    near: torch.Tensor = self.out(mixed)
-                return near
-        return self.dense(queries, keys, values)
+    def forward(self, queries: Queries, keys: Keys, values: torch.Tensor) -> torch.Tensor:
+        """Attend with Q queries to K keys with values (K, C), to (Q, C).
 
-    def dense(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """`forward` over all keys."""
-        # The fused kernel wants keys and values of one width, and never holds the whole weight matrix.
-        filled = nn.functional.pad(values, (0, keys.shape[1] - values.shape[1]))
-        with _full_precision(queries):
-            mixed = nn.functional.scaled_dot_product_attention(
-                queries[None, None], keys[None, None], filled[None, None], scale=1.0
-            )
-            attended: torch.Tensor = self.out(mixed[0, 0, :, : values.shape[1]])
+        The scale 1 / sqrt(D) is part of the learned weights.
+        """
+        with _full_precision(values):
+            mixed = self._sparse(queries, keys, values) if self.sparse else None
+            attended: torch.Tensor = self.out(_dense(queries, keys, values) if mixed is None else mixed)
         return attended
 
-    def _parts(self, queries: torch.Tensor, keys: torch.Tensor) -> tuple[Array, Array, Array, Array]:
-        """Learned parts and places of queries and keys, as `nearest.attend` takes them."""
-        learned = self.query.out_features
+    def _sparse(self, queries: Queries, keys: Keys, values: torch.Tensor) -> torch.Tensor | None:
+        """Attend to the keys that can matter; None where these cannot be told."""
         # The root of what multiplies |a - b|^2 / 2 in the scores is the unit of the places; queries hold its square.
         unit = (self.sharpness * self.log_precision.exp()).sqrt()
-        places = queries[:, learned : learned + PLACE] / unit
-        key_places = keys[:, learned : learned + PLACE] * unit
-        return _plain(queries[:, :learned]), _plain(places), _plain(keys[:, :learned]), _plain(key_places)
+        parts = (queries.learned, queries.place / unit, keys.learned, keys.place * unit)
+        arrays = tuple(_to_array(part) for part in parts)
+        if not sparse_attention.supports(*arrays):
+            return None
+        return torch.from_numpy(sparse_attention.sparse_attend(*arrays, _to_array(values)))
 
     def _placed(self, latent: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-        """Latents and positional embeddings of the chosen cells, (N, C)."""
+        """Return latents with positional embeddings of the chosen cells, (N, C)."""
         position: torch.Tensor = self.position
         if position.shape[1:] != latent.shape[1:]:
             position = nn.functional.interpolate(
@@ -104,11 +105,22 @@ class GeometricAttention(nn.Module):
         return latent.permute(1, 2, 0)[where].float() + position.permute(1, 2, 0)[where]
 
 
-def _plain(tensor: torch.Tensor) -> Array:
+def _dense(queries: Queries, keys: Keys, values: torch.Tensor) -> torch.Tensor:
+    """Attend to all keys."""
+    packed = keys.pack()
+    # The fused kernel wants keys and values of one width, and never holds the whole weight matrix.
+    filled = nn.functional.pad(values, (0, packed.shape[1] - values.shape[1]))
+    mixed = nn.functional.scaled_dot_product_attention(
+        queries.pack()[None, None], packed[None, None], filled[None, None], scale=1.0
+    )
+    return mixed[0, 0, :, : values.shape[1]]
+
+
+def _to_array(tensor: torch.Tensor) -> Array:
     array: Array = tensor.contiguous().numpy()
     return array
 
 
 def _full_precision(like: torch.Tensor) -> torch.autocast:
-    """Keep mixed precision out of the attention: the code's squares need more digits than bfloat16 has."""
+    """Keep mixed precision out of the attention: the squares of the place code need more digits than bfloat16 has."""
     return torch.autocast(like.device.type, enabled=False)

@@ -1,27 +1,25 @@
-"""personatalk.stage2.face_crops."""
+"""The face of a video in its canonical crop, and as a reference of the renderer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-import numpy.typing as npt
-
 from ..faces.analysis import Analysis
 from ..geometry.camera import CROP_SIZE, apply_transform, crop_transform, project, warp
 from ..geometry.morphable_model import MorphableModel
 from ..media.reader import Frame, VideoReader
-from ..utils.arrays import Array
+from ..utils.arrays import Array, Image, IntArray
 from .geometry_map import geometry_map
-from .renderer import Reference, Renderer
+from .renderer import Reference
+from .runtime import RendererRuntime
 
 
 class FaceCropper:
-    """The face of a video in its canonical crop.
+    """Cuts the face of a video out of its frames.
 
     Args:
         model: The morphable model.
-        analysis: Where the face is.
+        analysis: Geometry and pose of the face in every frame.
         size: Side of the crop in pixels.
     """
 
@@ -29,27 +27,27 @@ class FaceCropper:
         self.model, self.analysis, self.size = model, analysis, size
 
     def transform(self, index: int) -> Array:
-        """Picture to crop, (2, 3), of a frame of the source."""
+        """Return the transform from image to crop, (2, 3), of a frame."""
         return crop_transform(self.analysis.pose[index], self.size)
 
-    def cut(self, frame: Frame) -> npt.NDArray[np.uint8]:
-        """A frame's crop, uint8 (S, S, 3)."""
+    def cut(self, frame: Frame) -> Image:
+        """Return the crop of a frame, uint8 (S, S, 3)."""
         return warp(frame.rgb(), self.transform(frame.index), self.size)
 
     def place(self, vertices: Array, index: int) -> Array:
-        """Canonical geometry (V, 3) under a frame's pose, in its crop, (V, 3)."""
+        """Project canonical geometry (V, 3) by the pose of a frame into its crop, (V, 3)."""
         return apply_transform(self.transform(index), project(vertices, self.analysis.pose[index]))
 
     def vertices(self, index: int) -> Array:
-        """The frame's own geometry in its crop, (V, 3)."""
+        """Return the own geometry of a frame in its crop, (V, 3)."""
         return self.place(self.analysis.vertices(self.model, index), index)
 
-    def encode(self, renderer: Renderer, index: int, crop: npt.NDArray[np.uint8]) -> Reference:
-        """A frame's crop as a reference."""
-        return renderer.encode_frozen([crop], [geometry_map(self.model, self.vertices(index), self.size)])[0]
+    def encode(self, renderer: RendererRuntime, index: int, crop: Image) -> Reference:
+        """Encode a frame's crop as a reference."""
+        return renderer.encode([crop], [geometry_map(self.model, self.vertices(index), self.size)])[0]
 
-    def fetch(self, reader: VideoReader, chosen: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-        """Numbers and crops of frames of the source, in its order."""
+    def fetch(self, reader: VideoReader, chosen: IntArray) -> Iterator[tuple[int, Image]]:
+        """Yield numbers and crops of the chosen frames, in the order of the video."""
         wanted = set(chosen.tolist())
         for frame in reader.frames(min(wanted), max(wanted) + 1):
             if frame.index in wanted:

@@ -1,4 +1,4 @@
-"""personatalk.stage2.geometry_map."""
+"""The geometry of a face, drawn for the renderer: PNCC map, place codes, and masks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import torch
 from ..geometry import masks, rasterizer
 from ..geometry.morphable_model import MorphableModel
 from ..utils.arrays import Array
+from .keys import place_code
 
+# Crop pixels per latent cell and axis [paper].
 STRIDE = 4
-"""Crop pixels per latent cell and axis [paper]."""
+# How far apart, in cells, face, background and the inside of the mouth lie in the place code.
+KIND_DISTANCE = 6.0
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,7 @@ class GeometryMap:
 
     Attributes:
         pncc: The paper's G: colour code of the visible face, (3, S, S) in 0..1, 0 elsewhere.
-        code: Where each latent cell lies, in cells, for the geometric part of the attention, (9, S/4, S/4): PNCC
-            (3), inside the open mouth the place across it and the distances to the upper and the lower lip (3), in
-            the background the place in the crop (2), and a constant that tells the three kinds apart (1).
+        code: Place code of each latent cell, in cells, (9, S/4, S/4); see `stage2.keys`.
         lips: M_lip, share of each cell, (S/4, S/4).
         face: Lower-face region with a soft edge, (S, S).
     """
@@ -55,24 +56,18 @@ def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tupl
     pooled = [_pool(x, grid) for x in (face, mouth, background)]
     # In cells: one unit of the code is about one cell wherever it lies. The mean face is about 1.6 units wide.
     scale = grid * 0.85
-    code = np.concatenate(
-        [
-            pooled[0][:3] * scale,
-            pooled[1][:3] * grid,
-            place * pooled[2],
-            KIND_DISTANCE * (pooled[0][3:] - pooled[1][3:]),
-        ]
+    code = place_code(
+        pooled[0][:3] * scale,
+        pooled[1][:3] * grid,
+        place * pooled[2],
+        KIND_DISTANCE * (pooled[0][3:] - pooled[1][3:]),
     )
     return GeometryMap(
         pncc=torch.from_numpy(np.ascontiguousarray(face[..., :3].transpose(2, 0, 1))),
-        code=torch.from_numpy(code.astype(np.float32)),
+        code=torch.from_numpy(code),
         lips=torch.from_numpy(masks.cells(masks.lip_region(model, vertices, size), grid)),
         face=torch.from_numpy(masks.face_region(model, [vertices, *others], size)),
     )
-
-
-KIND_DISTANCE = 6.0
-"""How far apart, in cells, face and background and the mouth's inside lie in the code."""
 
 
 def _face_attributes(model: MorphableModel) -> Array:

@@ -1,10 +1,23 @@
-"""Attention over the few keys that can matter: the fast path of `attention.GeometricAttention` on a processor.
+"""Sparse attention: softmax attention over the few keys that can matter, on a processor.
 
-Of the thousands of cells of all references a query takes texture from some dozens, those that show the same place of
-the face. All scores have the form  q . k - |a - b|^2 / 2,  where q and k are learned and a and b say where a cell lies,
-in units that make the second part a Gaussian. Keys are sorted into buckets by their place; of each query only the
-buckets around it are looked at, as far out as the distance of the nearest key makes it necessary, and of those only the
-keys whose distance does not make their share negligible. Neighbours need about as many buckets.
+A query takes its texture from some dozens of the thousands of cells of all references: from those that show the same
+place of the face. Its score for a key has a learned part and a Gaussian one,
+
+    q . k - |a - b|^2 / 2,
+
+where q and k are learned vectors, and a and b the place codes of the two cells, scaled so that the standard deviation
+of the Gaussian is 1. A key that is much farther away than the nearest one has a negligible share, unless its learned
+part makes up for it; `score_margins` says by how much that can be.
+
+Keys are therefore sorted into square buckets by their place on a plane, and searched around the query Q:
+
+    . . . . . . .      1. Measure the keys in the buckets next to the query (1), and note the least squared distance.
+    . 2 2 2 2 2 .      2. No key farther away than sqrt(least + 2 margin) matters. Where buckets within that distance
+    . 2 1 1 1 2 .         were left out, widen the search to them (2), and measure again.
+    . 2 1 Q 1 2 .      3. Take the softmax over the keys within that distance.
+    . 2 1 1 1 2 .
+    . 2 2 2 2 2 .      Each query begins with the reach that the query before it needed: cells that follow one another
+    . . . . . . .      are neighbours, and need about the same.
 """
 
 from __future__ import annotations
@@ -13,30 +26,34 @@ import numba
 import numpy as np
 
 from ..utils.arrays import Array, IntArray
+from .keys import BACKGROUND, FACE, MOUTH, PLACE
 
-PLACE = 9
-"""Numbers that say where a cell lies; see `stage2.GeometryMap.code`."""
+# Side of a bucket in standard deviations of the Gaussian.
 BUCKET = 3.0
-"""Side of a bucket in standard deviations of the Gaussian."""
+# Difference of the Gaussian parts of two scores up to which a key is kept in any case. What the learned part may make
+# up for is added to it; see `score_margins`.
 LEAST_MARGIN = 4.0
-"""By how much the Gaussian part of a score may always be worse than the best one's; e to its power is the ratio of the
-shares. What the learned part may make good again comes on top; see `score_margins`."""
+# How many standard deviations of the keys' learned parts are reckoned with. One would show where the head is turned
+# otherwise than in the references, or where the mouth is shut and theirs are open.
 SPREADS = 2.0
-"""Of how many spreads of the keys that is reckoned with. One shows where the head is turned otherwise than in the
-references, or the mouth is shut and theirs are open."""
+# Keys with less than this share of the best one's are left out.
 LEAST_SHARE = 1e-4
-"""Keys with less than this share of the best one's are left out."""
+# Factor by which a squared distance on the plane of the buckets may exceed that of the place codes. It is at most 3,
+# and more than 1 only where cells of two kinds meet.
 STRETCH = 1.5
-"""By how much a squared distance on the plane of the buckets may be more than that of the places. It is at most 3, and
-more than 1 only where cells of two kinds meet."""
+# Largest number of a place code that is sorted; those of the package's weights stay within a quarter of it.
 FARTHEST = 1e3
-"""Places beyond this are not sorted; those of our weights stay within a quarter of it."""
 
 
 def score_margins(learned: Array, keys: Array) -> Array:
-    """By how much the Gaussian part of a key's score may be worse than the nearest key's, (Q,).
+    """Return by how much the Gaussian part of a key's score may be worse than the nearest key's, (Q,).
 
-    The learned parts of two keys' scores mostly differ by less than the query's length times some spreads of the keys.
+    The learned parts of two keys' scores mostly differ by less than the length of the query times some standard
+    deviations of the keys.
+
+    Args:
+        learned: Learned part of the queries, (Q, D).
+        keys: Learned part of the keys, (K, D).
     """
     mean = keys.mean(axis=0)
     spread = np.sqrt(max(0.0, float(np.vdot(keys, keys)) / len(keys) - float(mean @ mean)))
@@ -44,20 +61,23 @@ def score_margins(learned: Array, keys: Array) -> Array:
 
 
 def supports(learned: Array, places: Array, keys: Array, key_places: Array) -> bool:
-    """Whether there is something to sort: keys, and numbers that are finite and of a sane size."""
+    """Return whether the keys can be sorted: there are some, and all numbers are finite and of a sane size."""
     near = all(np.abs(place).max(initial=0) < FARTHEST for place in (places, key_places))  # False for NaN
     return len(keys) > 0 and near and bool(np.isfinite(learned).all() and np.isfinite(keys).all())
 
 
 def sparse_attend(learned: Array, places: Array, keys: Array, key_places: Array, values: Array) -> Array:
-    """Softmax attention without the keys that hardly matter, (Q, C). `supports` must hold for the arguments.
+    """Attend without the keys whose share is negligible. `supports` must be true of the arguments.
 
     Args:
         learned: Learned part of the queries, (Q, D).
-        places: Where they lie, (Q, 9), in standard deviations.
+        places: Place codes of the queries in standard deviations, (Q, 9).
         keys: Learned part of the keys, (K, D).
-        key_places: Where they lie, (K, 9).
-        values: (K, C).
+        key_places: Place codes of the keys in standard deviations, (K, 9).
+        values: Values of the keys, (K, C).
+
+    Returns:
+        The attended values, float32 (Q, C).
     """
     out = np.zeros((len(learned), values.shape[1]), np.float32)
     _attend(learned, places, keys, key_places, values, score_margins(learned, keys), out)
@@ -65,7 +85,7 @@ def sparse_attend(learned: Array, places: Array, keys: Array, key_places: Array,
 
 
 def warm_up() -> None:
-    """Compile `sparse_attend`, or load what was compiled."""
+    """Compile `sparse_attend`, or load the compiled code of an earlier run."""
     some = np.zeros((1, 2), np.float32)
     sparse_attend(some, np.zeros((1, PLACE), np.float32), some, np.zeros((1, PLACE), np.float32), some)
 
@@ -77,8 +97,10 @@ def _jit(inline: str = "never") -> numba.core.registry.CPUDispatcher:
 
 @_jit("always")  # type: ignore[untyped-decorator]
 def _flat(place: Array) -> tuple[float, float]:
-    """A place on the plane of the buckets."""
-    return place[0] + place[3] + place[6], place[1] + place[4] + place[7]
+    """Return the place on the plane of the buckets: the first two numbers of whichever group is filled."""
+    x = place[FACE] + place[MOUTH] + place[BACKGROUND]
+    y = place[FACE + 1] + place[MOUTH + 1] + place[BACKGROUND + 1]
+    return x, y
 
 
 @_jit()  # type: ignore[untyped-decorator]
@@ -86,8 +108,8 @@ def _sorted(places: Array) -> tuple[float, float, int, int, IntArray, IntArray, 
     """Sort keys into buckets.
 
     Returns:
-        The plane's left and top, its columns and rows, the first key of each bucket and the end, the keys' numbers in
-        that order, and their places, (9, K).
+        Left and top of the plane, its columns and rows, the first key of each bucket and the end, the numbers of the
+        keys in the order of the buckets, and their place codes in that order, (9, K).
     """
     count = places.shape[0]
     left, right, top, bottom = np.inf, -np.inf, np.inf, -np.inf
@@ -112,12 +134,12 @@ def _sorted(places: Array) -> tuple[float, float, int, int, IntArray, IntArray, 
 
 @_jit("always")  # type: ignore[untyped-decorator]
 def _measure(place: Array, keys: Array, distance: Array) -> np.float32:
-    """Squared distances of a place to keys (9, N), and the least of them."""
+    """Write the squared distances of a place to those of keys (9, N) into `distance`, and return the least."""
     a, b, c, d, e = place[0], place[1], place[2], place[3], place[4]
     f, g, h, i = place[5], place[6], place[7], place[8]
     least = np.float32(np.inf)
     for k in range(len(distance)):
-        # Spelt out, so that the compiler does many keys at once.
+        # Spelt out, so that the compiler vectorises over the keys.
         total = (keys[0, k] - a) ** 2 + (keys[1, k] - b) ** 2 + (keys[2, k] - c) ** 2
         total += (keys[3, k] - d) ** 2 + (keys[4, k] - e) ** 2 + (keys[5, k] - f) ** 2
         total += (keys[6, k] - g) ** 2 + (keys[7, k] - h) ** 2 + (keys[8, k] - i) ** 2
@@ -130,7 +152,7 @@ def _measure(place: Array, keys: Array, distance: Array) -> np.float32:
 def _choose(
     learned: Array, keys: Array, numbers: IntArray, distance: Array, most: float, chosen: IntArray, scores: Array
 ) -> int:
-    """Score the keys within a squared distance; note them at the front of `chosen` and `scores`, and count them."""
+    """Write numbers and scores of the keys within a squared distance into `chosen` and `scores`; return the count."""
     found = 0
     for k in range(len(distance)):
         if distance[k] <= most:
@@ -144,7 +166,7 @@ def _choose(
 
 @_jit("always")  # type: ignore[untyped-decorator]
 def _mix(scores: Array, chosen: IntArray, values: Array, out: Array) -> None:
-    """The mean of chosen values, weighted by the softmax of their scores."""
+    """Write the mean of the chosen values, weighted by the softmax of their scores, into `out`."""
     highest, total = scores.max(), np.float32(0)
     least = highest + np.log(LEAST_SHARE)
     for m in range(len(scores)):

@@ -9,14 +9,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.renderer_formula import render_by_formula
 from helpers.synthetic import face_in_crop, smooth_picture
 
 from personatalk.geometry.masks import cells, lip_region
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage2.attention import GeometricAttention
 from personatalk.stage2.geometry_map import KIND_DISTANCE, STRIDE, GeometryMap, geometry_map
-from personatalk.stage2.renderer import Reference, Renderer, to_tensor
-from personatalk.stage2.sparse_attention import PLACE
+from personatalk.stage2.keys import BACKGROUND, FACE, KIND, MOUTH, PLACE
+from personatalk.stage2.renderer import Reference, Renderer, merge_references, to_bytes, to_tensor
+from personatalk.stage2.runtime import RendererRuntime
 from personatalk.utils.arrays import Array, Image
 
 SIZE = 128
@@ -36,6 +38,11 @@ def renderer(size: int = SIZE, **options: bool) -> Renderer:
     return network
 
 
+def runtime(size: int = SIZE, **options: bool) -> RendererRuntime:
+    """The same network, ready to render."""
+    return RendererRuntime(renderer(size, **options))
+
+
 @dataclass(frozen=True)
 class Scene:
     """A target, and references with open and closed mouths."""
@@ -50,9 +57,9 @@ class Scene:
     def mask(self) -> np.ndarray:
         return self.target.face.numpy()
 
-    def textured(self, network: Renderer, changed: dict[int, Image] | None = None) -> list[Reference]:
+    def textured(self, network: RendererRuntime, changed: dict[int, Image] | None = None) -> list[Reference]:
         crops = [(changed or {}).get(i, crop) for i, crop in enumerate(self.crops)]
-        return network.encode_frozen(crops, self.maps)
+        return network.encode(crops, self.maps)
 
 
 def make_scene(model: MorphableModel, size: int) -> Scene:
@@ -80,31 +87,30 @@ def difference(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> int:
 
 @pytest.mark.parametrize("options", [{}, {"use_lip": False}, {"use_face": False}], ids=["full", "face", "lip"])
 def test_the_fast_renderer_equals_the_formula(full_scene: Scene, options: dict[str, bool]) -> None:
-    scene, network = full_scene, renderer(FULL, **options)
+    scene, network = full_scene, runtime(FULL, **options)
     references = scene.textured(network)
     plain = [(to_tensor(crop), drawn) for crop, drawn in zip(scene.crops, scene.maps, strict=True)]
     fast = network.render(scene.target, references[2:5], references[4:])
-    slow = network.render_reference(scene.target, plain[2:5], plain[4:])
+    slow = render_by_formula(renderer(FULL, **options), scene.target, plain[2:5], plain[4:])
     assert fast.shape == slow.shape == (FULL, FULL, 3)
     assert slow[scene.mask > 0.5].std() > 5, "a flat picture: the test is void"
     assert difference(fast, slow, scene.mask > 0.5) <= 2
 
 
 def test_a_batch_equals_single_faces(full_scene: Scene) -> None:
-    scene, network = full_scene, renderer(FULL)
+    scene, network = full_scene, runtime(FULL)
     references = scene.textured(network)
     targets = [scene.target, scene.maps[0], scene.maps[5]]
     with torch.inference_mode():
-        together = network(targets, references[:3], references[3:])
+        together = renderer(FULL)(targets, references[:3], references[3:])
     assert together.shape == (3, 3, FULL, FULL)
     for target, picture in zip(targets, together, strict=True):
         single = network.render(target, references[:3], references[3:])
-        batch = (picture.clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()
-        assert difference(batch, single, target.face.numpy() > 0.5) <= 2
+        assert difference(to_bytes(picture), single, target.face.numpy() > 0.5) <= 2
 
 
 def test_all_of_the_mask_is_rendered(scene: Scene) -> None:
-    network = renderer()
+    network = runtime()
     references = scene.textured(network)
     got = network.render(scene.target, references[:3], references[3:])
     assert (got[scene.mask > 0].max(axis=1) > 0).mean() > 0.99
@@ -112,7 +118,7 @@ def test_all_of_the_mask_is_rendered(scene: Scene) -> None:
 
 @pytest.mark.parametrize("side", ["lips", "faces"])
 def test_the_order_of_references_does_not_matter(scene: Scene, side: str) -> None:
-    network = renderer()
+    network = runtime()
     references = scene.textured(network)
     lips, faces = references[:4], references[3:]
     plain = network.render(scene.target, lips, faces)
@@ -121,16 +127,15 @@ def test_the_order_of_references_does_not_matter(scene: Scene, side: str) -> Non
 
 
 def test_encoding_together_equals_one_by_one(scene: Scene) -> None:
-    network = renderer()
+    network = runtime()
     together = scene.textured(network)
     for i, reference in enumerate(together):
-        single = network.encode_frozen([scene.crops[i]], [scene.maps[i]])[0]
-        for name in ("lip_keys", "lip_values", "face_keys", "face_values"):
-            torch.testing.assert_close(getattr(single, name), getattr(reference, name), atol=1e-4, rtol=1e-4)
+        single = network.encode([scene.crops[i]], [scene.maps[i]])[0]
+        torch.testing.assert_close(single.pack(), reference.pack(), atol=1e-4, rtol=1e-4)
 
 
 def test_any_number_of_references_will_do(scene: Scene) -> None:
-    network = renderer()
+    network = runtime()
     references = scene.textured(network)
     one = network.render(scene.target, references[:1], references[:1])
     twice = network.render(scene.target, references[:1] * 2, references[:1] * 5)
@@ -149,7 +154,7 @@ def inverted(scene: Scene, references: range, where: list[np.ndarray] | None = N
 
 
 def test_lips_and_face_take_texture_from_their_own_references(scene: Scene) -> None:
-    network = renderer()
+    network = runtime()
     plain = scene.textured(network)
     other = scene.textured(network, inverted(scene, range(6)))
     base = network.render(scene.target, plain[:3], plain[3:]).astype(int)
@@ -174,7 +179,7 @@ def lip_hulls(model: MorphableModel, scene: Scene, size: int) -> list[np.ndarray
 
 
 def test_the_old_lips_do_not_leak_from_face_references(model: MorphableModel, full_scene: Scene) -> None:
-    network = renderer(FULL)
+    network = runtime(FULL)
     plain = full_scene.textured(network)
     hulls = lip_hulls(model, full_scene, FULL)
     old_lips = full_scene.textured(network, inverted(full_scene, range(3, 6), hulls))
@@ -186,7 +191,7 @@ def test_the_old_lips_do_not_leak_from_face_references(model: MorphableModel, fu
 
 
 def test_without_lip_attention_the_faces_references_do_it_all(model: MorphableModel, scene: Scene) -> None:
-    network = renderer(use_lip=False)
+    network = runtime(use_lip=False)
     plain, other = scene.textured(network), scene.textured(network, inverted(scene, range(6)))
     base = network.render(scene.target, plain[:3], plain[3:])
     np.testing.assert_array_equal(network.render(scene.target, other[:3], plain[3:]), base)
@@ -195,7 +200,7 @@ def test_without_lip_attention_the_faces_references_do_it_all(model: MorphableMo
 
 
 def test_without_face_attention_the_lips_references_do_it_all(model: MorphableModel, scene: Scene) -> None:
-    network = renderer(use_face=False)
+    network = runtime(use_face=False)
     plain, other = scene.textured(network), scene.textured(network, inverted(scene, range(6)))
     base = network.render(scene.target, plain[:3], plain[3:])
     np.testing.assert_array_equal(network.render(scene.target, plain[:3], other[3:]), base)
@@ -225,16 +230,18 @@ def test_the_code_tells_face_mouth_and_background_apart(model: MorphableModel) -
     mouth = at((vertices[upper] + vertices[lower]) / 2)
     cheek, chin = at(vertices[205]), at((vertices[152] + vertices[17]) / 2)
     background = drawn.code[:, -2, 1].numpy()
-    assert (cheek[-1], mouth[-1], background[-1]) == pytest.approx((KIND_DISTANCE, -KIND_DISTANCE, 0))
-    for code, used in ((cheek, slice(0, 3)), (chin, slice(0, 3)), (mouth, slice(3, 6)), (background, slice(6, 8))):
-        others = np.delete(code[:-1], range(*used.indices(PLACE)))
+    assert (cheek[KIND], mouth[KIND], background[KIND]) == pytest.approx((KIND_DISTANCE, -KIND_DISTANCE, 0))
+    groups = {FACE: slice(FACE, MOUTH), MOUTH: slice(MOUTH, BACKGROUND), BACKGROUND: slice(BACKGROUND, KIND)}
+    for code, kind in ((cheek, FACE), (chin, FACE), (mouth, MOUTH), (background, BACKGROUND)):
+        used = groups[kind]
+        others = np.delete(code[:KIND], range(*used.indices(PLACE)))
         assert np.abs(others).max() < 1e-5
         assert np.abs(code[used]).max() > 1
     codes = [cheek, mouth, background]
     for i, a in enumerate(codes):
         for b in codes[:i]:
             assert np.linalg.norm(a - b) >= KIND_DISTANCE
-    np.testing.assert_allclose(background[6:8], [1.5, grid - 1.5])
+    np.testing.assert_allclose(background[BACKGROUND:KIND], [1.5, grid - 1.5])
 
 
 def test_the_code_of_the_mouth_measures_the_distance_to_the_lips(model: MorphableModel) -> None:
@@ -246,13 +253,13 @@ def test_the_code_of_the_mouth_measures_the_distance_to_the_lips(model: Morphabl
     rows = np.arange(int(top[1]) // STRIDE + 1, int(bottom[1]) // STRIDE)
     assert len(rows) > 4
     middle = (rows + 0.5) * STRIDE - 0.5
-    np.testing.assert_allclose(code[4, rows, column], (middle - top[1]) / STRIDE, atol=0.3)
-    np.testing.assert_allclose(code[5, rows, column], (bottom[1] - middle) / STRIDE, atol=0.3)
+    np.testing.assert_allclose(code[MOUTH + 1, rows, column], (middle - top[1]) / STRIDE, atol=0.3)
+    np.testing.assert_allclose(code[MOUTH + 2, rows, column], (bottom[1] - middle) / STRIDE, atol=0.3)
 
 
 def test_a_closed_mouth_has_no_inside(model: MorphableModel) -> None:
     wide, closed = (
-        (geometry_map(model, face_in_crop(model, FULL, gap), FULL).code[-1] < -KIND_DISTANCE / 2).sum()
+        (geometry_map(model, face_in_crop(model, FULL, gap), FULL).code[KIND] < -KIND_DISTANCE / 2).sum()
         for gap in (0.3, 0.0)
     )
     assert wide > 100
@@ -265,11 +272,11 @@ def test_the_map_follows_the_face_not_the_resolution(model: MorphableModel) -> N
     small = geometry_map(model, face_in_crop(model, 128, 0.2), 128)
     shrunk = cells(large.lips.numpy(), 32)
     assert np.abs(shrunk - small.lips.numpy()).mean() < 0.01
-    face = (small.code[-1] == KIND_DISTANCE).numpy()
+    face = (small.code[KIND] == KIND_DISTANCE).numpy()
     halved = np.stack([cells(layer, 32) for layer in large.code.numpy()]) / 2
-    inner = face & (halved[-1] == KIND_DISTANCE / 2)
+    inner = face & (halved[KIND] == KIND_DISTANCE / 2)
     assert inner.sum() > 200
-    assert np.abs(halved[:3] - small.code.numpy()[:3])[:, inner].max() < 0.4
+    assert np.abs(halved[FACE:MOUTH] - small.code.numpy()[FACE:MOUTH])[:, inner].max() < 0.4
 
 
 def test_others_add_to_the_region_only(model: MorphableModel) -> None:
@@ -306,7 +313,7 @@ def test_all_parameters_learn(scene: Scene, options: dict[str, bool]) -> None:
 def test_at_the_start_a_reference_of_the_same_geometry_is_copied(scene: Scene) -> None:
     torch.manual_seed(0)
     network = Renderer(channels=16, width=16, size=SIZE).eval()
-    references = scene.textured(network)
+    references = scene.textured(RendererRuntime(network))
     i = 4
     with torch.inference_mode():
         latent = network.sample(scene.maps[i], [references[i]], [references[i]])
@@ -318,7 +325,7 @@ def test_at_the_start_a_reference_of_the_same_geometry_is_copied(scene: Scene) -
 
 
 def test_another_crop_size_resamples_the_positions(model: MorphableModel, full_scene: Scene) -> None:
-    network = renderer(SIZE)
+    network = runtime(SIZE)
     references = full_scene.textured(network)
     got = network.render(full_scene.target, references[:3], references[3:])
     assert got.shape == (FULL, FULL, 3)
@@ -332,16 +339,48 @@ def test_save_and_load(scene: Scene, tmp_path: Path) -> None:
     read = Renderer.load(path)
     assert read.config == network.config
     assert not read.training
-    a, b = (n.render(scene.target, scene.textured(n)[:3], scene.textured(n)[3:]) for n in (network, read))
+    a, b = (
+        n.render(scene.target, scene.textured(n)[:3], scene.textured(n)[3:])
+        for n in map(RendererRuntime, (network, read))
+    )
     assert difference(a, b, scene.mask > 0.5) <= 3
     with torch.no_grad():
         network.decoder[0].weight.zero_()
     assert not torch.equal(read.decoder[0].weight, network.decoder[0].weight)
 
 
-def test_to_tensor() -> None:
+def test_a_runtime_is_a_copy_that_rounds_a_grey_level_at_most(scene: Scene) -> None:
+    network = renderer()
+    coarse, exact = (RendererRuntime(network, dtype) for dtype in (torch.bfloat16, torch.float32))
+    references = scene.textured(exact)
+    before = coarse.render(scene.target, references[:3], references[3:])
+    with torch.no_grad():
+        for parameter in network.parameters():
+            assert parameter.dtype == torch.float32
+            parameter.zero_()
+    after, wanted = (n.render(scene.target, references[:3], references[3:]) for n in (coarse, exact))
+    np.testing.assert_array_equal(after, before)
+    assert np.abs(after.astype(int) - wanted).max() <= 4
+
+
+def test_packed_references_come_back(scene: Scene) -> None:
+    network = runtime()
+    reference = scene.textured(network)[0]
+    packed = reference.pack()
+    assert {name: table.shape[1] for name, table in packed.items()} == Reference.table_widths(network.network.channels)
+    again = Reference.unpack(packed)
+    torch.testing.assert_close(again.lip_keys.place, reference.lip_keys.place, rtol=0, atol=0)
+    torch.testing.assert_close(again.pack(), packed, rtol=0, atol=0)
+    merged = merge_references([reference, again])
+    assert merge_references([reference]) is reference
+    for name, table in merged.pack().items():
+        torch.testing.assert_close(table, torch.cat([packed[name]] * 2), rtol=0, atol=0)
+
+
+def test_to_tensor_and_back() -> None:
     crop = smooth_picture(6, 6, 1)
     got = to_tensor(crop)
+    np.testing.assert_array_equal(to_bytes(got), crop)
     assert got.shape == (3, 6, 6)
     assert float(got[2, 1, 4]) == pytest.approx(crop[1, 4, 2] / 255)
 
@@ -352,11 +391,11 @@ def test_sharpness_is_a_factor_on_the_scores_outside_training(tmp_path: Path) ->
     latent, code, where = torch.randn(8, 4, 4), torch.randn(9, 4, 4), torch.ones(4, 4, dtype=torch.bool)
     with torch.no_grad():
         keys, values = attention.keys(latent, code, where), torch.randn(16, 8)
-        soft = attention.train().queries(latent, code, where)
+        soft = attention.train().queries(latent, code, where).pack()
         sharp = attention.eval().queries(latent, code, where)
-        torch.testing.assert_close(sharp, 3 * soft)
-        got = attention.dense(sharp, keys, values)
-        torch.testing.assert_close(got, attention.out(torch.softmax(3 * soft @ keys.T, dim=1) @ values))
+        torch.testing.assert_close(sharp.pack(), 3 * soft)
+        got = attention(sharp, keys, values)
+        torch.testing.assert_close(got, attention.out(torch.softmax(3 * soft @ keys.pack().T, dim=1) @ values))
     network = Renderer(channels=8, width=16, size=64)
     assert network.lip_attention.sharpness == 1
     network.sharpen(2.5)

@@ -1,0 +1,43 @@
+"""The renderer by the paper's formula, on full grids and over all keys."""
+
+from __future__ import annotations
+
+import torch
+
+from personatalk.stage2.geometry_map import GeometryMap
+from personatalk.stage2.renderer import Renderer, to_bytes
+from personatalk.utils.arrays import Image
+
+
+@torch.inference_mode()
+def render_by_formula(
+    network: Renderer,
+    target: GeometryMap,
+    lips: list[tuple[torch.Tensor, GeometryMap]],
+    faces: list[tuple[torch.Tensor, GeometryMap]],
+) -> Image:
+    """Render one face, (S, S, 3).
+
+    Args:
+        network: The renderer.
+        target: Target geometry.
+        lips: Texture (3, S, S) and geometry of each lip reference.
+        faces: The same of each face reference.
+    """
+    query = network.geometry_encoder(target.pncc[None] - 0.5)[0]
+    grid = query.shape[1:]
+    everywhere = torch.ones(grid, dtype=torch.bool)
+    sampled = []
+    for attention, chosen, kind in ((network.lip_attention, lips, 0), (network.face_attention, faces, 1)):
+        keys, values, bias = [], [], []
+        for texture, drawn in chosen:
+            latent = network.geometry_encoder(drawn.pncc[None] - 0.5)[0]
+            keys.append(attention.keys(latent, drawn.code, everywhere).pack())
+            values.append(attention.values(network.texture_encoder(texture[None] - 0.5)[0], everywhere))
+            bias.append(torch.where(network.key_mask(drawn)[kind].flatten(), 0.0, -torch.inf))
+        scores = attention.queries(query, target.code, everywhere).pack() @ torch.cat(keys).T + torch.cat(bias)
+        mixed = attention.out(torch.softmax(scores, dim=1) @ torch.cat(values))
+        sampled.append(mixed.T.reshape(-1, *grid))
+    share = network.lip_share(target)
+    dual = (sampled[0] * share + sampled[1] * (1 - share)) * network.query_mask(target)
+    return to_bytes(network.decode(dual[None], target.pncc[None])[0])
