@@ -89,11 +89,12 @@ class GeometricAttention(nn.Module):
         """Attend to the keys that can matter; None where these cannot be told."""
         # The root of what multiplies |a - b|^2 / 2 in the scores is the unit of the places; queries hold its square.
         unit = (self.sharpness * self.log_precision.exp()).sqrt()
-        parts = (queries.learned, queries.place / unit, keys.learned, keys.place * unit)
-        arrays = tuple(_to_array(part) for part in parts)
-        if not sparse_attention.supports(*arrays):
+        learned, places = _to_array(queries.learned), _to_array(queries.place / unit)
+        key_learned, key_places = _to_array(keys.learned), _to_array(keys.place * unit)
+        if not sparse_attention.supports(learned, places, key_learned, key_places):
             return None
-        return torch.from_numpy(sparse_attention.sparse_attend(*arrays, _to_array(values)))
+        attended = sparse_attention.sparse_attend(learned, places, key_learned, key_places, _to_array(values))
+        return torch.from_numpy(attended)
 
     def _placed(self, latent: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Return latents with positional embeddings of the chosen cells, (N, C)."""

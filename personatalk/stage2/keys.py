@@ -75,7 +75,7 @@ class Keys:
     @classmethod
     def unpack(cls, table: torch.Tensor) -> Keys:
         """Read what `pack` returned."""
-        return cls(*table.split([table.shape[1] - PACKED_PLACE, PLACE, 1], dim=1))
+        return cls(*torch.split(table, [table.shape[1] - PACKED_PLACE, PLACE, 1], dim=1))
 
     @classmethod
     def merge(cls, parts: Sequence[Keys]) -> Keys:

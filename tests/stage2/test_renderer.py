@@ -339,10 +339,8 @@ def test_save_and_load(scene: Scene, tmp_path: Path) -> None:
     read = Renderer.load(path)
     assert read.config == network.config
     assert not read.training
-    a, b = (
-        n.render(scene.target, scene.textured(n)[:3], scene.textured(n)[3:])
-        for n in map(RendererRuntime, (network, read))
-    )
+    ready = [RendererRuntime(n) for n in (network, read)]
+    a, b = (n.render(scene.target, scene.textured(n)[:3], scene.textured(n)[3:]) for n in ready)
     assert difference(a, b, scene.mask > 0.5) <= 3
     with torch.no_grad():
         network.decoder[0].weight.zero_()
