@@ -114,6 +114,8 @@ def speech_of(path: Path, seconds: float = 0.4) -> Path:
 class DrawnFaceTracker:
     """A `FaceTracker` of faces by `draw_faces`: each area of skin is one face. It remembers nothing between frames.
 
+    The forehead tells where a face is: the chin may lie outside the image.
+
     Args:
         max_faces: Most faces that are returned, the largest first.
     """
@@ -132,10 +134,10 @@ class DrawnFaceTracker:
         return [self._face(rgb, labels == i, stats[i]) for i in largest if stats[i, cv2.CC_STAT_AREA] > 100]
 
     def _face(self, rgb: Image, area: np.ndarray, stats: np.ndarray) -> Array:
-        left, top, width, height = (float(v) for v in stats[:4])
+        left, top, width = (float(v) for v in stats[:3])
         scale = width / float(self._high[0] - self._low[0])
         x = left + width / 2 - scale * float(self._high[0] + self._low[0]) / 2
-        y = top + height / 2 - scale * float(self._high[1] + self._low[1]) / 2
+        y = top - scale * float(self._low[1])
         gap = (float(np.median(rgb[..., 2][area])) - CLOSED_BLUE) / BLUE_PER_UNIT
         return _landmarks(self._model, x, y, scale, gap)
 

@@ -16,13 +16,14 @@ from personatalk import DubOptions, Models, Report
 from personatalk.errors import MediaError
 from personatalk.media.options import EncodeOptions
 from personatalk.media.probe import probe_video
-from personatalk.pipeline import rendering
 from personatalk.pipeline.fading import FADE_SECONDS
 from personatalk.utils.arrays import Image
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 10
+# Grey levels by which a new mouth differs at least, and a second encoding at most; see `changes`.
 VISIBLE, NOISE = 3.5, 2.0
-"""Grey levels by which a new mouth differs at least, and a second encoding at most; see `changes`."""
 FAST = DubOptions(encode=EncodeOptions(crf=6, preset="ultrafast"))
 
 
@@ -120,17 +121,6 @@ def test_a_face_that_leaves_the_picture(tmp_path: Path, models: Models, frames: 
     assert min(change[:8]) > VISIBLE
     same = [i for span in report.passed_through for i in range(span.first, span.last + 1)]
     assert max(change[i] for i in same) < NOISE
-
-
-def test_a_mouth_outside_the_picture_is_reported(
-    tmp_path: Path, models: Models, frames: list[Image], speech: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rendering, "to_image", lambda *arguments: None)
-    source = write_video(tmp_path / "in.mp4", frames[:4])
-    report, output = dubbed(source, speech, models)
-    assert report.dubbed == 0
-    assert [(s.first, s.last, s.reason) for s in report.passed_through] == [(0, 3, "face outside the image")]
-    assert max(changes(source, output)) < NOISE
 
 
 def test_a_camera_flash_does_not_cut_the_shot(
