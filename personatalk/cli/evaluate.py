@@ -5,91 +5,133 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import PersonaTalkError
+from ..pipeline.options import WeightPaths
+from ..utils.options import with_options
+from .options import Commands, Group, Groups, add_command, add_options
 
 if TYPE_CHECKING:
     from ..evaluation.compare import Comparison, ComparisonResult, MetricNetworks, Track
     from ..geometry.morphable_model import MorphableModel
 
 Loaded = TypeVar("Loaded")
-Commands = Any
-"""What `add_subparsers` returns."""
 
 
 def add_evaluate(commands: Commands) -> None:
     """Add `personatalk evaluate`."""
-    evaluate = commands.add_parser(
+    evaluate = add_command(
+        commands,
         "evaluate",
-        help="measure dubbed videos against their references",
-        description="Hold generated videos against the real ones, or dub a folder with its own sound and measure that."
-        " Writes table.md, clips.csv, report.json and report.html. Columns whose network is not given are left out.",
+        "measure dubbed videos against their references",
+        "Hold generated videos against the real ones, or dub a folder with its own audio and measure that. Writes"
+        " table.md, clips.csv, report.json and report.html. Columns whose network is not given are left out.",
+        [
+            "personatalk evaluate --self-dub clips -o report --download",
+            "personatalk evaluate --reference real --generated ours theirs -o report",
+        ],
     )
-    source = evaluate.add_mutually_exclusive_group(required=True)
+    groups = Groups(evaluate, "what is measured", "metric networks", "models", "output")
+    _add_sources(groups["what is measured"])
+    _add_networks(groups["metric networks"])
+    groups["models"].add_argument(
+        "--style-encoder", type=Path, metavar="FILE", help="style encoder of StyleSim (default: the package's)"
+    )
+    add_options(groups, WeightPaths, ("morphable", "stage1", "stage2"))
+    groups["output"].add_argument(
+        "-o", "--output", type=Path, required=True, metavar="REPORT", help="folder of the report"
+    )
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _add_sources(group: Group) -> None:
+    """Add the options that name what is measured."""
+    source = group.add_mutually_exclusive_group(required=True)
     source.add_argument("--pairs", type=Path, metavar="LIST.csv", help="columns reference, generated[, name, text]")
     source.add_argument("--reference", type=Path, metavar="FOLDER", help="real videos; needs --generated")
-    source.add_argument("--self-dub", type=Path, metavar="FOLDER", help="videos to dub with their own sound")
-    evaluate.add_argument(
+    source.add_argument("--self-dub", type=Path, metavar="FOLDER", help="videos to dub with their own audio")
+    group.add_argument(
         "--generated", type=Path, nargs="+", default=[], metavar="FOLDER", help="one folder for each system"
     )
-    evaluate.add_argument(
+    group.add_argument(
         "--ablation", type=Path, metavar="RUNS", help="with --self-dub: what 'personatalk ablate' trained (Table 4)"
     )
-    evaluate.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT", help="folder of the report")
-    evaluate.add_argument("--arcface", type=Path, metavar="FILE.onnx", help="identity network, for CSIM")
-    evaluate.add_argument("--lpips", type=Path, metavar="FILE.onnx", help="LPIPS network")
-    evaluate.add_argument("--inception", type=Path, metavar="FILE.pt", help="Inception as TorchScript, for FID")
-    evaluate.add_argument("--syncnet", type=Path, metavar="syncnet_v2.model", help="for SyncScore and LSE-D")
-    evaluate.add_argument("--i3d", type=Path, metavar="FILE.pt", help="I3D as TorchScript, for FVD")
-    evaluate.add_argument(
-        "--lr-asd",
+
+
+def _add_networks(group: Group) -> None:
+    """Add the options that name the networks of the metrics."""
+    group.add_argument("--arcface", type=Path, metavar="FILE.onnx", help="identity network, for CSIM")
+    group.add_argument("--lpips", type=Path, metavar="FILE.onnx", help="LPIPS network")
+    group.add_argument("--inception", type=Path, metavar="FILE.pt", help="Inception as TorchScript, for FID")
+    group.add_argument("--syncnet", type=Path, metavar="FILE.model", help="syncnet_v2.model, for SyncScore and LSE-D")
+    group.add_argument("--i3d", type=Path, metavar="FILE.pt", help="I3D as TorchScript, for FVD")
+    group.add_argument(
+        "--active-speaker",
         type=Path,
         nargs=2,
         metavar=("VISUAL.onnx", "BACKEND.onnx"),
-        help="active-speaker network, a coarse meter of sync",
+        help="active-speaker network (LR-ASD), a coarse meter of sync",
     )
-    evaluate.add_argument(
+    group.add_argument(
         "--download",
         action="store_true",
         help="fetch networks that are not given from their authors into the cache, checked by SHA-256",
     )
-    evaluate.add_argument("--style", type=Path, metavar="FILE", help="style encoder (default: the package's)")
-    for name in ("morphable", "stage1", "stage2"):
-        evaluate.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{name} weights (default: the package's)")
-    evaluate.set_defaults(run=_evaluate)
 
 
 def add_style_map(commands: Commands) -> None:
     """Add `personatalk style-map`."""
-    style_map = commands.add_parser(
+    style_map = add_command(
+        commands,
         "style-map",
-        help="map the speaking styles of originals and dubs",
-        description="Draw a t-SNE map of the speaking styles of videos (Figure 5 of the paper), and print how well"
-        " speakers keep together.",
+        "map the speaking styles of originals and dubs",
+        "Draw a t-SNE map of the speaking styles of videos (Figure 5 of the paper), and print how well speakers keep"
+        " together.",
+        ["personatalk style-map originals --generated dubs -o map.png"],
     )
     style_map.add_argument("original", type=Path, metavar="FOLDER", help="original videos")
     style_map.add_argument("--generated", type=Path, metavar="FOLDER", help="dubs, called after their originals")
     style_map.add_argument("--speakers", type=Path, metavar="TABLE.csv", help="columns 'file' and 'speaker'")
-    style_map.add_argument("-o", "--output", type=Path, required=True, metavar="MAP.png")
-    style_map.add_argument("--style", type=Path, metavar="FILE", help="style encoder (default: the package's)")
-    style_map.add_argument("--morphable", type=Path, metavar="FILE", help="morphable model (default: the package's)")
+    style_map.add_argument("-o", "--output", type=Path, required=True, metavar="MAP.png", help="image to write")
+    groups = Groups(style_map, "models")
+    groups["models"].add_argument(
+        "--style-encoder", type=Path, metavar="FILE", help="style encoder of StyleSim (default: the package's)"
+    )
+    add_options(groups, WeightPaths, ("morphable",))
     style_map.set_defaults(run=_style_map)
 
 
 def add_study(commands: Commands) -> None:
     """Add `personatalk study`."""
-    study = commands.add_parser("study", help="a blinded rating study, and its mean opinion scores")
+    study = add_command(
+        commands,
+        "study",
+        "a blinded rating study, and its mean opinion scores",
+        "Make a page on which people rate videos without knowing who made them, and count their answers.",
+    )
     steps = study.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    make = steps.add_parser("make", help="write a rating page", description="Write a static page that raters open.")
+    make = add_command(
+        steps,
+        "make",
+        "write a rating page",
+        "Write a static page that raters open.",
+        ["personatalk study make ours=dubs/ours theirs=dubs/theirs --original clips -o study"],
+    )
     make.add_argument("systems", nargs="+", metavar="NAME=FOLDER", help="videos of each system, same names")
     make.add_argument("--original", type=Path, metavar="FOLDER", help="original videos, shown beside")
     make.add_argument("-o", "--output", type=Path, required=True, metavar="STUDY", help="a new folder")
-    make.add_argument("--seed", type=int, default=0, help="of the blind names (default: 0)")
+    make.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the blind names (default: 0)")
     make.set_defaults(run=_study_make)
-    score = steps.add_parser("score", help="mean opinion scores from the answers")
-    score.add_argument("study", type=Path, metavar="STUDY")
-    score.add_argument("answers", nargs="+", type=Path, metavar="ANSWERS.json")
+    score = add_command(
+        steps,
+        "score",
+        "mean opinion scores from the answers",
+        "Print the mean opinion score of each system.",
+        ["personatalk study score study answers/*.json"],
+    )
+    score.add_argument("study", type=Path, metavar="STUDY", help="folder of 'study make'")
+    score.add_argument("answers", nargs="+", type=Path, metavar="ANSWERS.json", help="file of a rater")
     score.set_defaults(run=_study_score)
 
 
@@ -100,7 +142,7 @@ def _style_map(given: argparse.Namespace) -> int:
     from ..training.data.layouts import speaker_table
 
     speakers = {} if given.speakers is None else speaker_table(given.speakers)
-    encoder, model = StyleSimilarityEncoder.load(given.style), MorphableModel.load(given.morphable)
+    encoder, model = StyleSimilarityEncoder.load(given.style_encoder), MorphableModel.load(given.morphable)
     videos = [(*v, False) for v in style_map.videos_of(given.original, speakers)]
     if given.generated is not None:
         # A dub belongs to the speaker of the video that it is called after.
@@ -245,7 +287,7 @@ def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Comparison]], dict[
             models = Models.load(given.morphable, first, second)
             sets[name] = jobs.self_dubs(given.self_dub, given.output / f"dubs{number}", models, ("own",))["own"]
         return sets, {}
-    models = Models.load(given.morphable, given.stage1, given.stage2)
+    models = with_options(WeightPaths(), vars(given)).load()
     made = jobs.self_dubs(given.self_dub, given.output / "dubs", models)
     return {"PersonaTalk": made.pop("own")}, {kind: pairs for kind, pairs in made.items() if pairs}
 
@@ -275,6 +317,6 @@ def _judges(given: argparse.Namespace) -> MetricNetworks:
         found("inception", InceptionNetwork),
         found("i3d", VideoFeatures),
         found("syncnet", SyncNet.load),
-        None if given.lr_asd is None else ActiveSpeaker(*given.lr_asd),
-        StyleSimilarityEncoder.load(given.style),
+        None if given.active_speaker is None else ActiveSpeaker(*given.active_speaker),
+        StyleSimilarityEncoder.load(given.style_encoder),
     )

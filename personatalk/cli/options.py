@@ -26,6 +26,9 @@ class Group(Protocol):
     def add_argument(self, *names: str, **settings: Any) -> Any:
         """Add an argument."""
 
+    def add_mutually_exclusive_group(self, *, required: bool = False) -> Any:
+        """Add a group of arguments of which one is given."""
+
 
 class Groups(dict[str, Group]):
     """The groups of a command by their headings; one is made when it is first used."""
@@ -85,7 +88,7 @@ def add_option(group: Group, option: Option) -> None:
 
 def help_text(option: Option) -> str:
     """Return an option's meaning and default as argparse wants them."""
-    default = "" if option.default is None or option.kind is bool else f" (default: {option.default})"
+    default = f" (default: {option.default_words})" if option.default_words else ""
     return (option.help + default).replace("%", "%%")
 
 

@@ -47,7 +47,7 @@ COLUMNS = (
     Column("lmd", "LMD", "lower", digits=2),
     Column("sync_score", "SyncScore", "higher", "--syncnet", digits=2),
     Column("lse_d", "LSE-D", "lower", "--syncnet", digits=2),
-    Column("speaking", "active speaker", "higher", "--lr-asd", digits=2),
+    Column("speaking", "active speaker", "higher", "--active-speaker", digits=2),
     Column("lpips", "LPIPS", "lower", "--lpips"),
     Column("csim", "CSIM", "higher", "--arcface"),
     Column("style_sim", "StyleSim", "higher"),

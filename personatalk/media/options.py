@@ -44,13 +44,15 @@ class EncodeOptions:
     )
     audio_codec: str | None = option(
         None,
-        "FFmpeg's name of the speech's encoder; the one that suits the container where not given",
+        "FFmpeg's name of the speech's encoder",
+        otherwise="what suits the container",
         metavar="ENCODER",
         group="encoding",
     )
     audio_bitrate: int | None = option(
         None,
-        "bits per second of the speech; a generous rate where not given",
+        "bits per second of the speech",
+        otherwise="a generous rate",
         metavar="RATE",
         group="encoding",
         least=1000,

@@ -55,7 +55,8 @@ class DubOptions:
     encode: EncodeOptions = field(default_factory=EncodeOptions)
     face_model: Path | str | None = option(
         None,
-        "MediaPipe Tasks face landmarker, instead of MediaPipe's face mesh",
+        "MediaPipe Tasks face landmarker",
+        otherwise="MediaPipe's face mesh",
         metavar="FILE.task",
         group="models",
     )
@@ -63,14 +64,16 @@ class DubOptions:
         None,
         "whose face, where the video shows several people: a number from 'personatalk faces' (1+3: two numbers of one"
         " person); left, right, centre or largest; a place x,y as shares of the image or in pixels (0.3,0.5 or"
-        " 0.3,0.5@12.5 with a time in seconds); or an image of the person; the largest face where not given",
+        " 0.3,0.5@12.5 with a time in seconds); or an image of the person",
+        otherwise="the largest face",
         metavar="WHO",
         group="whose face",
         check_form=parse_choice,
     )
     identity: Path | str | None = option(
         None,
-        "ArcFace network that tells people apart, instead of their appearance in the video",
+        "ArcFace network that tells people apart",
+        otherwise="their appearance in the video",
         metavar="FILE.onnx",
         group="whose face",
     )
@@ -88,7 +91,8 @@ class DubOptions:
     )
     style: Path | str | None = option(
         None,
-        "persona or video whose speaking style is taken, instead of the speaker's own",
+        "persona or video whose speaking style is taken",
+        otherwise="the speaker's own style",
         metavar="FILE",
         group="persona and style",
     )
@@ -135,10 +139,18 @@ class WeightPaths:
     """
 
     morphable: Path | str | None = option(
-        None, "morphable model, or BFM_model_front.mat", metavar="FILE", group="models"
+        None,
+        "morphable model, or BFM_model_front.mat",
+        otherwise="the package's",
+        metavar="FILE",
+        group="models",
     )
-    stage1: Path | str | None = option(None, "weights of the geometry generator", metavar="FILE", group="models")
-    stage2: Path | str | None = option(None, "weights of the renderer", metavar="FILE", group="models")
+    stage1: Path | str | None = option(
+        None, "weights of the geometry generator", otherwise="the package's", metavar="FILE", group="models"
+    )
+    stage2: Path | str | None = option(
+        None, "weights of the renderer", otherwise="the package's", metavar="FILE", group="models"
+    )
     deep3d: Path | str | None = option(
         None, "Deep3DFaceRecon's checkpoint, for BFM_model_front.mat", metavar="FILE.pth", group="models"
     )

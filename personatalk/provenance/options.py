@@ -27,8 +27,8 @@ class Provenance:
     )
     certificate: Path | str | None = option(
         None,
-        "your certificate chain, which signs the manifest (or the variable PERSONATALK_CERTIFICATE); where not given,"
-        " one that nobody else trusts is made for this machine",
+        "your certificate chain, which signs the manifest (or the variable PERSONATALK_CERTIFICATE)",
+        otherwise="one made for this machine, which nobody else trusts",
         metavar="FILE.pem",
         group="provenance",
     )

@@ -11,7 +11,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -36,6 +36,7 @@ class Option:
         kind: Type of its values: str, int, float, bool or Path.
         default: Its value where the user chooses none.
         help: Its meaning, in one sentence.
+        otherwise: What is taken where its default is None, in words.
         metavar: Placeholder of its value in a usage line; the choices, or the name in capitals, where it is "".
         group: Heading that it stands under.
         choices: The values that there are; empty where there are too many to list.
@@ -48,6 +49,7 @@ class Option:
     kind: type
     default: Any
     help: str
+    otherwise: str = ""
     metavar: str = ""
     group: str = "options"
     choices: tuple[str, ...] = ()
@@ -64,6 +66,13 @@ class Option:
     def placeholder(self) -> str:
         """What stands for the value in a usage line."""
         return self.metavar or ("{" + ",".join(self.choices) + "}" if self.choices else self.name.upper())
+
+    @property
+    def default_words(self) -> str:
+        """What is taken where the user chooses nothing; "" where that needs no words."""
+        if self.default is None or self.kind is bool:
+            return self.otherwise
+        return f"{self.default:g}" if self.kind is float else str(self.default)
 
     def parse(self, word: str) -> Any:
         """Read a value from text; numbers are not yet held against the range.
@@ -134,7 +143,7 @@ def option(default: Any, help: str, *, name: str = "", **declaration: Any) -> An
         default: The field's default value.
         help: The option's meaning, in one sentence, without its default value.
         name: Name of the option where it is not the field's.
-        **declaration: `metavar`, `group`, `least`, `most` and `check_form` of `Option`.
+        **declaration: `otherwise`, `metavar`, `group`, `least`, `most` and `check_form` of `Option`.
     """
     return dataclasses.field(default=default, metadata={KEY: {"name": name, "help": help, **declaration}})
 
@@ -215,9 +224,14 @@ def check_options(settings: Any) -> None:
             known[field.metadata[KEY]["name"] or field.name].check(getattr(settings, field.name))
 
 
-def options_table(*kinds: type) -> str:
-    """Return the options of dataclasses as tables in Markdown, one for each group."""
-    groups: dict[str, list[Option]] = {}
+def options_table(headings: Iterable[str], *kinds: type) -> str:
+    """Return the options of dataclasses as tables in Markdown, one for each group.
+
+    Args:
+        headings: Groups that come first, in this order.
+        *kinds: The dataclasses.
+    """
+    groups: dict[str, list[Option]] = {heading: [] for heading in headings}
     for option in (option for kind in kinds for option in options_of(kind)):
         groups.setdefault(option.group, []).append(option)
     return "\n".join(_table(group, options) for group, options in groups.items())
@@ -227,6 +241,5 @@ def _table(group: str, options: list[Option]) -> str:
     rows = ["| option | default | meaning |", "|---|---|---|"]
     for option in options:
         usage = option.flag if option.kind is bool else f"{option.flag} {option.placeholder}"
-        default = "" if option.default is None or option.kind is bool else f"`{option.default}`"
-        rows.append(f"| `{usage}` | {default} | {option.help} |")
+        rows.append(f"| `{usage}` | {option.default_words} | {option.help} |")
     return "\n".join([f"## {group[0].upper()}{group[1:]}", "", *rows, ""])
