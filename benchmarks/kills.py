@@ -19,7 +19,8 @@ from personatalk.media.reader import VideoReader
 
 RUN = """
 import sys
-from personatalk import cli, segments
+from personatalk.cli import main as cli
+from personatalk.media import segments
 segments.LENGTH = int(sys.argv[1])
 sys.exit(cli.main(sys.argv[2:]))
 """

@@ -6,4 +6,5 @@ from .probe import probe_speech as probe_speech
 from .probe import probe_video as probe_video
 from .reader import Frame as Frame
 from .reader import VideoReader as VideoReader
+from .writer import SegmentedVideoWriter as SegmentedVideoWriter
 from .writer import VideoWriter as VideoWriter

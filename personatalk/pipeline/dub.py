@@ -23,7 +23,7 @@ from ..media.probe import probe_speech
 from ..media.reader import VideoReader
 from ..media.segments import JobFolder
 from ..media.timeline import Plan
-from ..media.writer import VideoWriter
+from ..media.writer import resumable_writer
 from ..provenance.options import Provenance
 from ..provenance.signing import ProvenancePlan
 from ..stage2 import sparse_attention
@@ -223,7 +223,8 @@ def write(
         dubbed[place] = reason is None
         report.record_frame(float(timeline.time[place]), reason)
 
-    with VideoWriter(
+    with resumable_writer(
+        context.folder,
         output,
         reader.info,
         plan.audio,
@@ -231,7 +232,6 @@ def write(
         speech_seconds_limit=timeline.speech_limit,
         extra_metadata=provenance.tags,
         finish=sign,
-        job=context.folder,
     ) as writer:
         _, durations = timeline.ticks(reader.info.time_base, reader.info.start_seconds)
         finished = writer.resume(int(d) for d in durations)

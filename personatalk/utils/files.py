@@ -1,27 +1,43 @@
-"""Files: what tells them apart, and writing them whole or not at all."""
+"""File fingerprints and atomic writes."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import hashlib
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+# Bytes that are read at once.
 BLOCK = 1 << 20
+
+# Numbers of the system's errors where there is no room for more.
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+
+# A glob pattern that the names of `temp_path` without a suffix match.
+TEMP_PATTERN = f".*.{'[0-9a-f]' * 32}"
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that no file can have names none."""
+    """Return whether there is such a file; a name that no file can have names none."""
     try:
         return path.is_file()
     except OSError:
         return False
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Return whether two names mean one file: also through links, and when it does not exist yet."""
+    with contextlib.suppress(OSError):
+        if one.samefile(other):
+            return True
+    return one.resolve() == other.resolve()
+
+
 def file_stamp(path: Path | str) -> str:
-    """Name, size and time: what tells one state of a file from another without reading all of it.
+    """Return name, size and time of a file: they tell its states apart without reading all of it.
 
     Raises:
         OSError: It is not there.
@@ -31,7 +47,7 @@ def file_stamp(path: Path | str) -> str:
 
 
 def sha256(path: Path | str) -> str:
-    """Of a file's content, as hexadecimal digits.
+    """Return the SHA-256 of a file's content, as hexadecimal digits.
 
     Raises:
         OSError: It cannot be read.
@@ -44,28 +60,29 @@ def sha256(path: Path | str) -> str:
 
 
 def temp_path(path: Path, suffix: str = "") -> Path:
-    """A name beside a file, for what is to become it, that no other process uses."""
+    """Return a hidden name beside a file that no other process uses."""
     return path.with_name(f".{path.stem[:60]}.{uuid.uuid4().hex}{suffix}")
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A hidden file to write, which gets its name when the block ends well and is dropped otherwise."""
-    draft = temp_path(path)
+def atomic_write(path: Path, *, suffix: str = "", fsync: bool = False) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Args:
+        path: The file; an existing one is replaced at the end.
+        suffix: Suffix of the hidden file, for writers that look at it.
+        fsync: Wait until the content is on the disk, which alone tells that some disks are full.
+
+    Yields:
+        The path of a hidden file to write, which gets its name when the block ends well and is deleted otherwise.
+    """
+    draft = temp_path(path, suffix)
     try:
         yield draft
+        if fsync:
+            with draft.open("rb+") as written:
+                os.fsync(written.fileno())
         draft.replace(path)
     finally:
         with contextlib.suppress(OSError, ValueError):
             draft.unlink(missing_ok=True)
-
-
-DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
-
-
-def same_file(output: Path, name: Path) -> bool:
-    """Whether two names mean one file: also through links, and when it does not exist yet."""
-    with contextlib.suppress(OSError):
-        if output.samefile(name):
-            return True
-    return output.resolve() == name.resolve()

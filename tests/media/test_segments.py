@@ -17,7 +17,7 @@ from personatalk.errors import MediaError
 from personatalk.media.options import EncodeOptions
 from personatalk.media.reader import VideoReader
 from personatalk.media.segments import JobFolder, folder_of
-from personatalk.media.writer import VideoWriter
+from personatalk.media.writer import SegmentedVideoWriter, VideoWriter
 from personatalk.utils.files import file_stamp
 
 FAST = EncodeOptions(preset="ultrafast")
@@ -35,7 +35,7 @@ def write(source: Path, output: Path, speech: Path, cut: int | None = None, leng
         options = EncodeOptions(preset="medium") if output.suffix == ".mp4" else FAST
         with (
             JobFolder(output, {"source": file_stamp(source)}, length) as job,
-            VideoWriter(output, reader.info, speech, options, job=job) as writer,
+            SegmentedVideoWriter(job, output, reader.info, speech, options) as writer,
         ):
             done = writer.resume(frame.duration for frame in frames)
             for frame in frames[len(done) :]:
