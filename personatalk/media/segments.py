@@ -100,17 +100,26 @@ class JobFolder:
         if self.folder.is_symlink():
             raise MediaError(f"{self.folder}: is a link; the job needs a folder of its own under this name")
         try:
-            self._lock.acquire()
-        except Timeout:
-            raise MediaError(f"{self.output}: another run is writing it; wait for it, or choose another name") from None
-        except OSError as error:
-            raise MediaError(f"{self.folder}: the job's folder cannot be made ({error.strerror})") from error
-        try:
-            self._prepare()
+            with self._explained():
+                self._lock.acquire()
+                self.folder.mkdir(exist_ok=True)
+            if self._read_key() != self.key:
+                self._clear()
+                self.write(KEY, json.dumps({"key": self.key, "output": self.output.name}).encode())
         except BaseException:
             self._release()
             raise
         return self
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the errors of a folder that cannot be made or held into MediaError."""
+        try:
+            yield
+        except Timeout:
+            raise MediaError(f"{self.output}: another run is writing it; wait for it, or choose another name") from None
+        except OSError as error:
+            raise MediaError(f"{self.folder}: the job's folder cannot be made ({error.strerror})") from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
@@ -121,20 +130,12 @@ class JobFolder:
         finally:
             self._release()
 
-    def _prepare(self) -> None:
-        try:
-            self.folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise MediaError(f"{self.folder}: the job's folder cannot be made ({error.strerror})") from error
-        if self._read_key() != self.key:
-            self._clear()
-            self.write(KEY, json.dumps({"key": self.key, "output": self.output.name}).encode())
-
     def _release(self) -> None:
-        """Remove the lock file while it is held, so that nobody else's is removed, and let go."""
-        with contextlib.suppress(OSError):
-            Path(self._lock.lock_file).unlink()
-        self._lock.release()
+        """Let go of the lock, if it is held; its file is removed before, so that nobody else's is."""
+        if self._lock.is_locked:
+            with contextlib.suppress(OSError):
+                Path(self._lock.lock_file).unlink()
+            self._lock.release()
 
     def _read_key(self) -> str:
         try:

@@ -283,8 +283,8 @@ def test_an_interrupt_ends_it_and_keeps_what_is_finished(material: Path, tmp_pat
     words = [sys.executable, "-m", "personatalk", "batch", str(path), "--preset", "ultrafast"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         deadline = time.monotonic() + 240
-        # The hidden file beside the output says that frames are being written.
-        while not list(tmp_path.glob(".one.*")) and process.poll() is None and time.monotonic() < deadline:
+        # The hidden folder beside the output says that the job has begun.
+        while not (tmp_path / ".one.mp4.personatalk").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
         said = process.communicate(timeout=60)[1]
