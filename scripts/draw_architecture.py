@@ -181,7 +181,8 @@ def draw_floors() -> list[str]:
         y = FLOORS_TOP + number * FLOOR
         width = WIDTH - 2 * MARGIN
         parts += [
-            f'<rect x="{MARGIN}" y="{y}" width="{width}" height="{FLOOR - 4}" rx="4" class="box" fill="{COLOURS[name]}"/>',
+            f'<rect x="{MARGIN}" y="{y}" width="{width}" height="{FLOOR - 4}" rx="4" class="box"'
+            f' fill="{COLOURS[name]}"/>',
             text(MARGIN + 12, y + 18, name, "title"),
             text(MARGIN + 160, y + 18, holds, "small"),
         ]

@@ -1,6 +1,7 @@
-"""Pages of the documentation that lie elsewhere in the repository: the weights' cards, the changelog and the guide.
+"""Builds pages of the documentation from what lies elsewhere in the repository.
 
-On the public host, links between them are paths in the repository; here they become links between pages.
+The weights' cards, the changelog and the guide for contributors become pages; links between files of the repository
+become links between pages. The page of the public names follows `personatalk/__init__.pyi`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
-    **{f"personatalk/weights/{path.name}": f"cards/{path.name}" for path in (ROOT / "personatalk/weights").glob("*.md")},
+    **{
+        f"personatalk/weights/{path.name}": f"cards/{path.name}" for path in (ROOT / "personatalk/weights").glob("*.md")
+    },
 }
+# A public name, as the stub of the package gives it: the module that it lies in, and the name.
+EXPORT = re.compile(r"^from \.([\w.]+) import (\w+) as \2$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 
 
@@ -29,8 +34,27 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
+def public_names() -> list[str]:
+    """Return the lines that document the public names of the package."""
+    stub = (ROOT / "personatalk/__init__.pyi").read_text("utf-8")
+    options = [
+        "    options:",
+        "      show_root_heading: true",
+        "      show_root_toc_entry: true",
+        "      heading_level: 2",
+    ]
+    lines: list[str] = []
+    for module, name in EXPORT.findall(stub):
+        if not name.startswith("_"):
+            lines += ["", f"::: personatalk.{module}.{name}"]
+            lines += ["    options:", "      show_root_heading: true", "      show_root_toc_entry: true"]
+    return lines
+
+
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Turn links between files of the repository into links between pages."""
+    """Turn links between files of the repository into links between pages; fill the page of the public names."""
+    if page.file.src_uri == "api/index.md":
+        markdown += "\n".join(public_names())
     there = {page: source for source, page in PAGES.items()}
     uri = page.file.src_uri
     folder = posixpath.dirname(there.get(uri, f"docs/{uri}"))
