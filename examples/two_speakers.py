@@ -1,4 +1,4 @@
-"""Gives two people of a video new words, one after the other: first the one on the left, then the one on the right.
+"""Gives two people of a video new words: first the one on the left, then the one on the right.
 
 python examples/two_speakers.py VIDEO LEFT_SPEECH RIGHT_SPEECH OUT
 """
@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import personatalk
-from personatalk.media import probe_video
+from personatalk.media import probe_speech
 from personatalk.pipeline.cues import Cue
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Let the left person say one speech in the first half of the video, the right one the other in the second."""
+    """Let the left person say one speech from the beginning, and then the right person the other one."""
     video, left, right, output = map(Path, arguments)
-    seconds = probe_video(video).duration
+    first, second = (probe_speech(speech).seconds for speech in (left, right))
     cues = [
-        Cue(start=0.0, end=seconds / 2, face="left", speech=left),
-        Cue(start=seconds / 2, end=seconds, face="right", speech=right),
+        Cue(start=0.0, end=first, face="left", speech=left),
+        Cue(start=first, end=first + second, face="right", speech=right),
     ]
     report = personatalk.dub_cues(video, cues, output)
     stretches = ", ".join(f"{start:.2f} to {end:.2f} s" for start, end in report.generated)

@@ -37,12 +37,6 @@ def on_files(files: Files, config: Any) -> Files:
 def public_names() -> list[str]:
     """Return the lines that document the public names of the package."""
     stub = (ROOT / "personatalk/__init__.pyi").read_text("utf-8")
-    options = [
-        "    options:",
-        "      show_root_heading: true",
-        "      show_root_toc_entry: true",
-        "      heading_level: 2",
-    ]
     lines: list[str] = []
     for module, name in EXPORT.findall(stub):
         if not name.startswith("_"):
