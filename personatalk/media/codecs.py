@@ -67,16 +67,22 @@ EDIT_LISTS = {"mp4", "mov", "ipod", "3gp"}
 RUN_IN_CODECS = {"aac", "mp3"}
 
 
+def is_encoder(name: str, kind: str) -> bool:
+    """Return whether FFmpeg has an encoder of this name and kind, "video" or "audio"."""
+    try:
+        return bool(av.Codec(name, "w").type == kind)
+    except ValueError:
+        return False
+
+
 def choose_video_codec(wanted: str, supported: set[str]) -> str:
     """The wanted encoder if the container supports its codec, else the best that it supports.
 
     Raises:
         MediaError: FFmpeg has no such encoder.
     """
-    try:
-        av.Codec(wanted, "w")
-    except ValueError:
-        raise MediaError(f"this FFmpeg has no video encoder {wanted!r}; use libx264 or libx265") from None
+    if not is_encoder(wanted, "video"):
+        raise MediaError(f"this FFmpeg has no video encoder {wanted!r}; use libx264 or libx265")
     return next((name for name in (wanted, *FALLBACK_VIDEO) if name in supported), wanted)
 
 

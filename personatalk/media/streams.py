@@ -24,6 +24,7 @@ from .codecs import (
     choose_rate,
     copy_arguments,
     has_run_in,
+    is_encoder,
     kept_tags,
     without_run_in,
 )
@@ -88,6 +89,8 @@ class SpeechStream:
     def _add_encoder(self, output: Any, options: EncodeOptions) -> Any:
         """Add an encoded stream at the speech's own rate and layout, as far as the codec has them."""
         codec = options.audio_codec or SPEECH_ENCODERS.get(output.format.name, output.default_audio_codec)
+        if not is_encoder(codec, "audio"):
+            raise MediaError(f"this FFmpeg has no audio encoder {codec!r}; use aac, flac or libopus")
         try:
             stream = output.add_stream(codec, rate=choose_rate(codec, self.info.rate))
         except ValueError as error:

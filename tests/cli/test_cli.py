@@ -10,15 +10,19 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
+from helpers import tiny
 from helpers.sample_clips import sample_frames, write_sound, write_video
 
-from personatalk.cli.main import Interrupt, main
+from personatalk.cli.main import main
 from personatalk.cli.progress import Bars
+from personatalk.cli.verify import NOTHING_FOUND
 from personatalk.media.audio import read_speech
 from personatalk.sample import sample_files
+from personatalk.utils.interrupt import Interrupt
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +67,7 @@ def test_a_video_with_sound_only(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert "speech.wav" in line and "sound" in line
 
 
+@pytest.mark.slow
 def test_a_truncated_video(capsys: pytest.CaptureFixture[str], tmp_path: Path, speech: Path) -> None:
     whole = sample_files()[0].read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 6 // 10])
@@ -118,6 +123,7 @@ def test_wrong_usage() -> None:
     assert main(["dub", "-o", "out.mp4"]) == 2
 
 
+@pytest.mark.slow
 def test_interrupting_leaves_nothing_under_the_outputs_name(tmp_path: Path) -> None:
     video, speech = sample_files()
     output = tmp_path / "out.mp4"
@@ -158,11 +164,11 @@ def test_wrong_words(capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: P
         assert caught.value.code == 2
 
 
-def test_dub_writes_video_and_report(
-    tmp_path: Path, clip: Path, speech: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("drawn_faces")
+def test_dub_writes_video_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn, noise = tiny.clip_of(tmp_path / "in.mp4", tiny.talking(6)), tiny.speech_of(tmp_path / "speech.wav")
     output, report = tmp_path / "out.mkv", tmp_path / "report.json"
-    assert main(["dub", str(clip), str(speech), "-o", str(output), "--report", str(report)]) == 0
+    assert main(["dub", str(drawn), str(noise), "-o", str(output), "--report", str(report)]) == 0
     assert output.stat().st_size > 1000 and report.stat().st_size > 300
     said = capsys.readouterr().out
     assert "6 frames, 6 dubbed" in said
@@ -174,6 +180,7 @@ def test_dub_writes_video_and_report(
     assert "manifest: none" in said and "personatalk_version=" in said
 
 
+@pytest.mark.slow
 def test_verify_tells_a_dub_from_an_original(
     tmp_path: Path, clip: Path, speech: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +209,39 @@ def test_verify_says_what_is_wrong(
     plain = write_video(tmp_path / "plain.mp4", [np.full((128, 128, 3), 80, np.uint8)] * 5)
     assert main(["verify", str(plain), "--quiet"]) == 3
     assert "no face to look at" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("drawn_faces")
+@pytest.mark.parametrize(
+    ("option", "codec"),
+    [("--codec", "aac"), ("--codec", "libnothing"), ("--audio-codec", "libx264"), ("--audio-codec", "libnothing")],
+)
+def test_an_encoder_of_another_kind(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: Path, speech: Path, option: str, codec: str
+) -> None:
+    drawn = tiny.clip_of(tmp_path / "in.mp4", tiny.talking(6))
+    assert codec in refused(capsys, tmp_path, drawn, speech, "-o", tmp_path / "out.mp4", option, codec)
+
+
+@pytest.mark.usefixtures("drawn_faces")
+def test_a_dub_takes_what_its_options_say(tmp_path: Path) -> None:
+    drawn, noise = tiny.clip_of(tmp_path / "in.mp4", tiny.talking(6)), tiny.speech_of(tmp_path / "speech.wav")
+    output = tmp_path / "out.mkv"
+    words = [
+        "--crf",
+        "40",
+        "--preset",
+        "ultrafast",
+        "--codec",
+        "libx265",
+        "--audio-codec",
+        "libopus",
+        "--no-provenance",
+    ]
+    assert main(["dub", str(drawn), str(noise), "-o", str(output), "--quiet", *words]) == 0
+    with av.open(str(output)) as made:
+        assert [stream.codec.canonical_name for stream in made.streams] == ["hevc", "opus"]
+    assert main(["verify", str(output), "--quiet"]) == NOTHING_FOUND
 
 
 def test_half_a_certificate(capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: Path, speech: Path) -> None:

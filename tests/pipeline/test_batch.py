@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers import tiny
 from helpers.sample_clips import sample_frames, write_sound, write_video
 
 from personatalk.cli.main import main
@@ -222,6 +224,25 @@ def test_a_status_that_cannot_be_written_is_said_before_the_work(tmp_path: Path)
     assert not jobs[0].output.exists()
 
 
+@pytest.mark.usefixtures("drawn_faces")
+def test_a_job_is_dubbed_with_the_options_of_its_line(tmp_path: Path) -> None:
+    tiny.clip_of(tmp_path / "v.mp4", tiny.talking(6))
+    tiny.speech_of(tmp_path / "s.wav")
+    lines = ["v.mp4,s.wav,one.mp4,one.json,,no", "v.mp4,none.wav,two.mp4,,,", "v.mp4,s.wav,three.mp4,3.json,rest,"]
+    path = listed(tmp_path, *lines, header=f"{HEADER},report,silence,provenance")
+    # Weights of a name of their own, since a process keeps what it has loaded.
+    weights = WeightPaths(stage2="tiny")
+    options = DubOptions(silence="original", encode=EncodeOptions(preset="ultrafast"))
+    jobs = read_jobs(path, options)
+    assert [job.options.silence for job in jobs] == ["original", "original", "rest"]
+    table = run_batch(jobs, tmp_path / "st.csv", weights=weights, executor=in_turn)
+    assert states(table) == [DONE, FAILED, DONE]
+    assert "none.wav" in table[1].error
+    signed = [json.loads((tmp_path / name).read_text())["provenance"]["on"] for name in ("one.json", "3.json")]
+    assert signed == [False, True]
+    assert states(run_batch(jobs[:1], tmp_path / "st.csv", weights=weights, executor=in_turn)) == [SKIPPED]
+
+
 # ---------------------------------------------------------------------------------------------- processes
 
 
@@ -233,6 +254,7 @@ def crash_or_write(job: BatchJob) -> None:
     write(job)
 
 
+@pytest.mark.slow
 def test_a_crash_costs_one_job_and_tells_how_it_ended(tmp_path: Path) -> None:
     table = run_batch(
         jobs_of(tmp_path, 3), tmp_path / "st.csv", run=crash_or_write, executor=on_processes(2), retries=1
@@ -250,6 +272,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_true_dubs_through_the_command_and_again(
     material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -269,6 +292,8 @@ def test_true_dubs_through_the_command_and_again(
     assert (tmp_path / "one.mp4").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
+@pytest.mark.ray
 def test_two_workers_of_a_ray_cluster_share_the_jobs(material: Path, tmp_path: Path) -> None:
     path = listed(tmp_path, *(f"{material}/a.mp4,{material}/s.wav,{n}.mp4" for n in range(2)))
     assert main(["batch", str(path), "--preset", "ultrafast", "--ray", "local", "--workers", "2"]) == 0
@@ -277,6 +302,7 @@ def test_two_workers_of_a_ray_cluster_share_the_jobs(material: Path, tmp_path: P
     assert len({row.worker for row in table}) == 2
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_it_and_keeps_what_is_finished(material: Path, tmp_path: Path) -> None:
     video, speech = sample_files()
     path = listed(tmp_path, f"{video},{speech},one.mp4")
@@ -284,7 +310,9 @@ def test_an_interrupt_ends_it_and_keeps_what_is_finished(material: Path, tmp_pat
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         deadline = time.monotonic() + 240
         # The hidden folder beside the output says that the job has begun.
-        while not (tmp_path / ".one.mp4.personatalk").exists() and process.poll() is None and time.monotonic() < deadline:
+        while (
+            not (tmp_path / ".one.mp4.personatalk").exists() and process.poll() is None and time.monotonic() < deadline
+        ):
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
         said = process.communicate(timeout=60)[1]
