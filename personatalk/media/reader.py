@@ -1,8 +1,8 @@
-"""Reading: what a media file holds, its video frames one by one, and its speech as samples.
+"""Reading of a video's frames, one by one and from any place.
 
-Two timelines meet here. A file's own clock counts ticks of a stream's time base and may start anywhere;
-the *presentation timeline* counts seconds from the file's start, so that sample 0 of the speech and the
-first thing that a player shows are both at 0. `Frame.pts` is on the first, `Frame.time` on the second.
+Two timelines meet here. A file's own clock counts ticks of a stream's time base and may start anywhere; the
+*presentation timeline* counts seconds from the file's start, so that sample 0 of the speech and the first frame that a
+player shows are both at 0. `Frame.pts` is on the first, `Frame.time` on the second.
 """
 
 from __future__ import annotations
@@ -21,14 +21,11 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from ..utils.arrays import Array
+from ..utils.arrays import Array, Image
 from .container import open_input
 from .decoder import VideoDecoder
 from .pixels import paste, to_rgb
 from .probe import probe_video
-
-UInt8 = npt.NDArray[np.uint8]
-
 
 # FFmpeg repeats each defect of a damaged file on the terminal; what matters is said by a MediaError.
 logging.getLogger("libav").setLevel(logging.CRITICAL)
@@ -43,8 +40,8 @@ class Frame:
         time: Seconds on the presentation timeline.
         pts: Presentation time on the file's own clock, in ticks.
         duration: How long the frame is shown, in ticks, at least 1.
-        image: The decoded picture as stored; its buffers belong to the decoder and are never written.
-        rotation: Degrees clockwise that turn the stored picture upright: 0, 90, 180 or 270.
+        image: The decoded image as stored; its buffers belong to the decoder and are never written.
+        rotation: Degrees clockwise that turn the stored image upright: 0, 90, 180 or 270.
     """
 
     index: int
@@ -54,35 +51,26 @@ class Frame:
     image: av.VideoFrame = field(repr=False)
     rotation: int = 0
 
-    def rgb(self) -> UInt8:
-        """The upright picture, uint8 (H, W, 3), in RGB."""
+    def rgb(self) -> Image:
+        """Return the upright image, uint8 (H, W, 3), in RGB."""
         return np.ascontiguousarray(np.rot90(to_rgb(self.image), -(self.rotation // 90)))
 
-    def pasted(self, patch: UInt8, mask: Array, left: int, top: int) -> Frame:
+    def pasted(self, patch: Image, mask: Array, left: int, top: int) -> Frame:
         """Return this frame with `patch` blended in where `mask` is above zero.
 
         The blend happens in the frame's own planes: samples that no pixel with mask > 0 touches stay
-        bit-exact, so the rest of the picture does not pass through RGB.
+        bit-exact, so the rest of the image does not pass through RGB.
 
         Args:
             patch: uint8 (h, w, 3) RGB, upright. Where the mask is 0 its content does not matter.
             mask: float32 (h, w), 0 keeps the frame and 1 takes the patch.
-            left: Upright x of the patch's first column; the patch may hang over the picture's edges.
+            left: Upright x of the patch's first column; the patch may hang over the image's edges.
             top: Upright y of the patch's first row.
 
         Raises:
             ValueError: patch and mask do not have the same size.
         """
         return replace(self, image=paste(self.image, self.rotation, patch, mask, left, top))
-
-
-# ---------------------------------------------------------------------------------------------- opening
-
-
-# ---------------------------------------------------------------------------------------------- probing
-
-
-# ---------------------------------------------------------------------------------------------- decoding
 
 
 class VideoReader:
@@ -104,7 +92,7 @@ class VideoReader:
         self.info = probe_video(path)
         self._pts: list[int] = []  # of frames 0, 1, 2... as far as they were decoded
         self._keys: list[int] = []  # numbers of the key frames among them
-        self._exact = True  # every frame so far carried its own, increasing pts
+        self._exact = True  # every frame so far carried its own, increasing pts, at its place
         self._open: weakref.WeakSet[Generator[Frame, None, None]] = weakref.WeakSet()
 
     def __enter__(self) -> VideoReader:
@@ -131,6 +119,45 @@ class VideoReader:
         self._open.add(frames)
         return frames
 
+    def build_index(self, times: npt.ArrayLike | None = None) -> None:
+        """Learn where frames lie, so that later passes can start in the middle.
+
+        Where an earlier pass over the file has kept its times, the packets' times and key flags are enough if they
+        agree: nothing is decoded. Otherwise the whole video is.
+
+        Args:
+            times: (T,) presentation times of all frames in seconds, as an earlier pass gave them; None if not known.
+
+        Raises:
+            MediaError: The file is damaged.
+        """
+        index = None if times is None else self._demuxed_index(np.asarray(times, np.float64))
+        if index is None:
+            for _ in self.frames():
+                pass
+        else:
+            self._pts, self._keys = index
+            self._exact = True
+
+    def _demuxed_index(self, times: npt.NDArray[np.float64]) -> tuple[list[int], list[int]] | None:
+        """Return all pts in order and the numbers of key frames, None where packets do not tell them for sure."""
+        info = self.info
+        key_of: dict[int, bool] = {}
+        count = 0
+        with open_input(info.path) as container, contextlib.suppress(av.error.FFmpegError, OSError):
+            for packet in container.demux(container.streams[info.stream_index]):
+                if packet.size:
+                    if packet.pts is None or packet.is_discard or packet.is_corrupt:
+                        return None
+                    key_of[packet.pts] = packet.is_keyframe
+                    count += 1
+        pts = sorted(key_of)
+        # Packets that decode to nothing, such as damaged ones, would shift the numbers of the frames after them.
+        known = np.rint((times + info.start_seconds) / float(info.time_base))
+        if count != len(pts) or not np.array_equal(known, pts):
+            return None
+        return pts, [index for index, value in enumerate(pts) if key_of[value]]
+
     def _frames(self, start: int, stop: int | None) -> Generator[Frame, None, None]:
         if stop is not None and stop <= start:
             return
@@ -152,7 +179,7 @@ class VideoReader:
         return self._from_beginning()
 
     def _can_seek(self, start: int) -> bool:
-        """Whether frame `start` is known and a key frame other than the first lies before it."""
+        """Return whether frame `start` is known and a key frame other than the first lies before it."""
         return self._exact and start < len(self._pts) and bisect_right(self._keys, start) > 1
 
     def _from_beginning(self) -> Generator[Frame, None, None]:
@@ -164,7 +191,9 @@ class VideoReader:
             for image in VideoDecoder(container, stream, info.path, info.start_seconds).frames():
                 pts = _presentation_ticks(image.pts, last, stream.start_time)
                 last = self._frame(image, 0 if last is None else last.index + 1, pts)
-                if last.index == len(self._pts):
+                if last.index < len(self._pts):
+                    self._exact = self._exact and pts == self._pts[last.index]
+                else:
                     self._exact = self._exact and pts == image.pts
                     self._pts.append(pts)
                     if image.key_frame:
@@ -186,11 +215,14 @@ class VideoReader:
             except (av.error.FFmpegError, OSError):
                 return
             index: int | None = None
+            confirmed = False
             for image in VideoDecoder(container, stream, info.path, info.start_seconds).frames():
+                if image.pts == self._pts[key]:
+                    confirmed = bool(image.key_frame)
                 if index is None and (image.pts is None or image.pts < self._pts[start]):
                     continue
-                if index is None and image.pts != self._pts[start]:
-                    return  # the seek went past the frame, or the file has other times from here
+                if index is None and not (confirmed and image.pts == self._pts[start]):
+                    return  # the seek went past the key frame, or the file has other times from here
                 if image.pts is None:
                     return
                 index = start if index is None else index + 1
@@ -211,7 +243,7 @@ def _chain(first: Frame, rest: Generator[Frame, None, None]) -> Generator[Frame,
 
 
 def _presentation_ticks(pts: int | None, last: Frame | None, stream_start: int | None) -> int:
-    """The pts of a frame: its own, else right after the frame before it.
+    """Return the pts of a frame: its own, else right after the frame before it.
 
     A pts that does not increase gets the next tick, since no container can hold two frames at one time.
     """
@@ -220,6 +252,3 @@ def _presentation_ticks(pts: int | None, last: Frame | None, stream_start: int |
     if pts is None:
         return last.pts + last.duration
     return max(pts, last.pts + 1)
-
-
-# ---------------------------------------------------------------------------------------------- speech

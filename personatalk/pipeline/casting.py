@@ -278,8 +278,7 @@ def _indexed(context: RunContext, analysis: Analysis) -> Analysis:
     Lip references are fetched shot by shot: with one shot nothing has to be sought.
     """
     if len(analysis.shots) > 1:
-        for _ in context.reader.frames():
-            pass
+        context.reader.build_index(analysis.time)
     return analysis
 
 

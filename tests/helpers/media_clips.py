@@ -173,3 +173,15 @@ def onsets(samples: np.ndarray, rate: int) -> list[float]:
         if not result or place / rate - result[-1] > 0.1:
             result.append(float(place / rate))
     return result
+
+
+def spoil_packets(path: Path, packets: range) -> None:
+    """Overwrite the content of some video packets with noise."""
+    with av.open(str(path)) as source:
+        places = [(p.pos, p.size) for p in source.demux(video=0) if p.size]
+    data = bytearray(path.read_bytes())
+    rng = np.random.default_rng(0)
+    for number in packets:
+        position, size = places[number]
+        data[position : position + size] = rng.bytes(size)
+    path.write_bytes(bytes(data))

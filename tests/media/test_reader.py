@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from helpers.media_clips import Clip, clicks, encode_samples, make, onsets, picture, write_wav
+from helpers.media_clips import Clip, clicks, encode_samples, make, onsets, picture, spoil_packets, write_wav
 
 from personatalk.errors import MediaError
 from personatalk.media.audio import read_speech
@@ -325,24 +325,12 @@ def test_video_shorter_than_its_sound_is_whole(tmp_path):
             assert len(list(reader.frames())) == 25
 
 
-def spoiled(path: Path, packets: range) -> None:
-    """Overwrite the content of some video packets with noise."""
-    with av.open(str(path)) as source:
-        places = [(p.pos, p.size) for p in source.demux(video=0) if p.size]
-    data = bytearray(path.read_bytes())
-    rng = np.random.default_rng(0)
-    for number in packets:
-        position, size = places[number]
-        data[position : position + size] = rng.bytes(size)
-    path.write_bytes(bytes(data))
-
-
 def test_one_bad_packet_is_survived_many_are_not(tmp_path):
     path = make(Clip(tmp_path / "a.mp4", count=100, options={"g": "10", "crf": "5"}))
-    spoiled(path, range(43, 44))
+    spoil_packets(path, range(43, 44))
     with VideoReader(path) as reader:
         assert len(list(reader.frames())) >= 95
-    spoiled(path, range(30, 99))
+    spoil_packets(path, range(30, 99))
     with VideoReader(path) as reader, pytest.raises(MediaError, match="damaged after"):
         list(reader.frames())
 
