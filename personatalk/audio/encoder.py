@@ -1,6 +1,6 @@
 """Audio encoder of HuBERT's design (paper, section 3.1): temporal convolutions, then a transformer encoder.
 
-By default a small one of our own; any HuBERT checkpoint in the format of `transformers` drops in.
+The default is a small one that is trained here; any HuBERT checkpoint in the format of `transformers` can replace it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .hubert import Hubert, HubertSizes
 if TYPE_CHECKING:
     from transformers import HubertConfig
 
+# Samples per second of all audio that the networks hear.
 SAMPLE_RATE = 16000
-"""Samples per second that the encoder hears."""
+# Samples per feature of HuBERT: 50 features a second.
 STRIDE = 320
-"""Samples per output frame: the features come at 50 a second."""
+# Frames per second of the networks' clock [paper, section 4.1].
 FPS = 25
-"""Frames per second of the model's clock [paper, section 4.1]."""
-
+# Configuration of the small encoder, as `transformers.HubertConfig` takes it.
 SMALL_HUBERT: dict[str, Any] = {
     "hidden_size": 192,
     "num_hidden_layers": 3,
@@ -46,7 +46,6 @@ SMALL_HUBERT: dict[str, Any] = {
     "attention_dropout": 0.0,
     "feat_proj_dropout": 0.0,
 }
-"""Configuration of our own encoder, as `transformers.HubertConfig` takes it."""
 
 
 class AudioEncoder(nn.Module):
@@ -64,7 +63,7 @@ class AudioEncoder(nn.Module):
         self.to_frames = nn.Linear(2 * hidden, dim)
 
     def convolve(self, samples: torch.Tensor) -> torch.Tensor:
-        """HuBERT's temporal convolutions: 16 kHz (B, N) to (B, N // 320, C), 50 a second.
+        """Run HuBERT's temporal convolutions: samples at 16 kHz (B, N) to (B, N // 320, C), 50 a second.
 
         Feature k stands for the samples around (k + 1/2) * 320.
         """
@@ -73,9 +72,9 @@ class AudioEncoder(nn.Module):
         return features.transpose(1, 2)
 
     def encode_context(self, convolved: torch.Tensor) -> torch.Tensor:
-        """HuBERT's transformer and the interpolation to the video's clock: (B, F, C) to (B, F // 2, D).
+        """Run HuBERT's transformer and interpolate to 25 frames a second: (B, F, C) to (B, F // 2, D).
 
-        Frame j stands for time j / 25; a linear layer interpolates the two features on either side of it.
+        Frame j stands for time j / 25; a linear layer interpolates between the features on either side of it.
         """
         features = self.hubert.encoder(self.hubert.feature_projection(convolved))[0]
         before = torch.cat([features[:, :1], features[:, :-1]], dim=1)
@@ -84,12 +83,12 @@ class AudioEncoder(nn.Module):
         return interpolated
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Features at the video's clock: 16 kHz (B, N) to (B, N // 640, D); frame j stands for time j / 25."""
+        """Encode samples at 16 kHz (B, N) to features at 25 a second (B, N // 640, D)."""
         return self.encode_context(self.convolve(samples))
 
 
 def _network(config: dict[str, Any]) -> Any:
-    """HuBERT of a configuration, from `transformers` where it has another layout than ours."""
+    """Build HuBERT of a configuration, from `transformers` where its layout is not that of `hubert.Hubert`."""
     sizes = HubertSizes.of(config)
     if sizes is not None:
         return Hubert(sizes)
@@ -118,7 +117,7 @@ def _transformers() -> Any:
 
 
 def receptive_field(config: HubertSizes | HubertConfig) -> int:
-    """Samples under one output frame of the convolutions; 400 for HuBERT as published."""
+    """Return the number of samples under one feature of the convolutions; 400 for HuBERT as published."""
     field, step = 1, 1
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         field += (kernel - 1) * step
@@ -127,7 +126,7 @@ def receptive_field(config: HubertSizes | HubertConfig) -> int:
 
 
 def hubert_config(checkpoint: Path | str) -> dict[str, Any]:
-    """Configuration of a HuBERT checkpoint, a folder or a name on the hub.
+    """Read the configuration of a HuBERT checkpoint, a folder or a name on the hub.
 
     Raises:
         WeightsError: There is no such checkpoint, or it is no HuBERT.

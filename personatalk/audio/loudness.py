@@ -1,4 +1,4 @@
-"""personatalk.audio.loudness."""
+"""Loudness: speech is brought to one level before the networks hear it."""
 
 from __future__ import annotations
 
@@ -6,60 +6,74 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from ..utils.arrays import Array
 from .encoder import STRIDE
+
+# Root mean square to which the loud parts of speech are brought.
+LEVEL = 0.1
+# Largest gain as a factor, so that a faint hum is not taken for speech.
+MOST_GAIN = 30.0
+# A block counts as loud if its power is more than this share of the power of the loud blocks.
+LOUD_SHARE = 0.01
+# Blocks of `STRIDE` samples that are read at once, a minute.
+BLOCKS = 3000
 
 
 class AudioSource(Protocol):
-    """Samples, (N,), in memory (an array) or on the disk (`media.SampleFile`)."""
+    """Samples (N,) in memory (an array) or on the disk (`media.audio.SampleFile`)."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, span: slice, /) -> npt.NDArray[np.float32]: ...
+    def __getitem__(self, span: slice, /) -> Array: ...
 
 
 @dataclass(frozen=True)
 class ScaledAudio:
-    """A sound times a factor."""
+    """Audio times a factor, computed where it is read.
 
-    sound: AudioSource
+    Attributes:
+        source: The samples.
+        gain: The factor.
+    """
+
+    source: AudioSource
     gain: float
 
     def __len__(self) -> int:
-        return len(self.sound)
+        return len(self.source)
 
-    def __getitem__(self, span: slice, /) -> npt.NDArray[np.float32]:
-        return (self.gain * self.sound[span]).astype(np.float32)
-
-
-def match_loudness(sound: AudioSource, level: float = 0.1) -> ScaledAudio:
-    """`normalise_loudness` of a sound that is read piece by piece."""
-    return ScaledAudio(sound, _gain(sound, level))
+    def __getitem__(self, span: slice, /) -> Array:
+        return (self.gain * self.source[span]).astype(np.float32)
 
 
-def normalise_loudness(samples: npt.NDArray[np.float32], level: float = 0.1) -> npt.NDArray[np.float32]:
-    """Bring speech to a common loudness, pauses left out of account.
+def match_loudness(source: AudioSource, level: float = LEVEL) -> ScaledAudio:
+    """Do the same as `normalise_loudness` without reading all samples at once."""
+    return ScaledAudio(source, _gain(source, level))
+
+
+def normalise_loudness(samples: Array, level: float = LEVEL) -> Array:
+    """Bring speech to a common loudness. Pauses do not count.
 
     Args:
         samples: 16 kHz mono, (N,), -1..1.
         level: Wanted root mean square of the loud parts.
 
     Returns:
-        (N,); silence stays silence.
+        The samples times one factor, (N,); silence stays silence.
     """
     return match_loudness(samples, level)[:]
 
 
-def _gain(sound: AudioSource, level: float) -> float:
-    count, block = len(sound) // STRIDE, 3000
+def _gain(source: AudioSource, level: float) -> float:
+    """Return the factor that brings the loud parts to a level."""
+    count = len(source) // STRIDE
     power = np.zeros(count)
-    for first in range(0, count, block):
-        last = min(first + block, count)
-        frames = sound[first * STRIDE : last * STRIDE].reshape(last - first, STRIDE)
+    for first in range(0, count, BLOCKS):
+        last = min(first + BLOCKS, count)
+        frames = source[first * STRIDE : last * STRIDE].reshape(last - first, STRIDE)
         power[first:last] = np.einsum("ij,ij->i", frames, frames) / STRIDE
-    loud = power[power > 0.01 * np.percentile(power, 95)] if count else power
+    loud = power[power > LOUD_SHARE * np.percentile(power, 95)] if count else power
     if len(loud) == 0 or loud.mean() < 1e-9:
         return 1.0
-    # At most 30 dB of gain, so that a faint hum is not taken for speech.
-    return min(level / float(np.sqrt(loud.mean())), 30.0)
+    return min(level / float(np.sqrt(loud.mean())), MOST_GAIN)

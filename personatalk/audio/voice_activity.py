@@ -1,4 +1,4 @@
-"""personatalk.audio.voice_activity."""
+"""Voice activity: a gate on loudness that tells speech from silence."""
 
 from __future__ import annotations
 
@@ -8,27 +8,31 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
+from ..utils.arrays import Array, BoolArray
 from .encoder import FPS, SAMPLE_RATE
-from .loudness import AudioSource, match_loudness
+from .loudness import LEVEL, AudioSource, match_loudness
 
+# Samples of a frame at 25 a second.
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
-
+# Loudness in dB, relative to the loud parts of the speech: up to the first the mouth rests, from the second on it moves
+# freely.
 SILENCE_DB = (-50.0, -40.0)
-"""Loudness against the speech's loud parts at which the mouth rests, and from which on it moves freely."""
-
+# Frames on either side that must be silent as well: the silence before a plosive is no pause.
 PAUSE_FRAMES = 5
-"""Frames on either side that must be silent as well: the silence before a plosive is no pause."""
+# Silence in seconds up to which `speech_mask` counts it as part of the speech.
+PAUSE_SECONDS = 0.6
 
 
-def voice_activity(samples: AudioSource, level: float = 0.1, silent: int = 0) -> npt.NDArray[np.float32]:
-    """How far each frame at 25 a second belongs to speech rather than to silence, (T,) in 0..1.
-
-    It is a gate on loudness alone: the network hears everything else.
+def voice_activity(samples: AudioSource, level: float = LEVEL, silent: int = 0) -> Array:
+    """Weigh each frame at 25 a second between silence, 0, and speech, 1.
 
     Args:
         samples: Loudness-normalised speech at 16 kHz, (N,).
         level: Root mean square that the loud parts were normalised to.
-        silent: Frames of silence after it that are told as well.
+        silent: Frames of silence that are appended to the speech.
+
+    Returns:
+        float32 (T + silent,) in 0..1, T frames that are begun by the samples.
     """
     count = -(-len(samples) // SAMPLES_PER_FRAME)
     # Frame by frame: squares of a whole hour would take as much memory as the hour.
@@ -46,18 +50,18 @@ def voice_activity(samples: AudioSource, level: float = 0.1, silent: int = 0) ->
     return voice.astype(np.float32)
 
 
-def speech_mask(samples: AudioSource, times: npt.NDArray[np.float64], pause: float = 0.6) -> npt.NDArray[np.bool_]:
-    """Whether there is speech at times in seconds, (N,) to (N,); silence shorter than a pause belongs to it.
+def speech_mask(samples: AudioSource, times: npt.NDArray[np.float64], pause: float = PAUSE_SECONDS) -> BoolArray:
+    """Return whether there is speech at given times, bool (N,).
 
     Args:
         samples: Speech at 16 kHz, (S,), as it was read.
         times: Seconds, (N,).
-        pause: Seconds.
+        pause: Seconds of silence up to which it counts as part of the speech.
     """
     voice = np.append(voice_activity(match_loudness(samples)) > 0, False)
     heard = np.flatnonzero(voice)
     for before, after in itertools.pairwise(heard):
         if after - before <= pause * FPS:
             voice[before:after] = True
-    found: npt.NDArray[np.bool_] = voice[np.clip((times * FPS).astype(np.int64), 0, len(voice) - 1)]
+    found: BoolArray = voice[np.clip((times * FPS).astype(np.int64), 0, len(voice) - 1)]
     return found

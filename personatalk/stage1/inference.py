@@ -1,4 +1,8 @@
-"""personatalk.stage1.inference."""
+"""Stage 1 at work: the speaking style of a video, and the motion of the mouth to a whole speech.
+
+A speech is generated in chunks that overlap and fade into each other, so that its length does not matter and any frame
+can be asked for in any order.
+"""
 
 from __future__ import annotations
 
@@ -14,33 +18,41 @@ from ..geometry.morphable_model import MorphableModel
 from ..utils.arrays import Array
 from .network import GeometryGenerator
 
+# Frames that are generated together.
 CHUNK = 200
-"""Frames generated together."""
-
+# Frames of context on either side of a chunk, which are generated with it and dropped.
 MARGIN = 50
-"""Frames of context on either side of a chunk, which are generated with it and dropped."""
-
+# Frames on either side of a seam over which two chunks fade into each other.
 FADE = 5
-"""Frames on either side of a seam between chunks over which they fade into each other."""
-
+# Chunks that are kept in memory: the one in use, and its neighbours.
+KEPT_CHUNKS = 3
+# Largest distance in model units (3 % of that between the eyes) by which vertices may depend on the chunking: the
+# attention of HuBERT's transformer sees its whole input.
 TOLERANCE = 0.03
-"""Largest distance in model units (3 % of that between the eyes) by which vertices may depend on the chunking: the
-attention of HuBERT's transformer sees its whole input."""
-
+# Frames from whose expressions the style is taken: a minute at 25 frames a second.
 STYLE_FRAMES = 1500
-"""Frames whose expressions tell the style: a minute at 25 frames a second."""
+# Share of the frames, those with the mouth most closed, that show the mouth at rest.
+REST_SHARE = 0.1
 
 
 def style_sample(beta: Array) -> Array:
-    """Expressions spread over a video's, (T, E) to (N, E): as many as tell the style."""
+    """Return expressions spread evenly over those of a video, (T, E) to (N, E) with N at most `STYLE_FRAMES`."""
     return beta[np.unique(np.linspace(0, len(beta) - 1, STYLE_FRAMES).astype(np.int64))]
 
 
 @torch.inference_mode()
 def speaking_style(network: GeometryGenerator, model: MorphableModel, beta: Array) -> torch.Tensor:
-    """Style embedding (1, D) of a video's expression coefficients (T, E).
+    """Embed the speaking style of a video.
 
     Only statistics over time enter, so a long video is represented well by frames spread over it.
+
+    Args:
+        network: Stage 1.
+        model: The morphable model.
+        beta: Expression coefficients, (T, E).
+
+    Returns:
+        The style embedding, (1, D).
     """
     chosen = style_sample(beta)
     if len(chosen) == 1:
@@ -58,19 +70,19 @@ def generate_span(
     template: Array,
     margin: int = MARGIN,
 ) -> Array:
-    """Expression displacements of the frames `start` to `stop` - 1 of a speech, at 25 frames a second.
+    """Generate the frames `start` to `stop` - 1 of a speech, at 25 frames a second.
 
     Args:
         network: Stage 1.
         samples: The whole speech at 16 kHz, loudness-normalised, (N,). Beyond its end there is silence.
         start: First frame; frame j stands for time j / 25.
         stop: Frame after the last.
-        style: (1, D).
-        template: The speaker's shape as displacement from the mean face, (V, 3).
+        style: Style embedding, (1, D).
+        template: The speaker's shape as displacement from the mean face, model units, (V, 3).
         margin: Frames of context on either side, generated and dropped.
 
     Returns:
-        float32 (stop - start, V, 3) in model units.
+        Expression displacements in model units, float32 (stop - start, V, 3).
     """
     low = max(0, start - margin)
     heard = samples[low * SAMPLES_PER_FRAME : (stop + margin) * SAMPLES_PER_FRAME]
@@ -80,17 +92,18 @@ def generate_span(
 
 
 class ChunkedGenerator:
-    """A whole speech, generated chunk by chunk on demand; threads may share it.
+    """Generates a whole speech chunk by chunk on demand; threads may share it.
 
-    Chunks lie on a fixed grid of time and fade into each other: what is asked for, and in which order, does not
-    change the result, and no seam shows.
+    Chunks lie on a fixed grid of time and fade into each other: the result does not depend on the order of the calls,
+    and no seam shows.
 
     Args:
         network: Stage 1.
         samples: The whole speech at 16 kHz, loudness-normalised, (N,).
-        style: (1, D).
+        style: Style embedding, (1, D).
         chunk: Frames generated together; the result depends on it by less than `TOLERANCE`.
         margin: Frames of context on either side.
+        kept: Chunks that are kept in memory.
     """
 
     def __init__(
@@ -100,14 +113,20 @@ class ChunkedGenerator:
         style: torch.Tensor,
         chunk: int = CHUNK,
         margin: int = MARGIN,
+        kept: int = KEPT_CHUNKS,
     ) -> None:
         self.network, self.samples, self.style = network, samples, style
-        self.chunk, self.margin = chunk, margin
+        self.chunk, self.margin, self.kept = chunk, margin, kept
         self._kept: dict[tuple[int, bytes], Array] = {}
         self._lock = threading.Lock()
 
     def frame(self, frame: int, template: Array) -> Array:
-        """Expression displacement (V, 3) of one frame, for a speaker's shape (V, 3)."""
+        """Return the expression displacement (V, 3) of one frame.
+
+        Args:
+            frame: Number of the frame, from 0; the chunks on both sides of a seam are generated if needed.
+            template: The speaker's shape as displacement from the mean face, model units, (V, 3).
+        """
         number, place = divmod(frame, self.chunk)
         own = self._chunk(number, template)[place + FADE]
         # Half-way weights at the seam itself, and 1 from FADE frames on.
@@ -121,11 +140,11 @@ class ChunkedGenerator:
         return own
 
     def _chunk(self, number: int, template: Array) -> Array:
-        """Frames of a chunk, and FADE more on either side."""
+        """Return the frames of a chunk, and `FADE` more on either side."""
         key = (number, template.tobytes())
         with self._lock:
             if key not in self._kept:
-                if len(self._kept) >= KEPT_CHUNKS:
+                if len(self._kept) >= self.kept:
                     del self._kept[next(iter(self._kept))]
                 start, stop = number * self.chunk - FADE, (number + 1) * self.chunk + FADE
                 span = generate_span(self.network, self.samples, max(0, start), stop, self.style, template, self.margin)
@@ -142,30 +161,43 @@ def generate(
     chunk: int = CHUNK,
     margin: int = MARGIN,
 ) -> Array:
-    """Expression displacements (T, V, 3) of the first T frames of a speech; arguments as in `ChunkedGenerator`."""
+    """Generate the first T frames of a speech, (T, V, 3); further arguments as in `ChunkedGenerator`."""
     speech = ChunkedGenerator(network, samples, style, chunk, margin)
     return np.stack([speech.frame(frame, template) for frame in range(frames)])
 
 
 class SpeechMotion:
-    """The mouth's motion to a whole speech: generated where there is voice, at rest in silence.
+    """The motion of the mouth to a whole speech: generated where there is voice, at rest in silence.
 
     Args:
         network: Stage 1.
         samples: Speech at 16 kHz, (N,), as it was read.
-        style: (1, D).
-        rest: Displacement of the closed mouth at rest, (V, 3), which is shown in silence.
+        style: Style embedding, (1, D).
+        rest: Displacement of the closed mouth at rest, model units, (V, 3).
+        chunk: Frames generated together.
     """
 
-    def __init__(self, network: GeometryGenerator, samples: AudioSource, style: torch.Tensor, rest: Array) -> None:
+    def __init__(
+        self,
+        network: GeometryGenerator,
+        samples: AudioSource,
+        style: torch.Tensor,
+        rest: Array,
+        chunk: int = CHUNK,
+    ) -> None:
         self.rest = rest
         normalised = match_loudness(samples)
         # With some silence after it, so that a speech that ends in a sound does not let the mouth snap shut.
         self.voice = voice_activity(normalised, silent=2 * PAUSE_FRAMES)
-        self.speech = ChunkedGenerator(network, normalised, style)
+        self.speech = ChunkedGenerator(network, normalised, style, chunk)
 
     def displacement_at(self, time: float, template: Array) -> Array:
-        """Displacement (V, 3) at a time in seconds, for a speaker's shape (V, 3)."""
+        """Return the displacement (V, 3) at a time.
+
+        Args:
+            time: Seconds from the start of the speech.
+            template: The speaker's shape as displacement from the mean face, model units, (V, 3).
+        """
         place = max(0.0, time * FPS)
         below = int(place)
         share = np.float32(place - below)
@@ -178,17 +210,17 @@ class SpeechMotion:
         return voice * self.speech.frame(frame, template) + (1 - voice) * self.rest
 
 
-KEPT_CHUNKS = 3
-
-
-def rest_offsets(model: MorphableModel, beta: Array, opening: Array, share: float = 0.1) -> Array:
-    """The speaker's own closed mouth: mean displacement (V, 3) over the frames with the mouth most closed.
+def rest_offsets(model: MorphableModel, beta: Array, opening: Array, share: float = REST_SHARE) -> Array:
+    """Return the speaker's own mouth at rest: the mean over the frames with the mouth most closed.
 
     Args:
         model: The morphable model.
-        beta: Expression of the usable frames, (T, E).
+        beta: Expression coefficients of the usable frames, (T, E).
         opening: Mouth opening of the same frames, (T,).
         share: Share of the frames that are taken.
+
+    Returns:
+        Displacement from the mean expression, model units, (V, 3).
     """
     count = max(1, round(share * len(opening)))
     return model.offsets(beta[np.argsort(opening, kind="stable")[:count]].mean(axis=0))

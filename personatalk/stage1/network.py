@@ -2,12 +2,12 @@
 
     speech -> audio encoder -> style cross-attention -> template cross-attention -> self-attention -> vertices
 
-The last layer is held to the morphable model's expressions. Left free, it learns to open the mouth by thinning the
-lips, which the losses do not see and no face does: the renderer, which has only seen faces, then shows three quarters
-of the opening.
+The last layer puts out coefficients of the morphable model's expressions. A free layer learns to open the mouth by
+thinning the lips, which the losses do not see and no face does: the renderer, which has only seen faces, then shows
+three quarters of the opening.
 
-All geometry goes in and comes out as displacements from the morphable model's mean face: the fully connected
-layers' biases would have to learn that constant otherwise.
+All geometry goes in and comes out as displacements from the morphable model's mean face; otherwise the biases of the
+fully connected layers would have to learn that constant.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class LocalAttention(nn.Module):
         return joined
 
     def _mask(self, length: int) -> torch.Tensor:
-        """Bias of every pair of times, (1, heads, T, T), minus infinity out of reach."""
+        """Return the bias of every pair of times, (1, heads, T, T), minus infinity out of reach."""
         steps = torch.arange(length, device=self.bias.device)
         distance = steps[None] - steps[:, None]
         bias = self.bias[:, (distance + self.reach).clamp(0, 2 * self.reach)]
@@ -72,7 +72,7 @@ class TemplateAttention(nn.Module):
         self.value, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def forward(self, query: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
-        """From (B, T, D) and a template (B, D) to (B, T, D)."""
+        """Attend from (B, T, D) to a template (B, D), giving (B, T, D)."""
         projected: torch.Tensor = self.out(self.value(template))
         return projected[:, None].expand_as(query)
 
@@ -95,7 +95,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor, memory: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, T, D) to (B, T, D), attending to `memory` or, without one, to itself."""
+        """Transform (B, T, D) to (B, T, D), attending to `memory` or, without one, to itself."""
         normed = self.norm(x)
         x = x + self.dropout(self.attention(normed, normed if memory is None else memory))
         fed: torch.Tensor = x + self.dropout(self.forward_layers(self.norm_forward(x)))
@@ -116,7 +116,7 @@ class StyleEncoder(nn.Module):
         self.out = nn.Linear(2 * dim, dim)
 
     def forward(self, offsets: torch.Tensor) -> torch.Tensor:
-        """Expression displacements of a video, (B, T, 3V) in per cent of a unit, to the style S, (B, D)."""
+        """Embed expression displacements of a video, (B, T, 3V) in per cent of a model unit, as style S, (B, D)."""
         encoded = self.vertex_encoder(offsets)
         statistics = torch.cat([encoded.mean(dim=1), encoded.std(dim=1)], dim=-1)
         style: torch.Tensor = self.out(statistics)
@@ -128,7 +128,7 @@ class GeometryGenerator(serialization.PackagedModule):
 
     Args:
         vertices: Number V of mesh vertices.
-        expressions: Number E of the morphable model's expressions, of which all geometry that comes out is made.
+        expressions: Number E of the morphable model's expressions.
         hubert: Configuration of the audio encoder.
         dim: Feature size D.
         heads: Attention heads.
@@ -177,7 +177,7 @@ class GeometryGenerator(serialization.PackagedModule):
         self.register_buffer("expression", torch.zeros(vertices, 3, expressions))
 
     def encode_style(self, offsets: torch.Tensor) -> torch.Tensor:
-        """Style embedding (B, D) of expression displacements (B, T, V, 3) in model units."""
+        """Embed the style (B, D) of expression displacements (B, T, V, 3) in model units."""
         style: torch.Tensor = self.style(100 * offsets.flatten(2))
         return style if self.use_style else torch.zeros_like(style)
 
@@ -195,7 +195,7 @@ class GeometryGenerator(serialization.PackagedModule):
         return self.decode_features(self.audio(samples), style, template)
 
     def decode_features(self, heard: torch.Tensor, style: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
-        """The part after the audio encoder: audio features (B, T, D) to displacements (B, T, V, 3)."""
+        """Run the part after the audio encoder: audio features (B, T, D) to displacements (B, T, V, 3)."""
         x = style[:, None].expand(-1, heard.shape[1], -1)
         x = self.style_block(x, heard)
         x = self.template_block(x, self.vertex_encoder(100 * template.flatten(1)))
@@ -206,11 +206,11 @@ class GeometryGenerator(serialization.PackagedModule):
             return torch.einsum("bte,vce->btvc", self.decoder(self.norm(x.float())), self.expression.float())
 
     def set_expressions(self, model: MorphableModel) -> None:
-        """Take over the expressions of the morphable model that is trained on."""
+        """Copy the expressions of the morphable model to train on."""
         self.expression.copy_(torch.from_numpy(model.expression))
 
     def check_fits(self, model: MorphableModel) -> None:
-        """Make sure that the network speaks the mesh and the expressions of a morphable model.
+        """Check that the network was trained on the mesh and the expressions of a morphable model.
 
         Raises:
             WeightsError: It was trained on another model.

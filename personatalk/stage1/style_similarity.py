@@ -1,7 +1,8 @@
-"""StyleSim: how alike two videos' speaking styles are (paper, section 4.2).
+"""StyleSim: the similarity of the speaking styles of two videos (paper, section 4.2).
 
-The style encoder of DiffPoseTalk's design (Sun et al. 2023): a transformer encoder over expression-only geometry whose
-outputs are averaged over time, trained contrastively, apart from everything else (`personatalk train style`).
+The encoder follows the style encoder of DiffPoseTalk (Sun et al. 2023): a transformer encoder over expression-only
+geometry whose outputs are averaged over time. It is trained contrastively, apart from the other networks
+(`personatalk train style`).
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from ..utils.arrays import Array
 
 
 class StyleSimilarityEncoder(serialization.PackagedModule):
-    """Speaking style of a stretch of motion, a unit vector.
+    """Embeds the speaking style of a stretch of motion as a unit vector.
 
     Args:
         vertices: Number V of mesh vertices.
         expressions: Number E of the morphable model's expressions.
         dim: Feature size, and that of the style.
         layers: Layers of the transformer.
-        heads: Its attention heads.
+        heads: Attention heads of the transformer.
         dropout: Dropout rate in training.
     """
 
     KIND, VERSION, FILE = "style-encoder", 1, "style.safetensors"
 
+    # Frames of a window, at 25 a second [DiffPoseTalk].
     LENGTH = 100
-    """Frames of a window, at 25 a second [DiffPoseTalk]."""
+    # Fewest frames from which the style is embedded.
     SHORTEST = 25
-    """Frames from which on style can be told."""
 
     def __init__(
         self, vertices: int, expressions: int, dim: int = 128, layers: int = 4, heads: int = 4, dropout: float = 0.1
@@ -60,11 +61,11 @@ class StyleSimilarityEncoder(serialization.PackagedModule):
         self.place: torch.Tensor
 
     def set_expressions(self, model: MorphableModel) -> None:
-        """Take over the expressions of the morphable model that is trained on."""
+        """Copy the expressions of the morphable model to train on."""
         self.expression.copy_(torch.from_numpy(model.expression))
 
     def forward(self, beta: torch.Tensor) -> torch.Tensor:
-        """Expression coefficients (B, T, E), T at most `LENGTH`, to unit vectors (B, D)."""
+        """Embed expression coefficients (B, T, E), T at most `LENGTH`, as unit vectors (B, D)."""
         # Vertices are linear in the coefficients, and the first layer in the vertices: one small matrix does both.
         basis = 100 * self.expression.to(beta.dtype).flatten(0, 1)
         embedded = beta @ (self.embed_vertices.weight @ basis).T + self.embed_vertices.bias
@@ -74,7 +75,7 @@ class StyleSimilarityEncoder(serialization.PackagedModule):
 
     @torch.inference_mode()
     def embed(self, beta: Array) -> Array:
-        """Style (D,) of a video's expression coefficients (T, E): the mean over windows at half a window's steps."""
+        """Embed the style (D,) of a video's expression coefficients (T, E): the mean over half-overlapping windows."""
         starts = range(0, max(1, len(beta) - self.LENGTH + 1), self.LENGTH // 2)
         windows = [torch.from_numpy(np.ascontiguousarray(beta[s : s + self.LENGTH]))[None].float() for s in starts]
         mean = torch.cat([self(w) for w in windows]).mean(dim=0)
@@ -83,7 +84,12 @@ class StyleSimilarityEncoder(serialization.PackagedModule):
 
 
 def same_speaker(styles: Array, speakers: list[str]) -> tuple[Array, Array]:
-    """Cosines of the pairs of one speaker and of those of two, from unit vectors (N, D) and their speakers."""
+    """Return the cosines of all pairs of styles of one speaker, and of all pairs of two speakers.
+
+    Args:
+        styles: Unit vectors, (N, D).
+        speakers: The speaker of each.
+    """
     cosines = styles @ styles.T
     first, second = np.triu_indices(len(styles), 1)
     same = np.array([speakers[i] == speakers[j] for i, j in zip(first, second, strict=True)], bool)
@@ -92,7 +98,7 @@ def same_speaker(styles: Array, speakers: list[str]) -> tuple[Array, Array]:
 
 
 def auc(same: Array, different: Array) -> float:
-    """Chance that a pair of one speaker is more alike than a pair of two (area under the ROC curve)."""
+    """Return the area under the ROC curve: the chance that a pair of one speaker is more alike than a pair of two."""
     order = np.sort(different)
     below = np.searchsorted(order, same, side="left") + np.searchsorted(order, same, side="right")
     return float(below.mean() / 2 / max(1, len(order)))

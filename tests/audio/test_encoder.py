@@ -14,7 +14,6 @@ from transformers import BertConfig, BertModel, HubertConfig, HubertModel
 
 from personatalk.audio.encoder import FPS, SAMPLE_RATE, SMALL_HUBERT, STRIDE, AudioEncoder, hubert_config, load_hubert
 from personatalk.audio.hubert import Hubert
-from personatalk.audio.loudness import normalise_loudness
 from personatalk.errors import WeightsError
 
 PER_FRAME = SAMPLE_RATE // FPS
@@ -106,41 +105,6 @@ def test_a_batch_is_heard_row_by_row(encoder: AudioEncoder) -> None:
         together = encoder(torch.from_numpy(rows)).numpy()
     for row, wanted in zip(rows, together, strict=True):
         np.testing.assert_allclose(heard(encoder, row), wanted, atol=1e-5)
-
-
-def root_mean_square(samples: np.ndarray) -> float:
-    return float(np.sqrt(np.square(samples).mean()))
-
-
-@pytest.mark.parametrize("gain", [0.1, 0.5, 4.0])
-def test_loudness_is_brought_to_one_level(gain: float) -> None:
-    speech = speech_like(3)
-    got = normalise_loudness(speech * np.float32(gain))
-    assert got.dtype == np.float32
-    assert len(got) == len(speech)
-    assert root_mean_square(got) == pytest.approx(0.1, rel=0.05)
-    np.testing.assert_allclose(got, normalise_loudness(speech), rtol=1e-4, atol=1e-6)
-    assert root_mean_square(normalise_loudness(speech, level=0.03)) == pytest.approx(0.03, rel=0.05)
-
-
-def test_pauses_do_not_make_speech_louder() -> None:
-    speech = speech_like(3)
-    hum = 1e-3 * np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE).astype(np.float32)
-    with_pause = normalise_loudness(np.concatenate([hum, speech, hum]))
-    np.testing.assert_allclose(with_pause[len(hum) : -len(hum)], normalise_loudness(speech), rtol=0.05, atol=1e-4)
-
-
-def test_silence_stays_silence() -> None:
-    silence = np.zeros(SAMPLE_RATE, np.float32)
-    np.testing.assert_array_equal(normalise_loudness(silence), silence)
-    assert len(normalise_loudness(silence[:0])) == 0
-    np.testing.assert_array_equal(normalise_loudness(np.full(100, 0.5, np.float32)), np.full(100, 0.5))
-
-
-@pytest.mark.parametrize("level", [1e-6, 1e-4])
-def test_a_faint_hum_is_not_taken_for_speech(level: float) -> None:
-    hum = level * np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32)
-    assert root_mean_square(normalise_loudness(hum)) <= 30.1 * level
 
 
 @pytest.fixture(scope="module")

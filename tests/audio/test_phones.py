@@ -25,6 +25,7 @@ def speech() -> Array:
     return np.concatenate([np.zeros(SAMPLE_RATE, np.float32), sound])
 
 
+@pytest.mark.slow
 def test_phones_are_shares_of_the_passes(speech: Array) -> None:
     found = soft_phones(speech).astype(np.float32)
     assert found.shape == (len(speech) // STRIDE, len(PHONES))
@@ -44,6 +45,7 @@ def test_a_pass_keeps_the_clock_whatever_its_speed(speech: Array) -> None:
     assert agreed[0] > 0.35
 
 
+@pytest.mark.slow
 def test_phones_are_kept_under_their_sound(speech: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = cached_phones(speech, tmp_path / "cache")
     monkeypatch.setattr(phones, "soft_phones", lambda _: pytest.fail("heard again"))

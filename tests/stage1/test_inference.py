@@ -1,23 +1,20 @@
-"""Stage 1: attention, style, chunks, silence, and the speech's motion on demand."""
+"""Stage 1 at work: style, chunks, silence, and the motion of a speech on demand."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.generator import SMALLER
 from helpers.synthetic import opened, speech_like
 
-from personatalk.audio.encoder import FPS, SAMPLE_RATE, SMALL_HUBERT
+from personatalk.audio.encoder import FPS, SAMPLE_RATE
 from personatalk.audio.loudness import normalise_loudness
-from personatalk.audio.voice_activity import PAUSE_FRAMES, SAMPLES_PER_FRAME, voice_activity
-from personatalk.errors import WeightsError
+from personatalk.audio.voice_activity import PAUSE_FRAMES, SAMPLES_PER_FRAME
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
-from personatalk.stage1 import inference
 from personatalk.stage1.inference import (
     CHUNK,
     TOLERANCE,
@@ -27,85 +24,8 @@ from personatalk.stage1.inference import (
     rest_offsets,
     speaking_style,
 )
-from personatalk.stage1.network import GeometryGenerator, LocalAttention, TemplateAttention
-from personatalk.utils import serialization
+from personatalk.stage1.network import GeometryGenerator
 from personatalk.utils.arrays import Array
-
-SMALLER = {**SMALL_HUBERT, "num_hidden_layers": 2}
-
-
-@pytest.fixture(scope="module")
-def network(model: MorphableModel) -> GeometryGenerator:
-    torch.manual_seed(0)
-    network = GeometryGenerator(model.num_vertices, model.num_expression, SMALLER, dim=64, layers=2).eval()
-    network.set_expressions(model)
-    return network
-
-
-@pytest.fixture(scope="module")
-def style() -> torch.Tensor:
-    return torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(scope="module")
-def template(model: MorphableModel) -> Array:
-    alpha = np.random.default_rng(0).standard_normal(model.num_identity).astype(np.float32)
-    return model.shape(alpha) - model.mean
-
-
-def slow_attention(layer: LocalAttention, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-    """The same by the formula, one query and one head at a time; (T, D) each."""
-    length, dim = query.shape
-    width = dim // layer.heads
-    q, k, v = layer.query(query), layer.key(memory), layer.value(memory)
-    out = torch.zeros(length, dim)
-    for head in range(layer.heads):
-        part = slice(head * width, (head + 1) * width)
-        for t in range(length):
-            near = range(max(0, t - layer.reach), min(length, t + layer.reach + 1))
-            scores = [q[t, part] @ k[s, part] / math.sqrt(width) + layer.bias[head, s - t + layer.reach] for s in near]
-            share = torch.softmax(torch.stack(scores), dim=0)
-            out[t, part] = sum(p * v[s, part] for p, s in zip(share, near, strict=True))  # type: ignore[assignment]
-    return layer.out(out)
-
-
-@pytest.mark.parametrize("length, reach", [(1, 3), (4, 6), (15, 3)])
-def test_local_attention_equals_its_formula(length: int, reach: int) -> None:
-    torch.manual_seed(1)
-    layer = LocalAttention(12, 3, reach)
-    layer.bias.data += 0.5 * torch.randn_like(layer.bias)
-    query, memory = torch.randn(2, length, 12), torch.randn(2, length, 12)
-    with torch.inference_mode():
-        got = layer(query, memory)
-        for row in range(2):
-            torch.testing.assert_close(got[row], slow_attention(layer, query[row], memory[row]))
-
-
-def test_local_attention_sees_its_reach_and_no_farther() -> None:
-    torch.manual_seed(2)
-    layer = LocalAttention(8, 2, 4)
-    query, memory = torch.randn(1, 30, 8), torch.randn(1, 30, 8)
-    other = memory.clone()
-    other[0, 15] += 1
-    with torch.inference_mode():
-        change = (layer(query, memory) - layer(query, other)).abs().amax(dim=-1)[0]
-    assert (change > 0).nonzero()[:, 0].tolist() == list(range(11, 20))
-
-
-def test_template_attention_shows_the_template_at_every_frame() -> None:
-    layer = TemplateAttention(6)
-    query, template = torch.randn(2, 5, 6), torch.randn(2, 6)
-    with torch.inference_mode():
-        got = layer(query, template)
-        assert got.shape == query.shape
-        torch.testing.assert_close(got[1, 3], layer.out(layer.value(template[1])))
-
-
-def test_one_displacement_for_every_frame(network: GeometryGenerator, model: MorphableModel) -> None:
-    style, template = torch.randn(2, 64), torch.zeros(2, model.num_vertices, 3)
-    with torch.inference_mode():
-        got = network(torch.randn(2, 9 * SAMPLES_PER_FRAME), style, template)
-    assert got.shape == (2, 9, model.num_vertices, 3)
 
 
 def test_all_geometry_is_made_of_expressions(
@@ -174,9 +94,7 @@ def test_chunks_do_not_show(network: GeometryGenerator, style: torch.Tensor, tem
     assert difference < 0.9 * bare
 
 
-@pytest.mark.skipif(
-    not serialization.packaged("stage1.safetensors").is_file(), reason="the package has no stage 1 weights yet"
-)
+@pytest.mark.real_clips
 @pytest.mark.parametrize("chunk", [100, CHUNK])
 def test_chunks_do_not_show_with_the_packages_weights(
     model: MorphableModel, template: Array, shared: Path, chunk: int
@@ -204,50 +122,6 @@ def test_a_span_is_part_of_the_whole(network: GeometryGenerator, style: torch.Te
     beyond = generate_span(network, speech, 500, 503, style, template)
     assert beyond.shape == (3, *template.shape)
     assert np.isfinite(beyond).all()
-
-
-def test_silence_is_no_voice() -> None:
-    assert not voice_activity(np.zeros(2 * SAMPLE_RATE, np.float32)).any()
-    assert len(voice_activity(np.zeros(0, np.float32))) == 0
-
-
-def test_speech_is_voice_throughout() -> None:
-    voice = voice_activity(normalise_loudness(speech_like(2)))
-    assert len(voice) == 50
-    assert voice.dtype == np.float32
-    np.testing.assert_array_equal(voice, 1)
-
-
-@pytest.mark.parametrize("count", [1, 639, 640, 641])
-def test_one_voice_for_every_frame_begun(count: int) -> None:
-    assert len(voice_activity(np.full(count, 0.1, np.float32))) == math.ceil(count / SAMPLES_PER_FRAME)
-
-
-@pytest.mark.parametrize("start", [1.0, 1.013, 1.027])
-def test_the_gap_before_a_plosive_is_no_pause(start: float) -> None:
-    speech = speech_like(3)
-    speech[round(start * SAMPLE_RATE) :][: round(0.12 * SAMPLE_RATE)] = 0
-    np.testing.assert_array_equal(voice_activity(normalise_loudness(speech)), 1)
-
-
-def test_a_long_pause_is_one() -> None:
-    speech = speech_like(4)
-    speech[SAMPLE_RATE : 3 * SAMPLE_RATE] = 0
-    voice = voice_activity(normalise_loudness(speech))
-    reach = PAUSE_FRAMES + PAUSE_FRAMES // 2
-    assert not voice[25 + reach + 1 : 75 - reach - 1].any()
-    np.testing.assert_array_equal(voice[:26], 1)
-    np.testing.assert_array_equal(voice[75:], 1)
-    # Neither closes nor opens at once.
-    assert np.abs(np.diff(voice)).max() < 1.5 / PAUSE_FRAMES
-
-
-def test_a_faint_room_is_silence() -> None:
-    speech = speech_like(4)
-    speech[2 * SAMPLE_RATE :] *= 1e-3
-    voice = voice_activity(normalise_loudness(speech))
-    assert voice[:50].min() == 1
-    assert not voice[50 + 2 * PAUSE_FRAMES :].any()
 
 
 @pytest.fixture(scope="module")
@@ -282,17 +156,15 @@ def test_the_order_of_asking_does_not_matter(
     style: torch.Tensor,
     template: Array,
     rest: Array,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inference, "CHUNK", 20)
     speech = speech_like(4.5)  # more chunks than are kept
     times = np.arange(0, 4.4, 0.17)
     random = np.random.default_rng(5)
 
     def asked(order: np.ndarray) -> np.ndarray:
-        motion = SpeechMotion(network, speech, style, rest)
+        motion = SpeechMotion(network, speech, style, rest, chunk=20)
         found = {k: motion.displacement_at(float(times[k]), template) for k in order}
-        assert len(motion.speech._kept) <= inference.KEPT_CHUNKS
+        assert len(motion.speech._kept) <= motion.speech.kept
         return np.stack([found[k] for k in range(len(times))])
 
     forward = asked(np.arange(len(times)))
@@ -342,31 +214,3 @@ def test_rest_is_the_speakers_closed_mouth(model: MorphableModel) -> None:
     np.testing.assert_allclose(got, model.offsets(opened(model, float(gaps[:4].mean()))), atol=1e-4)
     single = rest_offsets(model, beta[:1], gaps[order][:1])
     np.testing.assert_allclose(single, model.offsets(beta[0]), atol=1e-6)
-
-
-def test_another_mesh_is_refused(model: MorphableModel, network: GeometryGenerator) -> None:
-    network.check_fits(model)
-    other = GeometryGenerator(100, model.num_expression, SMALLER, dim=16, layers=1)
-    with pytest.raises(WeightsError, match=f"100 vertices.*{model.num_vertices}"):
-        other.check_fits(model)
-
-
-def test_other_expressions_are_refused(model: MorphableModel, network: GeometryGenerator, tmp_path: Path) -> None:
-    for expression in (model.expression[..., :-1], model.expression[..., ::-1].copy()):
-        with pytest.raises(WeightsError, match="another morphable model"):
-            network.check_fits(replace(model, expression=expression))
-    network.save(tmp_path / "s.safetensors")
-    GeometryGenerator.load(tmp_path / "s.safetensors").check_fits(model)
-
-
-def test_save_and_load(network: GeometryGenerator, style: torch.Tensor, template: Array, tmp_path: Path) -> None:
-    path = tmp_path / "stage1.safetensors"
-    network.save(path)
-    read = GeometryGenerator.load(path)
-    assert not read.training
-    assert read.config == network.config
-    for (name, a), (_, b) in zip(network.state_dict().items(), read.state_dict().items(), strict=True):
-        assert torch.equal(a.half().float() if a.is_floating_point() else a, b), name
-    speech = normalise_loudness(speech_like(1))
-    a, b = (generate(n, speech, 25, style, template) for n in (network, read))
-    np.testing.assert_allclose(b, a, atol=1e-4)
