@@ -10,7 +10,7 @@ from pathlib import Path
 from ..pipeline.options import DubOptions, WeightPaths
 from ..utils.options import with_options
 from .options import Commands, Groups, add_command, add_options, add_quiet
-from .progress import Bars
+from .progress import ProgressBars
 
 EXAMPLES = (
     "personatalk dub --sample -o sample.mp4",
@@ -75,7 +75,7 @@ def run_dub(given: argparse.Namespace) -> int:
     options = with_options(DubOptions(), vars(given))
     models = with_options(WeightPaths(), vars(given)).load()
     work = dub if given.cue is None else dub_cues
-    with closing(Bars(given.interrupt, given.quiet)) as bars:
+    with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
         report = work(video, said, given.output, options=options, models=models, progress=bars)
     if given.report is not None:
         report.write(given.report)

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..pipeline.options import DubOptions, WeightPaths
 from ..utils.options import with_options
 from .options import Commands, Groups, add_command, add_options, add_quiet, at_least
-from .progress import Bars
+from .progress import ProgressBars
 
 
 def add_inspect(commands: Commands) -> None:
@@ -58,7 +58,7 @@ def run_inspect(given: argparse.Namespace) -> int:
     from ..pipeline.contact_sheet import draw_contact_sheet
     from ..pipeline.weights import load_face_model
 
-    with closing(Bars(given.interrupt, given.quiet)) as bars:
+    with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
         model, initialise = load_face_model(given.morphable, given.deep3d)
         search = with_options(DubOptions(), vars(given)).search()
         draw_contact_sheet(given.video, given.output, model, search, given.frames, bars, initialise)
@@ -72,7 +72,7 @@ def run_faces(given: argparse.Namespace) -> int:
     from ..pipeline.weights import load_face_model
 
     check_people_sheet(given.video, given.output, given.json)
-    with closing(Bars(given.interrupt, given.quiet)) as bars:
+    with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
         model, _ = load_face_model(given.morphable, given.deep3d)
         search = with_options(DubOptions(), vars(given)).search()
         with VideoReader(given.video) as reader:

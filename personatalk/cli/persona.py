@@ -9,7 +9,7 @@ from pathlib import Path
 from ..pipeline.options import DubOptions, WeightPaths
 from ..utils.options import with_options
 from .options import Commands, Groups, add_command, add_options, add_quiet, at_least
-from .progress import Bars
+from .progress import ProgressBars
 
 
 def add_persona(commands: Commands) -> None:
@@ -76,7 +76,7 @@ def run_make(given: argparse.Namespace) -> int:
     persona.check_name(given.output, given.videos)
     search = with_options(DubOptions(), vars(given)).search()
     models = with_options(WeightPaths(), vars(given)).load()
-    with closing(Bars(given.interrupt, given.quiet)) as bars:
+    with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
         made = persona.make_persona(
             given.videos, models, search, bars, 1e9 * given.latent_cache, given.output.absolute().parent
         )

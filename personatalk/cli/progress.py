@@ -1,4 +1,4 @@
-"""personatalk.cli.progress."""
+"""Progress on the terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tqdm import tqdm
 from ..utils.interrupt import Interrupt
 
 
-class Bars:
+class ProgressBars:
     """One progress bar per stage, on the terminal's error stream.
 
     Args:

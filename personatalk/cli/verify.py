@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..pipeline.options import DubOptions
 from .options import Commands, Groups, add_command, add_options, add_quiet
-from .progress import Bars
+from .progress import ProgressBars
 
 # Exit code where nothing says that the video was generated.
 NOTHING_FOUND = 3
@@ -39,7 +39,7 @@ def run_verify(given: argparse.Namespace) -> int:
     """Run `personatalk verify`."""
     from ..provenance.verify import verify
 
-    with closing(Bars(given.interrupt, given.quiet)) as bars:
+    with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
         found = verify(given.video, anchors=given.trust, face_model=given.face_model, progress=bars)
     print(found.json() if given.json else "\n".join(found.summary()))
     return 0 if found.anything else NOTHING_FOUND

@@ -18,7 +18,7 @@ from helpers import tiny
 from helpers.sample_clips import sample_frames, write_sound, write_video
 
 from personatalk.cli.main import main
-from personatalk.cli.progress import Bars
+from personatalk.cli.progress import ProgressBars
 from personatalk.cli.verify import NOTHING_FOUND
 from personatalk.media.audio import read_speech
 from personatalk.sample import sample_files
@@ -265,7 +265,7 @@ def test_inspect_refuses_a_video_without_a_face(tmp_path: Path, capsys: pytest.C
 
 def test_an_interrupt_that_got_lost_comes_back() -> None:
     interrupt = Interrupt()
-    bars = Bars(interrupt, hidden=True)
+    bars = ProgressBars(interrupt, hidden=True)
     bars("faces", 1, 10)
     # As where compiled code called Python and ignores what it raised.
     with contextlib.suppress(KeyboardInterrupt):
