@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from scipy.signal import resample_poly
 
 from ..errors import PersonaTalkError
+from ..utils.files import atomic_write
 from .encoder import SAMPLE_RATE, STRIDE
 
 PHONES = (
@@ -131,7 +131,6 @@ def cached_phones(samples: npt.NDArray[np.float32], folder: Path | None) -> npt.
         return np.load(path)
     folder.mkdir(parents=True, exist_ok=True)
     found = soft_phones(samples)
-    draft = path.with_suffix(f".{os.getpid()}.npy")
-    np.save(draft, found)
-    draft.replace(path)
+    with atomic_write(path, suffix=".npy") as draft:
+        np.save(draft, found)
     return found

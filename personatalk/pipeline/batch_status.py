@@ -86,12 +86,10 @@ def write_status(path: Path, table: Iterable[JobStatus]) -> None:
         PersonaTalkError: It cannot be written.
     """
     try:
-        with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        with atomic_write(path, fsync=True) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(asdict(status) for status in table)
-            file.flush()
-            os.fsync(file.fileno())
     except (OSError, ValueError) as error:
         raise PersonaTalkError(f"{path}: the status cannot be written ({error}); name another with -o") from error
 

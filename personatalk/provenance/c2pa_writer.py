@@ -6,11 +6,9 @@ with one more box: the video and audio packets stay as they are.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from typing import Any
 import c2pa
 
 from ..errors import CredentialsError
-from ..utils.files import sha256
+from ..utils.files import atomic_write, sha256
 from ..version import __version__
 from .signer import SETTINGS, Signer, native_signer
 
@@ -87,24 +85,20 @@ def sign(path: Path, title: str, source: Path, inputs: list[Input], ranges: list
     if shutil.disk_usage(path.parent).free < path.stat().st_size:
         # The library would only say that a write failed.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent))
-    signed = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         with (
+            atomic_write(path, suffix=path.suffix) as signed,
             c2pa.Context.from_dict(SETTINGS) as context,
             _builder(_manifest(title, inputs, ranges), source, context) as builder,
             path.open("rb") as unsigned,
             signed.open("x+b") as target,
         ):
             builder.sign(native_signer(signer), kind, unsigned, target)
-        shutil.copymode(path, signed)
-        signed.replace(path)
+            shutil.copymode(path, signed)
     except c2pa.C2paError as error:
         raise CredentialsError(
             f"{title}: the manifest cannot be written ({error}); --no-provenance omits it"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            signed.unlink(missing_ok=True)
 
 
 def _manifest(title: str, inputs: list[Input], ranges: list[list[float]]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ BLOCK = 1 << 20
 # Numbers of the system's errors where there is no room for more.
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
-# A glob pattern that the names of `temp_path` without a suffix match.
-TEMP_PATTERN = f".*.{'[0-9a-f]' * 32}"
+# A glob pattern that the names of `temp_path` match.
+TEMP_PATTERN = f".*.{'[0-9a-f]' * 32}*"
 
 
 def is_file(path: Path) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 import wave
 import zipfile
@@ -30,6 +29,7 @@ import webdataset
 from ...audio.encoder import FPS, SAMPLE_RATE
 from ...errors import MediaError
 from ...utils.arrays import Array, resampled
+from ...utils.files import atomic_write
 
 DAMAGE: tuple[type[Exception], ...] = (
     *(OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError, RecursionError),
@@ -249,15 +249,13 @@ def spread(rows: list[Row], most: int) -> list[Row]:
 def write_shard(path: Path, clips: Iterable[Clip]) -> list[Row]:
     """Write a shard and its index, each at once or not at all; the index, written last, makes it count."""
     facts = {}
-    draft = path.with_suffix(".part")
-    with webdataset.TarWriter(str(draft), mtime=0) as writer:
+    with atomic_write(path) as draft, webdataset.TarWriter(str(draft), mtime=0) as writer:
         for clip in clips:
             writer.write({"__key__": clip.key, **clip.members()})
             facts[clip.key] = {
                 **{"speaker": clip.speaker, "split": clip.split},
                 **{"frames": len(clip.time), "sounds": len(clip.sound) > 0},
             }
-    draft.replace(path)
     index: dict[str, Any] = {key: {**fact, "members": {}} for key, fact in facts.items()}
     with tarfile.open(path) as tar:
         for member in tar:
@@ -269,12 +267,8 @@ def write_shard(path: Path, clips: Iterable[Clip]) -> list[Row]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file at once or not at all."""
-    draft = path.with_name(path.name + ".part")
-    with draft.open("w") as file:
+    with atomic_write(path, fsync=True) as draft, draft.open("w") as file:
         json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def read_index(shard: Path) -> list[Row]:
