@@ -86,6 +86,7 @@ def test_an_empty_speech(capsys: pytest.CaptureFixture[str], tmp_path: Path, cli
     assert "empty.wav" in line
 
 
+@pytest.mark.usefixtures("drawn_faces")
 def test_no_face(capsys: pytest.CaptureFixture[str], tmp_path: Path, speech: Path) -> None:
     plain = write_video(tmp_path / "plain.mp4", [np.full((128, 128, 3), 80, np.uint8)] * 5)
     line = refused(capsys, tmp_path, plain, speech, "-o", tmp_path / "out.mp4")
@@ -249,13 +250,16 @@ def test_half_a_certificate(capsys: pytest.CaptureFixture[str], tmp_path: Path, 
     assert "private key is not given" in line
 
 
-def test_inspect_draws_a_contact_sheet(tmp_path: Path, clip: Path) -> None:
+@pytest.mark.usefixtures("drawn_faces")
+def test_inspect_draws_a_contact_sheet(tmp_path: Path) -> None:
+    clip = tiny.clip_of(tmp_path / "in.mp4", tiny.talking(6))
     sheet = tmp_path / "sheet.png"
     assert main(["inspect", str(clip), "-o", str(sheet), "--frames", "4", "--quiet"]) == 0
     picture = cv2.imread(str(sheet))
     assert picture.shape[1] > 1000 and picture.std() > 20
 
 
+@pytest.mark.usefixtures("drawn_faces")
 def test_inspect_refuses_a_video_without_a_face(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = write_video(tmp_path / "plain.mp4", [np.full((128, 128, 3), 80, np.uint8)] * 5)
     assert main(["inspect", str(plain), "-o", str(tmp_path / "sheet.png"), "--quiet"]) == 1
