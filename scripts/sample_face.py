@@ -27,7 +27,7 @@ NECK_PIVOT = np.array([0.0, 1.15, 0.75])
 RINGS = 8
 TEXTURE = (2048, 1024)
 """Width and height of the skin's texture in pixels."""
-OVAL = (*mediapipe_mesh.JAW, *reversed(mediapipe_mesh.FOREHEAD))
+OVAL = (*mediapipe_mesh.JAW_VERTICES, *reversed(mediapipe_mesh.FOREHEAD))
 UPPER_LIDS = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (263, 466, 388, 387, 386, 385, 384, 398, 362))
 LOWER_LIDS = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (263, 249, 390, 373, 374, 380, 381, 382, 362))
 CREASES = ((130, 247, 30, 29, 27, 28, 56, 190), (359, 467, 260, 259, 257, 258, 286, 414))
@@ -185,7 +185,7 @@ class Head:
         """The least expression that changes given measures of the face, and their values on the mean face."""
 
         def measures(v: Array) -> Array:
-            gaps = [v[b, 1] - v[a, 1] for a, b in mediapipe_mesh.INNER_LIPS[:5:2]]
+            gaps = [v[b, 1] - v[a, 1] for a, b in mediapipe_mesh.INNER_LIP_PAIRS[:5:2]]
             lips = [v[17, 1] - v[14, 1], v[13, 1] - v[0, 1], v[17, 2] - v[14, 2]]
             corner = (v[61, 1] + v[291, 1]) / 2
             still = [v[33, 1] + v[263, 1], v[145, 1] - v[159, 1], v[374, 1] - v[386, 1], v[0, 2], v[10, 1]]

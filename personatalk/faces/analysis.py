@@ -23,18 +23,18 @@ from ..utils.arrays import Array, runs
 from ..utils.progress import Progress, no_progress
 from .follow import FaceFollower, LargestFaceFollower
 from .landmarks import FaceTracker
-from .occlusion import MOUTH_COVERED, ProbePoints, find_occlusions
+from .occlusion import MAX_LIPS_HIDDEN, ProbePoints, find_occlusions
 from .shots import CutDetector
 
 # Least distance in pixels between the eyes' outer corners of a face that can be dubbed.
-SMALLEST_FACE = 16.0
+MIN_EYE_DISTANCE = 16.0
 # Degrees by which a head may be turned away and still be dubbed.
-LARGEST_YAW = 65.0
+MAX_YAW = 65.0
 # Consecutive frames that must show the face: fewer are a false alarm, or too few to tell a movement from noise.
-SHORTEST_RUN = 3
+MIN_RUN = 3
 
 # Arrays of an `Analysis` with one entry for each frame.
-TABLES = ("time", "duration", "usable", "shot_of", "beta", "pose", "lips_hidden")
+FRAME_ARRAYS = ("time", "duration", "usable", "shot_of", "beta", "pose", "lips_hidden")
 
 
 class SkipReason(str, Enum):
@@ -106,7 +106,7 @@ class Analysis:
             codes[frame] = 1 + reasons.index(why)
         covered = sorted(self.occlusions)
         return {
-            **{name: getattr(self, name) for name in TABLES},
+            **{name: getattr(self, name) for name in FRAME_ARRAYS},
             "reason": codes,
             "start": np.array([shot.start for shot in self.shots], np.int64),
             "alpha": np.stack([shot.alpha for shot in self.shots]),
@@ -128,13 +128,13 @@ class Analysis:
         """
         count = len(arrays.get("time", ()))
         shapes = {"beta": (count, model.num_expression), "pose": (count, 6), "reason": (count,)}
-        shapes |= {name: (count,) for name in TABLES if name not in shapes}
+        shapes |= {name: (count,) for name in FRAME_ARRAYS if name not in shapes}
         wrong = [name for name, shape in shapes.items() if name not in arrays or arrays[name].shape != shape]
         start, alpha = (arrays.get(name, np.zeros(0)) for name in ("start", "alpha"))
         if wrong or not count or alpha.shape != (len(start), model.num_identity) or "covers" not in arrays:
             raise ValueError(f"an analysis of {count} frames with {', '.join(wrong) or 'shots'} of another shape")
         kinds = {**dict.fromkeys(("time", "duration"), np.float64), "usable": np.bool_, "shot_of": np.int64}
-        tables: dict[str, Any] = {name: arrays[name].astype(kinds.get(name, np.float32)) for name in TABLES}
+        tables: dict[str, Any] = {name: arrays[name].astype(kinds.get(name, np.float32)) for name in FRAME_ARRAYS}
         ends = [*start[1:], count]
         if list(start[:1]) != [0] or (np.diff([*start, count]) <= 0).any():
             raise ValueError("shots that do not cover all frames")
@@ -178,9 +178,9 @@ class FrameScan:
         """Why the frame alone, without its neighbours, cannot be dubbed; None where it can."""
         if self.estimate is None:
             return SkipReason.NO_FACE
-        if np.exp(self.estimate.pose[3]) < SMALLEST_FACE:
+        if np.exp(self.estimate.pose[3]) < MIN_EYE_DISTANCE:
             return SkipReason.SMALL
-        return SkipReason.PROFILE if yaw_of(self.estimate.pose) > LARGEST_YAW else None
+        return SkipReason.PROFILE if yaw_of(self.estimate.pose) > MAX_YAW else None
 
 
 def analyse(
@@ -285,10 +285,10 @@ def _occlusions(
 def _usable(scans: list[FrameScan], lips_hidden: Array) -> tuple[npt.NDArray[np.bool_], dict[int, SkipReason]]:
     """Decide which frames can be dubbed, (T,), and why the others cannot."""
     reason = {i: why for i, scan in enumerate(scans) if (why := scan.skip_reason) is not None}
-    reason.update({int(i): SkipReason.COVERED for i in np.flatnonzero(lips_hidden > MOUTH_COVERED)})
+    reason.update({int(i): SkipReason.COVERED for i in np.flatnonzero(lips_hidden > MAX_LIPS_HIDDEN)})
     usable = np.array([i not in reason for i in range(len(scans))], bool)
     for start, stop in runs(usable, np.array([scan.cut for scan in scans], bool)):
-        if stop - start < SHORTEST_RUN:
+        if stop - start < MIN_RUN:
             usable[start:stop] = False
             reason.update(dict.fromkeys(range(start, stop), SkipReason.BRIEF))
     return usable, reason

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 # Frames that a camera's flash may last.
-LONGEST_FLASH = 2
+MAX_FLASH_FRAMES = 2
 # Grey levels by which a flash may seem to darken a pixel, because something moved there.
 FLASH_DARKER = 12.0
 
@@ -62,7 +62,7 @@ class CutDetector:
             self._before, self._since = last, []
         if self._before is not None:
             self._since.append(small)
-            if len(self._since) > LONGEST_FLASH:
+            if len(self._since) > MAX_FLASH_FRAMES:
                 # No flash, then. A cut among these images may still be the beginning of one.
                 self._before, self._since = (last, [small]) if cut else (None, [])
 

@@ -3,12 +3,12 @@
 The model's owners give it only to people who register with them, so nothing of it is in this package:
 `BFM_model_front.mat` is read from a path of the user's (see docs/basel.md). In that file
 
-- coordinates are in decimetres, x to the right of the picture, y up and z towards the camera;
+- coordinates are in decimetres, x to the right of the image, y up and z towards the camera;
 - the bases are already multiplied by the standard deviations of their components: `idBase` is Basel's `shapePC` times
   `shapeEV` (standard deviations, not variances), `exBase` the expression components of Guo et al. 2018 times their
   `std_exp.txt`. Coefficients are thus in standard deviations, as in `MorphableModel`;
 - indices count from 1, and the 68 `keypoints` are in the order of the iBUG 300-W markup (Sagonas et al. 2013), whose
-  "right" is the speaker's: the first points are on the left of the picture.
+  "right" is the speaker's: the first points are on the left of the image.
 
 All this is the format of https://github.com/sicxu/Deep3DFaceRecon_pytorch (util/load_mats.py, models/bfm.py).
 """
@@ -30,8 +30,8 @@ from ..errors import WeightsError
 from ..utils.arrays import Array, IntArray
 from .morphable_model import MorphableModel
 
-# What is read of the file. It also has textures and masks, which nothing here needs.
-KEYS = ("meanshape", "idBase", "exBase", "tri", "keypoints")
+# Arrays that are read of the file. It also has textures and masks, which nothing here needs.
+FILE_KEYS = ("meanshape", "idBase", "exBase", "tri", "keypoints")
 
 # MediaPipe landmark at the place of each of the 68 keypoints.
 #
@@ -49,12 +49,12 @@ COUNTERPARTS: tuple[int | None, ...] = (
     *(78, 82, 13, 312, 308, 317, 14, 87),  # lips, inside
 )
 
-OUTER_EYES, MOUTH, NOSE_TIP, NOSE_BASE = (36, 45), (48, 54), 30, 33
+OUTER_EYE_KEYPOINTS, MOUTH_KEYPOINTS, NOSE_TIP_KEYPOINT, NOSE_BASE_KEYPOINT = (36, 45), (48, 54), 30, 33
 # Keypoints that hardly move with expression: the jaw's ends, the nose and the corners of the eyes.
-RIGID = (0, 16, 27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45)
-INNER_LIPS = ((62, 66), (61, 67), (63, 65))
+RIGID_KEYPOINTS = (0, 16, 27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45)
+INNER_LIP_KEYPOINTS = ((62, 66), (61, 67), (63, 65))
 # How far beyond the outline of the outer lip keypoints a vertex is still of the lips, in model units.
-LIP_MARGIN = 0.01
+LIP_OUTLINE_MARGIN = 0.01
 # How far behind or before the lip keypoints a vertex may lie and be of the lips, in model units.
 LIP_DEPTH = 0.15
 
@@ -90,7 +90,7 @@ class BaselFrame:
 
 @dataclass(frozen=True)
 class _BaselFile:
-    """Contents of the file as it is, but with indices from 0.
+    """Contents of the file, with indices from 0.
 
     Attributes:
         mean: In dm, the vertices' mean at 0, (V, 3).
@@ -120,7 +120,7 @@ def load_basel_face_model(path: Path | str) -> MorphableModel:
     Raises:
         WeightsError: The file is missing, is no .mat file, or does not hold the model.
     """
-    file = _read(Path(path), KEYS)
+    file = _read(Path(path), FILE_KEYS)
     frame = _frame(file.mean[file.keypoints], path)
     mean, points = frame.to_model(file.mean), file.keypoints
     held = [i for i, landmark in enumerate(COUNTERPARTS) if landmark is not None]
@@ -131,12 +131,12 @@ def load_basel_face_model(path: Path | str) -> MorphableModel:
         triangles=file.triangles,
         keypoints=points[held],
         landmarks=np.array([COUNTERPARTS[i] for i in held], np.int64),
-        rigid=np.array([held.index(i) for i in RIGID]),
+        rigid=np.array([held.index(i) for i in RIGID_KEYPOINTS]),
         lips=_lips(mean, points, path),
-        inner_lips=points[np.array(INNER_LIPS)],
-        mouth_corners=points[list(MOUTH)],
+        inner_lips=points[np.array(INNER_LIP_KEYPOINTS)],
+        mouth_corners=points[list(MOUTH_KEYPOINTS)],
         jaw=points[:17],
-        lower=_lower_weight(mean[:, 1], mean[points[NOSE_TIP], 1], mean[points[NOSE_BASE], 1]),
+        lower=_lower_weight(mean[:, 1], mean[points[NOSE_TIP_KEYPOINT], 1], mean[points[NOSE_BASE_KEYPOINT], 1]),
     )
 
 
@@ -148,10 +148,10 @@ def load_basel_frame(path: Path | str) -> BaselFrame:
 
 def _frame(keypoints: Array, path: Path | str) -> BaselFrame:
     """The frame of a mean face with the given 68 keypoints, (68, 3) in dm."""
-    left, right = keypoints[list(OUTER_EYES)].astype(np.float64)
+    left, right = keypoints[list(OUTER_EYE_KEYPOINTS)].astype(np.float64)
     unit = float(np.linalg.norm(right - left))
     across, origin = (right - left) / max(unit, 1e-9), (left + right) / 2
-    down = keypoints[list(MOUTH)].mean(axis=0) - origin
+    down = keypoints[list(MOUTH_KEYPOINTS)].mean(axis=0) - origin
     down -= across * (across @ down)
     height = float(np.linalg.norm(down))
     # x is to the right and y up, so a face that stands otherwise is of another format.
@@ -169,7 +169,7 @@ def _lips(mean: Array, keypoints: IntArray, path: Path | str) -> IntArray:
         edges = ConvexHull(mean[ring, :2]).equations
     except QhullError as error:
         raise WeightsError(f"{path}: its mouth keypoints lie on a line; make it with Deep3DFaceRecon anew") from error
-    inside = (mean[:, :2] @ edges[:, :2].T + edges[:, 2] <= LIP_MARGIN).all(axis=1)
+    inside = (mean[:, :2] @ edges[:, :2].T + edges[:, 2] <= LIP_OUTLINE_MARGIN).all(axis=1)
     near = (mean[:, 2] > mean[ring, 2].min() - LIP_DEPTH) & (mean[:, 2] < mean[ring, 2].max() + LIP_DEPTH)
     return np.union1d(np.flatnonzero(inside & near), ring).astype(np.int64)
 
@@ -181,7 +181,7 @@ def _lower_weight(height: Array, top: float, bottom: float) -> Array:
 
 
 def _read(path: Path, keys: tuple[str, ...]) -> _BaselFile:
-    """Read and check the arrays of the given names; what is not asked for is left empty."""
+    """Read and check the arrays of the given names; others are left empty."""
     raw = _load(path, keys)
     flat = _numbers(path, "meanshape", raw["meanshape"]).reshape(-1)
     if len(flat) < 9 or len(flat) % 3:

@@ -1,4 +1,4 @@
-"""personatalk.geometry.camera."""
+"""The weak-perspective camera, and the 256 x 256 face crop."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CROP_CENTRE_Y = 0.62
 
 
 def rotations(pose: Array) -> Array:
-    """Rotation matrices of poses: (..., 6) to (..., 3, 3)."""
+    """Return the rotation matrices of poses: (..., 6) to (..., 3, 3)."""
     flat = Rotation.from_rotvec(pose[..., :3].reshape(-1, 3)).as_matrix()
     return flat.reshape(*pose.shape[:-1], 3, 3).astype(np.float32)
 
 
 def project(vertices: Array, pose: Array) -> Array:
-    """Put model vertices into the picture.
+    """Project model vertices into the image.
 
     Args:
         vertices: Model space, (..., V, 3).
@@ -42,7 +42,7 @@ def project(vertices: Array, pose: Array) -> Array:
 
 
 def crop_transform(pose: Array, size: int = CROP_SIZE) -> Array:
-    """Similarity transform from picture pixels to crop pixels, (2, 3), for one pose (6,).
+    """Return the similarity transform from image pixels to crop pixels, (2, 3), for one pose (6,).
 
     It depends on the pose alone, never on the mouth or the jaw: a crop that moved with the old speech would tell
     the renderer about it. The head's roll is undone.
@@ -69,15 +69,15 @@ def apply_transform(transform: Array, points: Array) -> Array:
 
 
 def invert_transform(transform: Array) -> Array:
-    """The inverse of a similarity (2, 3)."""
+    """Invert a similarity (2, 3)."""
     linear = np.linalg.inv(transform[:, :2])
     return np.concatenate([linear, -linear @ transform[:, 2:]], axis=1).astype(np.float32)
 
 
 def warp(rgb: npt.NDArray[np.uint8], transform: Array, size: int = CROP_SIZE) -> npt.NDArray[np.uint8]:
-    """Cut a face crop, uint8 (size, size, 3), out of a picture (H, W, 3); beyond its edges the edge is repeated.
+    """Cut a face crop, uint8 (size, size, 3), out of an image (H, W, 3); beyond its edges the edge is repeated.
 
-    Where the crop is smaller than the face in the picture, the face is low-passed first, or teeth and beard
+    Where the crop is smaller than the face in the image, the face is low-passed first, or teeth and beard
     would alias.
     """
     zoom = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
@@ -89,7 +89,7 @@ def warp(rgb: npt.NDArray[np.uint8], transform: Array, size: int = CROP_SIZE) ->
 def _low_passed(
     rgb: npt.NDArray[np.uint8], transform: Array, size: int, zoom: float
 ) -> tuple[npt.NDArray[np.uint8], Array]:
-    """Blur only the part of the picture under the crop; returns it with the transform that fits it."""
+    """Blur only the part of the image under the crop; return it with the transform that fits it."""
     corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float32)
     area = apply_transform(invert_transform(transform), corners)
     margin = np.ceil(3 / zoom)

@@ -1,7 +1,7 @@
 """Deep3DFaceRecon's network (Deng et al. 2019b) as the learned initialisation of the fit (paper, section 3.1).
 
 The network sees the face in a crop of 224 x 224 pixels and gives 257 coefficients of the Basel Face Model under a
-perspective camera, which are brought here to a weak-perspective pose in the picture's own pixels. The crop, the
+perspective camera, which are brought here to a weak-perspective pose in the image's own pixels. The crop, the
 camera, the order of the coefficients and the names in the checkpoint are those of
 https://github.com/sicxu/Deep3DFaceRecon_pytorch (util/preprocess.py, models/bfm.py, models/networks.py).
 """
@@ -21,6 +21,7 @@ from torch import nn
 
 from ..errors import WeightsError
 from ..utils.arrays import Array
+from ..utils.resnet import ResNet50
 from .basel import BaselFrame, load_basel_face_model, load_basel_frame
 from .camera import apply_transform, invert_transform, warp
 from .fitting import Estimate, rigid_pose
@@ -31,13 +32,13 @@ CROP_SIDE = 224
 # Focal length of its camera in crop pixels.
 FOCAL = 1015.0
 # Principal point of its camera in crop pixels, from the left and from the bottom.
-CENTRE = 112.0
+PRINCIPAL_POINT = 112.0
 # Distance of the camera from the origin of Basel space in decimetres.
 CAMERA_DISTANCE = 10.0
 # Crop pixels per decimetre of the standard face; nearly FOCAL / CAMERA_DISTANCE.
-RESCALE = 102.0
+PIXELS_PER_DECIMETRE = 102.0
 
-# Eyes, nose tip and mouth corners (picture's left first) of the standard face, in Basel space (dm).
+# Eyes, nose tip and mouth corners (image's left first) of the standard face, in Basel space (dm).
 STANDARD_POINTS = np.array(
     [
         [-0.31148657, 0.29036078, 0.13377953],
@@ -48,15 +49,15 @@ STANDARD_POINTS = np.array(
     ]
 )
 # MediaPipe landmarks whose means are those five points; an eye is the mean of its corners.
-FIVE_POINTS = ((33, 133), (362, 263), (4,), (61,), (291,))
+STANDARD_LANDMARKS = ((33, 133), (362, 263), (4,), (61,), (291,))
 
 # Identity, expression, texture, angles, lighting, translation: 257 in all.
-SIZES = (80, 64, 80, 3, 27, 3)
+GROUP_SIZES = (80, 64, 80, 3, 27, 3)
 
 
 @dataclass(frozen=True)
 class Deep3DCoefficients:
-    """What the network says of one face.
+    """Coefficients that the network gives for one face.
 
     Attributes:
         identity: Shape in standard deviations, (80,).
@@ -76,34 +77,34 @@ class Deep3DCoefficients:
 
     @classmethod
     def split(cls, vector: Array) -> Deep3DCoefficients:
-        """Take the network's vector apart.
+        """Split the network's vector into its groups.
 
         Raises:
             ValueError: It is not of shape (257,).
         """
-        if vector.shape != (sum(SIZES),):
-            raise ValueError(f"coefficients are of shape {vector.shape}, but ({sum(SIZES)},) was wanted")
-        return cls(*np.split(vector, np.cumsum(SIZES)[:-1]))
+        if vector.shape != (sum(GROUP_SIZES),):
+            raise ValueError(f"coefficients are of shape {vector.shape}, but ({sum(GROUP_SIZES)},) was wanted")
+        return cls(*np.split(vector, np.cumsum(GROUP_SIZES)[:-1]))
 
 
 def crop_for_network(landmarks: Array) -> Array:
-    """Transform from picture pixels to the network's crop, (2, 3), from MediaPipe landmarks (N, 2 or 3).
+    """Return the transform from image pixels to the network's crop, (2, 3), from MediaPipe landmarks (N, 2 or 3).
 
     An affine camera is put through the five points; its scale and the place of the standard face's origin decide the
     crop. As in Deep3DFaceRecon a head's roll is left as it is. That project also rounds the crop to whole pixels,
     which is not done here.
     """
-    five = np.array([landmarks[list(group), :2].mean(axis=0) for group in FIVE_POINTS], np.float64)
+    five = np.array([landmarks[list(group), :2].mean(axis=0) for group in STANDARD_LANDMARKS], np.float64)
     camera = np.linalg.lstsq(np.c_[STANDARD_POINTS, np.ones(5)], five, rcond=None)[0]
-    zoom = RESCALE / np.linalg.norm(camera[:3], axis=0).mean()
+    zoom = PIXELS_PER_DECIMETRE / np.linalg.norm(camera[:3], axis=0).mean()
     # The origin comes to lie at CENTRE; the crop's rows count from the top, from 0 to CROP_SIDE - 1.
-    middle = np.array([CENTRE, CROP_SIDE - 1 - CENTRE])
+    middle = np.array([PRINCIPAL_POINT, CROP_SIDE - 1 - PRINCIPAL_POINT])
     transform: Array = np.c_[zoom * np.eye(2), middle - zoom * camera[3]].astype(np.float32)
     return transform
 
 
 def perspective(points: Array, angles: Array, translation: Array) -> Array:
-    """See a face through the network's camera.
+    """Project a face through the network's camera.
 
     Args:
         points: Basel space in dm, (N, 3).
@@ -115,13 +116,13 @@ def perspective(points: Array, angles: Array, translation: Array) -> Array:
     """
     x, y, z = (points @ Rotation.from_euler("xyz", angles).as_matrix().T + translation).T
     depth = CAMERA_DISTANCE - z
-    column, row = FOCAL * x / depth + CENTRE, CROP_SIDE - 1 - (FOCAL * y / depth + CENTRE)
+    column, row = FOCAL * x / depth + PRINCIPAL_POINT, CROP_SIDE - 1 - (FOCAL * y / depth + PRINCIPAL_POINT)
     seen: Array = np.stack([column, row, depth * FOCAL / depth.mean()], axis=1).astype(np.float32)
     return seen
 
 
 def weak_perspective_pose(face: Array, frame: BaselFrame, coefficients: Deep3DCoefficients, transform: Array) -> Array:
-    """The pose in picture pixels, (6,), that comes nearest to the network's camera.
+    """Return the pose in image pixels, (6,), that comes nearest to the network's camera.
 
     It is the least-squares fit to what that camera sees, so that the camera's place in front of the crop's middle is
     accounted for. What remains is the perspective itself: about 1 % of the distance between the eyes' outer corners
@@ -131,14 +132,14 @@ def weak_perspective_pose(face: Array, frame: BaselFrame, coefficients: Deep3DCo
         face: Points of the face with its own shape and expression, model space, (N, 3).
         frame: Where model space lies in Basel space.
         coefficients: Angles and translation are used.
-        transform: From picture pixels to the network's crop, (2, 3).
+        transform: From image pixels to the network's crop, (2, 3).
     """
     seen = perspective(frame.to_basel(face), coefficients.angles, coefficients.translation)
     return rigid_pose(face, apply_transform(invert_transform(transform), seen))[0]
 
 
 class Deep3DInitialiser:
-    """Initial coefficients of a frame from Deep3DFaceRecon's network.
+    """Gives the initial coefficients of a frame by Deep3DFaceRecon's network.
 
     Args:
         model: The Basel Face Model.
@@ -150,10 +151,11 @@ class Deep3DInitialiser:
     """
 
     def __init__(self, model: MorphableModel, net: ReconNet, frame: BaselFrame) -> None:
-        if (model.num_identity, model.num_expression) != SIZES[:2]:
+        if (model.num_identity, model.num_expression) != GROUP_SIZES[:2]:
             raise WeightsError(
-                f"Deep3DFaceRecon's network needs a model with {SIZES[0]} shape and {SIZES[1]} expression components,"
-                f" but this one has {model.num_identity} and {model.num_expression}; use BFM_model_front.mat"
+                f"Deep3DFaceRecon's network needs a model with {GROUP_SIZES[0]} shape and {GROUP_SIZES[1]} expression"
+                f" components, but this one has {model.num_identity} and {model.num_expression};"
+                " use BFM_model_front.mat"
             )
         # Basel space has its origin at the mean of the vertices.
         if np.abs(frame.to_basel(model.mean.mean(axis=0))).max() > 0.01:
@@ -162,14 +164,14 @@ class Deep3DInitialiser:
 
     @classmethod
     def load(cls, basel: Path | str, checkpoint: Path | str) -> Deep3DInitialiser:
-        """Make it from `BFM_model_front.mat` and `epoch_20.pth`; errors as in the loaders of the two."""
+        """Load the initialiser from `BFM_model_front.mat` and `epoch_20.pth`; errors as in the loaders of the two."""
         return cls(load_basel_face_model(basel), ReconNet.load(checkpoint), load_basel_frame(basel))
 
     def __call__(self, rgb: npt.NDArray[np.uint8], landmarks: Array) -> Estimate:
         """Estimate one frame.
 
         Args:
-            rgb: Upright picture, uint8 (H, W, 3).
+            rgb: Upright image, uint8 (H, W, 3).
             landmarks: MediaPipe landmarks in its pixels, (N, 3).
         """
         transform = crop_for_network(landmarks)
@@ -184,26 +186,25 @@ class Deep3DInitialiser:
 class ReconNet(nn.Module):
     """Deep3DFaceRecon's network: a ResNet-50 and a 1 x 1 convolution for each group of coefficients.
 
-    The ResNet (He et al. 2016) has its strides in the 3 x 3 convolutions; the translation is in two groups, x and y,
-    then z.
+    The translation is in two groups, x and y, then z.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = _ResNet50()
-        self.final_layers = nn.ModuleList(nn.Conv2d(2048, n, 1) for n in (*SIZES[:-1], 2, 1))
+        self.backbone = ResNet50()
+        self.final_layers = nn.ModuleList(nn.Conv2d(2048, n, 1) for n in (*GROUP_SIZES[:-1], 2, 1))
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        """Crops (N, 3, 224, 224), RGB in 0..1, to coefficients (N, 257)."""
-        features = self.backbone(crops)
+        """Map crops (N, 3, 224, 224), RGB in 0..1, to coefficients (N, 257)."""
+        features = self.backbone.stages(crops)[-1].mean(dim=(2, 3), keepdim=True)
         return torch.cat([layer(features) for layer in self.final_layers], dim=1).flatten(1)
 
     def coefficients(self, crop: npt.NDArray[np.uint8]) -> Array:
-        """Coefficients (257,) of one crop, uint8 (224, 224, 3)."""
+        """Return the coefficients (257,) of one crop, uint8 (224, 224, 3)."""
         device = next(self.parameters()).device
-        picture = torch.from_numpy(crop).to(device).permute(2, 0, 1)[None].float() / 255
+        image = torch.from_numpy(crop).to(device).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
-            vector: Array = self(picture)[0].cpu().numpy()
+            vector: Array = self(image)[0].cpu().numpy()
         return vector
 
     @classmethod
@@ -242,53 +243,3 @@ def _load_state(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(f"{path}: no network named net_recon in it; give Deep3DFaceRecon's epoch_20.pth")
     return state
-
-
-class _ResNet50(nn.Module):
-    """ResNet-50 up to its pooled features, with the usual names of its parts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1 = _stage(64, 64, blocks=3, stride=1)
-        self.layer2 = _stage(256, 128, blocks=4, stride=2)
-        self.layer3 = _stage(512, 256, blocks=6, stride=2)
-        self.layer4 = _stage(1024, 512, blocks=3, stride=2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, 3, H, W) to features (N, 2048, 1, 1)."""
-        x = self.pool(torch.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return x.mean(dim=(2, 3), keepdim=True)
-
-
-def _stage(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
-    first = _Bottleneck(inputs, width, stride)
-    return nn.Sequential(first, *(_Bottleneck(4 * width, width, 1) for _ in range(blocks - 1)))
-
-
-class _Bottleneck(nn.Module):
-    """Residual block of a 1 x 1, a 3 x 3 and a widening 1 x 1 convolution."""
-
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(4 * width)
-        self.downsample: nn.Module | None = None
-        if inputs != 4 * width:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, 4 * width, 1, stride=stride, bias=False), nn.BatchNorm2d(4 * width)
-            )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Features (N, inputs, H, W) to (N, 4 * width, H / stride, W / stride)."""
-        out = torch.relu(self.bn1(self.conv1(x)))
-        out = torch.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        return torch.relu(out + (x if self.downsample is None else self.downsample(x)))

@@ -25,19 +25,19 @@ from .camera import rotations
 from .morphable_model import MorphableModel
 
 # Weight of the Laplacian terms of L_tempo [paper].
-LAMBDA = 0.2
+LAPLACIAN_WEIGHT = 0.2
 # Frames optimised together.
-WINDOW = 256
+FIT_WINDOW = 256
 # Frames on either side of a window that are optimised with it and then dropped, so that its inner frames see what
 # they would see in an unbroken run: the temporal terms reach two frames, their influence fades within ten.
-OVERLAP = 32
+FIT_OVERLAP = 32
 # Frames, evenly spread, over which the speaker's shape is tuned.
 SHAPE_FRAMES = 200
 
 # Prior weight of one squared standard deviation in the closed-form initialisation, per vertex in square units.
-RIDGE = 2e-5
+PRIOR_WEIGHT = 2e-5
 # Weight of the landmarks' depth beside x and y: single-view depth is the least certain of the three.
-DEPTH_TRUST = 0.3
+DEPTH_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,10 @@ class Estimate:
     pose: Array
 
 
+# The learned initialisation: upright image (H, W, 3) and landmarks (478, 3) to the coefficients of a frame.
+Initialise = Callable[[npt.NDArray[np.uint8], Array], Estimate]
+
+
 class Initialiser:
     """Brings a frame's dense 3D landmarks to coefficients {alpha, beta, pose} in closed form.
 
@@ -66,7 +70,7 @@ class Initialiser:
 
     def __init__(self, model: MorphableModel) -> None:
         self.model = model
-        weight = np.tile(np.array([1, 1, DEPTH_TRUST], np.float32), len(model.keypoints))
+        weight = np.tile(np.array([1, 1, DEPTH_WEIGHT], np.float32), len(model.keypoints))
         points = model.keypoints
         shape = model.identity[points].reshape(len(weight), -1)
         expression = model.expression[points].reshape(len(weight), -1)
@@ -88,16 +92,16 @@ class Initialiser:
         return Estimate(points[:, :2].copy(), alpha, beta, pose)
 
     def expression_shift(self, alpha_from: Array, alpha_to: Array) -> Array:
-        """Change of the closed-form expression when the shape is taken to be another: (..., I) to (..., E)."""
+        """Return the change of the closed-form expression under another shape: (..., I) to (..., E)."""
         return (alpha_from - alpha_to) @ (self._expression @ self._shape_basis).T
 
 
 def rigid_pose(face: Array, points: Array) -> tuple[Array, float]:
-    """Pose that carries model points onto picture points best in the sense of least squares.
+    """Return the pose that carries model points onto image points best in the sense of least squares.
 
     Args:
         face: Model space, (R, 3).
-        points: Picture with depth, in pixels, (R, 3).
+        points: Image points with depth, in pixels, (R, 3).
 
     Returns:
         The pose (6,) and the depth in pixels at which the model's origin comes to lie.
@@ -135,7 +139,7 @@ class Tables:
     pose: Array
 
     def __getitem__(self, index: slice | npt.NDArray[np.int64]) -> Tables:
-        """The tables of some of the frames."""
+        """Return the tables of some of the frames."""
         return Tables(self.keypoints[index], self.beta[index], self.pose[index])
 
     def __len__(self) -> int:
@@ -148,7 +152,7 @@ def fit_shape(model: MorphableModel, tables: Tables, alpha_mean: Array) -> Array
     Temporal terms are left out here, since the frames are not neighbours.
     """
     chosen = np.unique(np.linspace(0, len(tables) - 1, SHAPE_FRAMES).round().astype(np.int64))
-    alpha, _, _ = _optimise(model, tables[chosen], alpha_mean, tune_shape=True, temporal=False)
+    alpha, _, _ = _optimise(model, tables[chosen], alpha_mean, laplacian_weight=None)
     return alpha
 
 
@@ -156,9 +160,10 @@ def fit_shot(
     model: MorphableModel,
     tables: Tables,
     alpha: Array,
-    window: int = WINDOW,
-    overlap: int = OVERLAP,
+    window: int = FIT_WINDOW,
+    overlap: int = FIT_OVERLAP,
     progress: Callable[[int], None] | None = None,
+    laplacian_weight: float = LAPLACIAN_WEIGHT,
 ) -> FittedShot:
     """Tune expression and pose of consecutive frames under a fixed shape.
 
@@ -169,13 +174,12 @@ def fit_shot(
         window: Frames optimised together and kept.
         overlap: Further frames on either side, optimised with them and dropped.
         progress: Called with the number of frames done after each window.
+        laplacian_weight: The paper's lambda.
     """
     betas, poses = [], []
     for start in range(0, len(tables), window):
         low, stop = max(0, start - overlap), min(len(tables), start + window)
-        _, beta, pose = _optimise(
-            model, tables[low : min(len(tables), stop + overlap)], alpha, tune_shape=False, temporal=True
-        )
+        _, beta, pose = _optimise(model, tables[low : stop + overlap], alpha, laplacian_weight)
         betas.append(beta[start - low : stop - low])
         poses.append(pose[start - low : stop - low])
         if progress is not None:
@@ -184,11 +188,16 @@ def fit_shot(
 
 
 def _optimise(
-    model: MorphableModel, tables: Tables, alpha: Array, *, tune_shape: bool, temporal: bool
+    model: MorphableModel, tables: Tables, alpha: Array, laplacian_weight: float | None
 ) -> tuple[Array, Array, Array]:
-    """Minimise the loss by L-BFGS from the initial coefficients; returns alpha, beta and pose."""
+    """Minimise the loss by L-BFGS from the initial coefficients, and return alpha, beta and pose.
+
+    Without a weight of the Laplacian terms the frames are no neighbours: the temporal terms are left out, and the shape
+    is tuned along.
+    """
     unit = float(np.exp(np.median(tables.pose[:, 3]))) / 100
-    problem = _Problem(model, tables, alpha, unit, temporal)
+    problem = _Problem(model, tables, alpha, unit, laplacian_weight)
+    tune_shape = laplacian_weight is None
     beta, pose = problem.beta_init.clone().requires_grad_(), problem.pose_init.clone().requires_grad_()
     shape = problem.alpha_mean.clone().requires_grad_(tune_shape)
     variables = [beta, pose, *([shape] if tune_shape else [])]
@@ -211,12 +220,14 @@ class _Problem:
     moves the face's outline by about one unit in each of them, which conditions the problem.
     """
 
-    def __init__(self, model: MorphableModel, tables: Tables, alpha: Array, unit: float, temporal: bool) -> None:
+    def __init__(
+        self, model: MorphableModel, tables: Tables, alpha: Array, unit: float, laplacian_weight: float | None
+    ) -> None:
         points = model.keypoints
-        self.unit, self.temporal = unit, temporal
+        self.unit, self.laplacian_weight = unit, laplacian_weight
         self.alpha_mean = torch.from_numpy(alpha.astype(np.float32))
         self.beta_init = torch.from_numpy(tables.beta.astype(np.float32))
-        # Positions are taken relative to the window's middle: float32 would lose the digits in 4K pictures.
+        # Positions are taken relative to the window's middle: float32 would lose the digits in 4K images.
         self.origin = tables.pose[:, 4:6].mean(axis=0)
         self.target = torch.from_numpy(((tables.keypoints - self.origin) / unit).astype(np.float32))
         self.pose_init = torch.from_numpy(self._in_units(tables.pose))
@@ -239,25 +250,25 @@ class _Problem:
         loss = loss + _norms(beta - self.beta_init) + _norms(pose - self.pose_init)
         if alpha.requires_grad:
             loss = loss + len(beta) * _norms((alpha - self.alpha_mean)[None])
-        if self.temporal and len(beta) > 2:
+        if self.laplacian_weight is not None and len(beta) > 2:
             motion = (projected[1:] - projected[:-1]) - (self.target[1:] - self.target[:-1])
-            loss = loss + _norms(motion) + LAMBDA * (_norms(laplacian(pose)) + _norms(laplacian(beta)))
+            loss = loss + _norms(motion) + self.laplacian_weight * (_norms(laplacian(pose)) + _norms(laplacian(beta)))
         return loss
 
     def project(self, alpha: torch.Tensor, beta: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
-        """Keypoints in the picture, (T, K, 2), relative to the window's origin and in units."""
+        """Return the keypoints in the image, (T, K, 2), relative to the window's origin and in units."""
         face = self.mean + self.identity @ alpha + torch.einsum("te,kce->tkc", beta, self.expression)
         turned = face @ rotation_matrices(pose[:, :3] / 100).transpose(1, 2)
         return turned[..., :2] * (torch.exp(pose[:, 3] / 100) / self.unit)[:, None, None] + pose[:, None, 4:6]
 
 
 def laplacian(series: torch.Tensor) -> torch.Tensor:
-    """Temporal Laplace operator, x[t-1] - 2 x[t] + x[t+1]: (T, N) to (T - 2, N)."""
+    """Return the temporal Laplacian, x[t-1] - 2 x[t] + x[t+1]: (T, N) to (T - 2, N)."""
     return series[2:] - 2 * series[1:-1] + series[:-2]
 
 
 def rotation_matrices(vectors: torch.Tensor) -> torch.Tensor:
-    """Rodrigues' formula with gradients: rotation vectors (T, 3) to matrices (T, 3, 3)."""
+    """Map rotation vectors (T, 3) to matrices (T, 3, 3) by Rodrigues' formula, with gradients."""
     angle = (vectors.square().sum(dim=1) + 1e-12).sqrt()[:, None, None]
     x, y, z = (vectors[:, :, None] / angle).unbind(dim=1)
     zero = torch.zeros_like(x)
@@ -273,15 +284,14 @@ def _norms(vectors: torch.Tensor) -> torch.Tensor:
 def _ridge(basis: Array, weight: Array) -> Array:
     """Matrix that maps a stacked residual to ridge-regression coefficients: (N, M) to (M, N)."""
     weighted = basis * weight[:, None] ** 2
-    prior = RIDGE * len(weight) * np.eye(basis.shape[1])
+    prior = PRIOR_WEIGHT * len(weight) * np.eye(basis.shape[1])
     return np.linalg.solve(basis.T @ weighted + prior, weighted.T).astype(np.float32)
 
 
 def _to_model_space(points: Array, pose: Array, depth: float) -> Array:
-    """Undo a pose: picture points (K, 3) with depth in pixels to model space."""
+    """Undo a pose: image points (K, 3) with depth in pixels to model space."""
     origin = np.array([pose[4], pose[5], depth], np.float32)
     return ((points - origin) @ rotations(pose) / np.exp(pose[3])).astype(np.float32)
 
 
-Initialise = Callable[[npt.NDArray[np.uint8], Array], Estimate]
 """The learned initialisation: upright picture (H, W, 3) and landmarks (478, 3) to the coefficients of a frame."""

@@ -1,6 +1,6 @@
-"""Regions of the face crop, drawn from projected geometry: what is generated, and what belongs to the lips.
+"""Masks of the face crop, drawn from projected geometry: the generated region and the lips.
 
-All functions take vertices in crop pixels, (V, 3), and give masks float32 (size, size) in 0..1.
+All functions take vertices in crop pixels, (V, 3), and return masks float32 (size, size) in 0..1.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ FACE_MARGIN = 0.06
 FACE_REACH = 0.62
 # Standard deviation of the soft edge of the generated region, in model units.
 FEATHER = 0.035
-# Corners of what stands for a circle around a point.
-CORNERS = 24
+# Corners of the polygon that stands for a circle around a point.
+CIRCLE_CORNERS = 24
 # Opacity under which the soft edge is cut off.
-TAIL = 0.05
+FEATHER_CUTOFF = 0.05
 
 
 def lip_region(model: MorphableModel, vertices: Array, size: int) -> Array:
-    """M_lip: hull of the lips, dilated."""
+    """Return M_lip, the dilated hull of the lips."""
     return _hull(vertices[model.lips], LIP_MARGIN, size).astype(np.float32) / 255
 
 
 def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
-    """The generated region with a soft edge: the lower faces of all given shapes, dilated.
+    """Return the generated region with a soft edge: the dilated lower faces of all given shapes.
 
     Target and source both belong in: where the new jaw is higher than the old one, the old one must be painted over.
     """
@@ -42,13 +42,13 @@ def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
     mask = np.maximum.reduce([_hull(vertices[points], FACE_MARGIN, size) for vertices in shapes])
     soft = cv2.GaussianBlur(mask, (0, 0), FEATHER * _pixels_per_unit(size)).astype(np.float32) / 255
     # The blur's long tail would cost much and show nothing.
-    soft = np.clip((soft - TAIL) / (1 - 2 * TAIL), 0, 1)
+    soft = np.clip((soft - FEATHER_CUTOFF) / (1 - 2 * FEATHER_CUTOFF), 0, 1)
     # The crop's own edge must be soft as well, in case the face reaches beyond it.
     return (soft * _border(size)).astype(np.float32)
 
 
 def cells(mask: Array, grid: int) -> Array:
-    """Share of each cell of a grid that a mask covers: (size, size) to (grid, grid)."""
+    """Return the share of each cell of a grid that a mask covers: (size, size) to (grid, grid)."""
     return cv2.resize(mask, (grid, grid), interpolation=cv2.INTER_AREA)
 
 
@@ -64,7 +64,7 @@ def _pixels_per_unit(size: int) -> float:
 
 def _hull(points: Array, margin: float, size: int) -> npt.NDArray[np.uint8]:
     """Hull of points and of all that is within a margin in model units, uint8 (size, size) in 0..255."""
-    turn = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False, dtype=np.float32)
+    turn = np.linspace(0, 2 * np.pi, CIRCLE_CORNERS, endpoint=False, dtype=np.float32)
     around = max(1.0, margin * _pixels_per_unit(size)) * np.stack([np.cos(turn), np.sin(turn)], axis=1)
     inner = cv2.convexHull(points[:, :2].astype(np.float32))
     # 4 fractional bits and an antialiased edge: the outline moves smoothly from frame to frame.

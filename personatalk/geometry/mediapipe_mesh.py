@@ -10,9 +10,12 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+# Vertices of the mesh.
 NUM_VERTICES = 468
+# Landmarks of one face: the vertices, then 5 points for each iris.
+NUM_LANDMARKS = 478
 
-# Rings of the lips, each from the corner on the picture's left to the one on its right.
+# Rings of the lips, each from the corner on the image's left to the one on its right.
 UPPER_LIP_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
 LOWER_LIP_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 UPPER_LIP_MIDDLE = (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306)
@@ -22,7 +25,7 @@ LOWER_LIP_SOFT = (62, 96, 89, 179, 86, 15, 316, 403, 319, 325, 292)
 UPPER_LIP_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_LIP_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 
-LIPS = tuple(
+LIP_VERTICES = tuple(
     sorted(
         {
             *UPPER_LIP_OUTER,
@@ -36,7 +39,7 @@ LIPS = tuple(
         }
     )
 )
-INNER_LIPS = (
+INNER_LIP_PAIRS = (
     (13, 14),
     (82, 87),
     (312, 317),
@@ -47,8 +50,8 @@ INNER_LIPS = (
     (191, 95),
     (415, 324),
 )
-MOUTH_CORNERS = (61, 291)
-JAW = (
+MOUTH_CORNER_VERTICES = (61, 291)
+JAW_VERTICES = (
     *(234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152),
     *(377, 400, 378, 379, 365, 397, 288, 361, 323, 454),
 )
@@ -59,12 +62,12 @@ EYES = (
 )
 BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285)
 NOSE = (168, 6, 197, 195, 5, 4, 1, 2, 98, 327, 48, 278, 64, 294, 115, 344, 45, 275)
-RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 127, 356, 10, 151, 9, 8, 48, 278, 234, 454)
+RIGID_VERTICES = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 127, 356, 10, 151, 9, 8, 48, 278, 234, 454)
 OUTER_EYE_CORNERS = (33, 263)
 
 
 def triangles() -> npt.NDArray[np.int64]:
-    """Triangles of the mesh, int (852, 3), with the eyes and the mouth open.
+    """Return the triangles of the mesh, int (852, 3), with the eyes and the mouth open.
 
     MediaPipe publishes only the set of edges. Three mutually joined vertices make a triangle, but for two that
     merely enclose others: all their edges then belong to three candidates.
@@ -82,7 +85,3 @@ def triangles() -> npt.NDArray[np.int64]:
             uses[edge] = uses.get(edge, 0) + 1
     kept = [c for c in cliques if not all(uses[edge] > 2 for edge in combinations(c, 2))]
     return np.array(sorted(kept), np.int64)
-
-
-# Landmarks of one face: the 468 vertices of the face mesh, then 5 points for each iris.
-NUM_LANDMARKS = 478

@@ -1,8 +1,8 @@
 """Facial geometry: a linear morphable model, head pose, and the 256 x 256 face crop (paper, section 3.1).
 
-Model space has x to the right of the picture, y down and z away from the camera. Its unit is the distance between
+Model space has x to the right of the image, y down and z away from the camera. Its unit is the distance between
 the outer eye corners of the mean face. A pose is six numbers `(rx, ry, rz, log s, tx, ty)`: a rotation vector in
-radians, the logarithm of the scale in pixels per unit, and the picture position of the model's origin in pixels
+radians, the logarithm of the scale in pixels per unit, and the image position of the model's origin in pixels
 (weak perspective: depth is dropped after the rotation).
 """
 
@@ -39,7 +39,7 @@ class MorphableModel:
         rigid: Positions in `keypoints` that hardly move with expression, int (R,).
         lips: Vertices of the lips, int.
         inner_lips: Pairs (upper, lower) of vertices along the inner lips, int (P, 2); the middle pair first.
-        mouth_corners: Vertices of the right and left corner of the mouth (as seen in the picture: left, right).
+        mouth_corners: Vertices of the right and left corner of the mouth (in the image: left, right).
         jaw: Vertices of the face's lower outline from one ear to the other, in order.
         lower: Weight of the generated lower face at each vertex, 0 (the video's) .. 1 (generated), (V,).
     """
@@ -73,33 +73,33 @@ class MorphableModel:
         return self.expression.shape[2]
 
     def shape(self, alpha: Array) -> Array:
-        """Vertices without expression, {alpha, 0, 0}: (..., I) to (..., V, 3)."""
+        """Return the vertices without expression, {alpha, 0, 0}: (..., I) to (..., V, 3)."""
         return self.mean + _combine(alpha, self.identity)
 
     def offsets(self, beta: Array) -> Array:
-        """Displacement of the vertices by an expression: (..., E) to (..., V, 3)."""
+        """Return the displacement of the vertices by an expression: (..., E) to (..., V, 3)."""
         return _combine(beta, self.expression)
 
     def vertices(self, alpha: Array, beta: Array) -> Array:
-        """Vertices in model space, {alpha, beta, 0}: (..., I) and (..., E) to (..., V, 3)."""
+        """Return the vertices in model space, {alpha, beta, 0}: (..., I) and (..., E) to (..., V, 3)."""
         return self.shape(alpha) + self.offsets(beta)
 
     def expression_only(self, beta: Array) -> Array:
-        """Vertices of the mean face with an expression, {0, beta, 0}: (..., E) to (..., V, 3)."""
+        """Return the vertices of the mean face with an expression, {0, beta, 0}: (..., E) to (..., V, 3)."""
         return self.mean + self.offsets(beta)
 
     def colours(self) -> Array:
-        """Normalised coordinate code of each vertex, (V, 3) in 0..1 (Zhu et al. 2017)."""
+        """Return the normalised coordinate code of each vertex, (V, 3) in 0..1 (Zhu et al. 2017)."""
         low, high = self.mean.min(axis=0), self.mean.max(axis=0)
         return (self.mean - low) / (high - low)
 
     def mouth_opening(self, vertices: Array) -> Array:
-        """Gap between the inner lips' middles in model units: (..., V, 3) to (...)."""
+        """Return the gap between the inner lips' middles in model units: (..., V, 3) to (...)."""
         upper, lower = self.inner_lips[0]
         return np.linalg.norm(vertices[..., upper, :] - vertices[..., lower, :], axis=-1).astype(np.float32)
 
     def join(self, generated: Array, video: Array) -> Array:
-        """Lower face from `generated`, upper face from `video`, both (..., V, 3), with a smooth seam.
+        """Join the lower face of `generated` and the upper face of `video`, both (..., V, 3), with a smooth seam.
 
         The paper joins the two sets of vertices hard; the weights of `lower` rise smoothly across the seam
         so that no edge of the mesh is torn.
@@ -114,7 +114,7 @@ class MorphableModel:
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> MorphableModel:
-        """Read a model; without a path the one of the package.
+        """Read a model; without a path, the package's own.
 
         Raises:
             WeightsError: The file is missing, damaged or of another kind or version.
@@ -133,14 +133,21 @@ class MorphableModel:
         return model
 
     def misfits(self) -> list[str]:
-        """Names of the arrays whose shapes or vertex numbers do not fit the others."""
+        """Return the names of the arrays whose shapes or vertex numbers do not fit the others."""
         vertices, points = len(self.mean) if self.mean.ndim else 0, self.keypoints.size
         table: dict[str, tuple[tuple[int | None, ...], int | None]] = {
-            **{"mean": ((vertices, 3), None), "lower": ((vertices,), None)},
-            **{"identity": ((vertices, 3, None), None), "expression": ((vertices, 3, None), None)},
-            **{"triangles": ((None, 3), vertices), "inner_lips": ((None, 2), vertices)},
-            **{"lips": ((None,), vertices), "jaw": ((None,), vertices), "mouth_corners": ((2,), vertices)},
-            **{"keypoints": ((points,), vertices), "landmarks": ((points,), NUM_LANDMARKS), "rigid": ((None,), points)},
+            "mean": ((vertices, 3), None),
+            "identity": ((vertices, 3, None), None),
+            "expression": ((vertices, 3, None), None),
+            "triangles": ((None, 3), vertices),
+            "keypoints": ((points,), vertices),
+            "landmarks": ((points,), NUM_LANDMARKS),
+            "rigid": ((None,), points),
+            "lips": ((None,), vertices),
+            "inner_lips": ((None, 2), vertices),
+            "mouth_corners": ((2,), vertices),
+            "jaw": ((None,), vertices),
+            "lower": ((vertices,), None),
         }
         wrong = []
         for name, (shape, limit) in table.items():

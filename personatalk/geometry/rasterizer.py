@@ -1,6 +1,6 @@
-"""PNCC maps: the mesh drawn with a colour code for each place of the face (Zhu et al. 2017; paper, section 3.1).
+"""PNCC maps: the mesh drawn with a colour code for each point of the face (Zhu et al. 2017; paper, section 3.1).
 
-Two implementations of one definition. A pixel belongs to a triangle if its centre lies inside or on the edge; of
+A pixel belongs to a triangle if its centre lies inside or on the edge; of
 several triangles the nearest (smallest z) wins, and of equal ones the first; the colour is interpolated linearly.
 """
 
@@ -12,52 +12,31 @@ import numpy.typing as npt
 
 from ..utils.arrays import Array, IntArray
 
-_EPSILON = 1e-9
-"""Twice the area, in square pixels, under which a triangle is a line and draws nothing."""
+# Twice the area, in square pixels, under which a triangle is a line and draws nothing.
+MIN_DOUBLE_AREA = 1e-9
 
 
-def render_reference(vertices: Array, triangles: IntArray, colours: Array, size: int) -> Array:
-    """Draw a mesh, plainly: the definition that `render` is tested against.
+def render(vertices: Array, triangles: IntArray, colours: Array, size: int) -> Array:
+    """Draw a mesh.
 
     Args:
         vertices: Pixel positions and depth, (V, 3).
         triangles: Vertex indices, (F, 3).
         colours: Vertex colours, (V, C).
-        size: Side of the picture in pixels.
+        size: Side of the image in pixels.
 
     Returns:
         float32 (size, size, C), 0 where no triangle is.
     """
-    picture = np.zeros((size, size, colours.shape[1]), np.float64)
-    depth = np.full((size, size), np.inf)
-    y, x = np.mgrid[:size, :size].astype(np.float64)
-    points = vertices.astype(np.float64)
-    for triangle in triangles:
-        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = points[triangle]
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if abs(area) < _EPSILON:
-            continue
-        v = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) / area
-        w = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / area
-        u = 1 - v - w
-        z = u * az + v * bz + w * cz
-        hit = (u >= 0) & (v >= 0) & (w >= 0) & (z < depth)
-        depth[hit] = z[hit]
-        picture[hit] = np.stack([u, v, w], axis=-1)[hit] @ colours[triangle]
-    return picture.astype(np.float32)
-
-
-def render(vertices: Array, triangles: IntArray, colours: Array, size: int) -> Array:
-    """Draw a mesh fast; arguments and result as in `render_reference`."""
-    picture = np.zeros((size, size, colours.shape[1]), np.float32)
+    image = np.zeros((size, size, colours.shape[1]), np.float32)
     _fill(
         vertices.astype(np.float64),
         triangles,
         colours.astype(np.float64),
-        picture,
+        image,
         np.full((size, size), np.inf),
     )
-    return picture
+    return image
 
 
 def warm_up() -> None:
@@ -71,22 +50,17 @@ def _fill(
     points: npt.NDArray[np.float64],
     triangles: IntArray,
     colours: npt.NDArray[np.float64],
-    picture: Array,
+    image: Array,
     depth: npt.NDArray[np.float64],
 ) -> None:
-    size = picture.shape[0]
+    size = image.shape[0]
     for f in range(triangles.shape[0]):
         a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
-        ax, ay, bx, by, cx, cy = (
-            points[a, 0],
-            points[a, 1],
-            points[b, 0],
-            points[b, 1],
-            points[c, 0],
-            points[c, 1],
-        )
+        ax, ay = points[a, 0], points[a, 1]
+        bx, by = points[b, 0], points[b, 1]
+        cx, cy = points[c, 0], points[c, 1]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if abs(area) < 1e-9:
+        if abs(area) < MIN_DOUBLE_AREA:
             continue
         left, right = max(0.0, np.ceil(min(ax, bx, cx))), min(size - 1.0, np.floor(max(ax, bx, cx)))
         top, bottom = max(0.0, np.ceil(min(ay, by, cy))), min(size - 1.0, np.floor(max(ay, by, cy)))
@@ -100,5 +74,5 @@ def _fill(
                 z = u * points[a, 2] + v * points[b, 2] + w * points[c, 2]
                 if z < depth[row, column]:
                     depth[row, column] = z
-                    for k in range(picture.shape[2]):
-                        picture[row, column, k] = u * colours[a, k] + v * colours[b, k] + w * colours[c, k]
+                    for k in range(image.shape[2]):
+                        image[row, column, k] = u * colours[a, k] + v * colours[b, k] + w * colours[c, k]

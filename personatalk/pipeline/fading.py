@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..faces.analysis import LARGEST_YAW
+from ..faces.analysis import MAX_YAW
 from ..utils.arrays import Array
 
 FADING_YAW = 50.0
-"""Degrees from which on the new mouth fades into the old one, which is all that is left at `LARGEST_YAW`."""
+"""Degrees from which on the new mouth fades into the old one, which is all that is left at `MAX_YAW`."""
 
 FADE_SECONDS = 0.2
 """How long a fade between new and old mouth takes where frames begin or end to be passed through."""
@@ -38,7 +38,7 @@ def blend_weight(
         0 (the source's mouth) .. 1 (the new one), (T,). Neighbours of one shot differ by no more than
         `LARGEST_FADE_STEP`, nor faster than 1 in `FADE_SECONDS`.
     """
-    turned = np.clip((yaw - FADING_YAW) / (LARGEST_YAW - FADING_YAW), 0, 1)
+    turned = np.clip((yaw - FADING_YAW) / (MAX_YAW - FADING_YAW), 0, 1)
     result = np.where(usable, 1 - turned * turned * (3 - 2 * turned), 0.0)
     steps = np.minimum(np.diff(time) / FADE_SECONDS, LARGEST_FADE_STEP)
     steps[np.diff(shot_of) != 0] = np.inf

@@ -51,7 +51,7 @@ def build(clips: Iterable[Array], num_identity: int = 48, num_expression: int = 
     mean = np.mean(neutrals, axis=0)
     differences = np.concatenate([clip[::3] - rest for clip, rest in zip(aligned, neutrals, strict=True)])
     weight = np.ones(mediapipe_mesh.NUM_VERTICES)
-    weight[list(mediapipe_mesh.LIPS)] = LIP_WEIGHT
+    weight[list(mediapipe_mesh.LIP_VERTICES)] = LIP_WEIGHT
     identity = _components(np.stack(neutrals) - mean, np.ones_like(weight), num_identity)
     expression = _components(differences, weight, num_expression)
     return _assemble(mean, identity, expression)
@@ -64,7 +64,7 @@ def mirrored(clip: Array, index: IntArray) -> Array:
 
 def align(clip: Array, mean: Array) -> Array:
     """Similarity-align every face (T, V, 3) to the mean (V, 3) over the rigid vertices."""
-    rigid = list(mediapipe_mesh.RIGID)
+    rigid = list(mediapipe_mesh.RIGID_VERTICES)
     target = mean[rigid] - mean[rigid].mean(axis=0)
     centre = clip[:, rigid].mean(axis=1, keepdims=True)
     source = clip[:, rigid] - centre
@@ -78,7 +78,7 @@ def align(clip: Array, mean: Array) -> Array:
 
 def neutral(aligned: Array) -> Array:
     """Mean of the frames with the mouth most closed: (T, V, 3) to (V, 3)."""
-    upper, lower = mediapipe_mesh.INNER_LIPS[0]
+    upper, lower = mediapipe_mesh.INNER_LIP_PAIRS[0]
     gap = np.linalg.norm(aligned[:, upper] - aligned[:, lower], axis=-1)
     count = max(1, round(NEUTRAL_SHARE * len(gap)))
     return aligned[np.argsort(gap)[:count]].mean(axis=0)
@@ -97,7 +97,7 @@ def _upright(face: Array) -> Array:
     left, right = face[mediapipe_mesh.OUTER_EYE_CORNERS[0]], face[mediapipe_mesh.OUTER_EYE_CORNERS[1]]
     across = (right - left) / np.linalg.norm(right - left)
     # Down runs from the eyes' middle to the middle between the mouth's corners, and the cheeks lie level in depth.
-    down = face[list(mediapipe_mesh.MOUTH_CORNERS)].mean(axis=0) - (left + right) / 2
+    down = face[list(mediapipe_mesh.MOUTH_CORNER_VERTICES)].mean(axis=0) - (left + right) / 2
     down -= across * (across @ down)
     down /= np.linalg.norm(down)
     axes = np.stack([across, down, np.cross(across, down)], axis=1)
@@ -123,13 +123,13 @@ def _components(samples: Array, weight: Array, count: int) -> Array:
 
 def _assemble(mean: Array, identity: Array, expression: Array) -> MorphableModel:
     parts = (
-        mediapipe_mesh.LIPS,
-        mediapipe_mesh.JAW,
+        mediapipe_mesh.LIP_VERTICES,
+        mediapipe_mesh.JAW_VERTICES,
         mediapipe_mesh.FOREHEAD,
         mediapipe_mesh.EYES,
         mediapipe_mesh.BROWS,
         mediapipe_mesh.NOSE,
-        mediapipe_mesh.RIGID,
+        mediapipe_mesh.RIGID_VERTICES,
     )
     keypoints = sorted(set().union(*parts))
     return MorphableModel(
@@ -139,11 +139,11 @@ def _assemble(mean: Array, identity: Array, expression: Array) -> MorphableModel
         triangles=mediapipe_mesh.triangles(),
         keypoints=np.array(keypoints),
         landmarks=np.array(keypoints),
-        rigid=np.array([keypoints.index(v) for v in mediapipe_mesh.RIGID]),
-        lips=np.array(mediapipe_mesh.LIPS),
-        inner_lips=np.array(mediapipe_mesh.INNER_LIPS),
-        mouth_corners=np.array(mediapipe_mesh.MOUTH_CORNERS),
-        jaw=np.array(mediapipe_mesh.JAW),
+        rigid=np.array([keypoints.index(v) for v in mediapipe_mesh.RIGID_VERTICES]),
+        lips=np.array(mediapipe_mesh.LIP_VERTICES),
+        inner_lips=np.array(mediapipe_mesh.INNER_LIP_PAIRS),
+        mouth_corners=np.array(mediapipe_mesh.MOUTH_CORNER_VERTICES),
+        jaw=np.array(mediapipe_mesh.JAW_VERTICES),
         lower=lower_weight(mean),
     )
 

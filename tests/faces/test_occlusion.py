@@ -14,9 +14,8 @@ from helpers.synthetic import pose_of
 
 import personatalk
 from personatalk import Models
-from personatalk.faces import occlusion
 from personatalk.faces.landmarks import open_tracker
-from personatalk.faces.occlusion import MOUTH_COVERED, ProbePoints, find_occlusions, visibility
+from personatalk.faces.occlusion import MAX_LIPS_HIDDEN, ProbePoints, find_occlusions, visibility
 from personatalk.geometry.camera import apply_transform, crop_transform, project, warp
 from personatalk.geometry.fitting import Estimate, Initialiser
 from personatalk.geometry.masks import face_region
@@ -97,7 +96,7 @@ def kept_and_lost(model: MorphableModel, places: ProbePoints, got: Seen) -> tupl
         truth = warp(np.repeat((255 * opacity[..., None]).astype(np.uint8), 3, axis=2), transform)[..., 0]
         points = apply_transform(transform, places.at(e.alpha, e.beta, e.pose))
         hidden = 1 - visibility(cover, points, warp(rgb, transform))
-        if places.lips_hidden(cover[None])[0] > MOUTH_COVERED:
+        if places.lips_hidden(cover[None])[0] > MAX_LIPS_HIDDEN:
             hidden = np.ones_like(hidden)
         else:
             # A sharp mask is not asked for: beside means a little away from the edge.
@@ -181,16 +180,13 @@ def test_what_is_found_does_not_flicker(model: MorphableModel, places: ProbePoin
     assert np.abs(np.diff(occlusions, axis=0)).max() <= 86, "edges in time are soft"
 
 
-def test_a_long_shot_is_looked_at_in_parts(
-    model: MorphableModel, places: ProbePoints, bare: Seen, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_shot_is_processed_in_parts(places: ProbePoints) -> None:
     samples = np.random.default_rng(0).integers(90, 110, (40, len(places.mean), 4)).astype(np.uint8)
     samples[..., 3] = 255
     samples[18:25, :, :3] = np.where(places.mean[None, :, :1] > 0, 10, samples[18:25, :, :3])
     whole = find_occlusions(places, samples)
     assert whole.any()
-    monkeypatch.setattr(occlusion, "SPAN", 7)
-    np.testing.assert_array_equal(find_occlusions(places, samples), whole)
+    np.testing.assert_array_equal(find_occlusions(places, samples, span=7), whole)
 
 
 def test_too_few_frames_tell_nothing(places: ProbePoints) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.rasterizer import render_reference
 from scipy.io import savemat
 from scipy.spatial import Delaunay
 from scipy.spatial.transform import Rotation
@@ -20,7 +21,7 @@ from personatalk.geometry.camera import apply_transform, invert_transform, proje
 from personatalk.geometry.deep3d import Deep3DCoefficients, Deep3DInitialiser, ReconNet
 from personatalk.geometry.fitting import Initialiser, fit_shape, fit_shot
 from personatalk.geometry.morphable_model import MorphableModel
-from personatalk.geometry.rasterizer import render, render_reference
+from personatalk.geometry.rasterizer import render
 from personatalk.stage1.network import GeometryGenerator
 
 # The picture's left half of the 68 points, in eye distances from the eyes' middle, y down, and their mirror images.
@@ -189,7 +190,7 @@ class TestLoading:
         assert model.mouth_opening(model.mean) == pytest.approx(0.02, abs=0.005)
         assert tuple(model.mouth_corners) == (points[48], points[54])
         assert (np.diff(model.mean[model.jaw, 0]) > 0).all()
-        assert set(model.keypoints[model.rigid]) == set(points[list(basel.RIGID)])
+        assert set(model.keypoints[model.rigid]) == set(points[list(basel.RIGID_KEYPOINTS)])
         assert (model.lower[model.lips] == 1).all() and (model.lower[model.mean[:, 1] < 0.4] == 0).all()
         assert ((model.lower > 0) & (model.lower < 1)).any()
 
@@ -369,7 +370,7 @@ class TestCamera:
         scale, place = 160.0, np.array([400.0, 300.0])
         five = deep3d.STANDARD_POINTS[:, :2] * [scale, -scale] + place
         landmarks = np.zeros((478, 3), np.float32)
-        for group, point in zip(deep3d.FIVE_POINTS, five, strict=True):
+        for group, point in zip(deep3d.STANDARD_LANDMARKS, five, strict=True):
             landmarks[list(group), :2] = point
         transform = deep3d.crop_for_network(landmarks)
         assert np.allclose(transform[:, :2], 102 / scale * np.eye(2), atol=1e-5)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from helpers.rasterizer import render_reference
 from helpers.synthetic import face_in_crop
 
 from personatalk.geometry.morphable_model import MorphableModel
-from personatalk.geometry.rasterizer import render, render_reference
+from personatalk.geometry.rasterizer import render
 
 Render = Callable[..., np.ndarray]
 BOTH = pytest.mark.parametrize("draw", [render, render_reference])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from personatalk.faces.analysis import LARGEST_YAW, yaw_of
+from personatalk.faces.analysis import MAX_YAW, yaw_of
 from personatalk.pipeline.fading import FADE_SECONDS, FADING_YAW, LARGEST_FADE_STEP, blend_weight
 from personatalk.utils.arrays import Array
 
@@ -36,8 +36,8 @@ def test_it_falls_with_the_yaw_and_never_rises() -> None:
     values = strengths(400, yaw=yaw)
     assert (np.diff(values) <= 0).all()
     assert (values[yaw < FADING_YAW - 1] == 1).all()
-    assert (values[yaw >= LARGEST_YAW] == 0).all()
-    assert values[np.argmin(abs(yaw - (FADING_YAW + LARGEST_YAW) / 2))] == pytest.approx(0.5, abs=0.03)
+    assert (values[yaw >= MAX_YAW] == 0).all()
+    assert values[np.argmin(abs(yaw - (FADING_YAW + MAX_YAW) / 2))] == pytest.approx(0.5, abs=0.03)
 
 
 @pytest.mark.parametrize("fps", [5.0, 25.0, 60.0])

@@ -15,7 +15,7 @@ import personatalk
 from personatalk import DubOptions, Models
 from personatalk.cli import main
 from personatalk.errors import MediaError, WeightsError
-from personatalk.faces.analysis import TABLES, Analysis
+from personatalk.faces.analysis import FRAME_ARRAYS, Analysis
 from personatalk.faces.selection import FaceSearch
 from personatalk.media.reader import VideoReader
 from personatalk.pipeline import persona
@@ -148,7 +148,7 @@ def test_lips_of_another_renderer_are_refused(models: Models, kept: Path) -> Non
             loaded.lips(broken, models)
 
 
-@pytest.mark.parametrize("name", [*TABLES, "reason", "start", "alpha", "covers"])
+@pytest.mark.parametrize("name", [*FRAME_ARRAYS, "reason", "start", "alpha", "covers"])
 def test_a_damaged_analysis_is_refused(models: Models, clip: Path, kept: Path, name: str) -> None:
     (footage,) = Persona.load(kept, models.morphable).footage
     with VideoReader(clip) as reader:
