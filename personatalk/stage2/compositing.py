@@ -1,7 +1,7 @@
 """Compositing: the rendered face goes back into the frame at the source's resolution.
 
 The paper does not describe this step. The face is matched in colour along the mask's soft edge, where source and
-result show the same skin, and warped to the picture; nothing outside the mask is touched.
+result show the same skin, and warped to the frame; no pixel outside the mask changes.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ import numpy as np
 from ..geometry.camera import apply_transform, invert_transform
 from ..utils.arrays import Array, Image
 
+# Cells per side of the grid on which colours are compared.
 COLOUR_GRID = 64
-"""Cells per side of the grid on which colours are compared."""
+# Largest colour correction in grey levels.
 MOST_SHIFT = 24.0
-"""Largest colour correction, in grey levels."""
+# Difference in grey levels from which on two pixels are taken to show different things, such as chin and collar.
 SAME_PLACE = 40.0
-"""Difference in grey levels over which two pixels are taken to show different things, such as chin and collar."""
+# Opacity between which a cell belongs to the edge of the mask.
+EDGE = (0.02, 0.95)
+# Standard deviations in cells of the blurs that spread the difference inwards, and their weights: close to the edge the
+# near differences count, far from it the mean.
+SPREAD = ((3.0, 1.0), (10.0, 0.1), (30.0, 0.01))
 
 
 @dataclass(frozen=True)
 class Patch:
-    """Part of a picture to be blended in.
+    """Part of a frame to be blended in.
 
     Attributes:
         pixels: uint8 (h, w, 3).
         mask: Opacity, float32 (h, w) in 0..1.
-        left: Image column of the first pixel.
-        top: Image row of the first pixel.
+        left: Column of its first pixel in the frame.
+        top: Row of its first pixel in the frame.
     """
 
     pixels: Image
@@ -41,31 +46,33 @@ class Patch:
 
 
 def coarse_colours(crop: Any) -> Any:
-    """Means over the cells of the grid on which colours are compared: (S, S, ...) to (64, 64, ...)."""
+    """Return the means over the cells of the grid on which colours are compared: (S, S, ...) to (64, 64, ...)."""
     return cv2.resize(crop, (COLOUR_GRID, COLOUR_GRID), interpolation=cv2.INTER_AREA)
 
 
 def match_colours(rendered: Image, source: Image, mask: Array) -> Image:
-    """Shift the rendered crop's colours so that they meet the source's along the mask's edge.
+    """Shift the colours of the rendered crop to those of the source along the edge of the mask.
 
     Differences are taken where the mask is soft and both crops plausibly show the same place, and spread inwards
-    smoothly, so that light which falls across the face is followed.
+    smoothly, so that they follow light that falls across the face.
 
     Args:
         rendered: Rendered crop, uint8 (S, S, 3).
-        source: The source's crop, uint8 (S, S, 3), or its `coarse_colours`.
-        mask: Opacity, (S, S).
+        source: Crop of the source, uint8 (S, S, 3), or its `coarse_colours`.
+        mask: Opacity, float32 (S, S) in 0..1.
+
+    Returns:
+        The shifted crop, uint8 (S, S, 3); the rendered one where the edge shows nothing to compare.
     """
     small, old, new = (coarse_colours(x) for x in (mask, source, rendered))
     difference = old.astype(np.float32) - new
-    weight = ((small > 0.02) & (small < 0.95)).astype(np.float32)
+    weight = ((small > EDGE[0]) & (small < EDGE[1])).astype(np.float32)
     weight *= np.abs(difference).max(axis=2) < SAME_PLACE
     if weight.sum() < 1:
         return rendered
     total = difference * weight[..., None]
-    # A narrow and a wide blur: close to the edge the near differences rule, far from it the mean.
     spread, spread_weight = np.zeros_like(total), np.zeros_like(weight)
-    for sigma, trust in ((3.0, 1.0), (10.0, 0.1), (30.0, 0.01)):
+    for sigma, trust in SPREAD:
         spread += trust * cv2.GaussianBlur(total, (0, 0), sigma)
         spread_weight += trust * cv2.GaussianBlur(weight, (0, 0), sigma)
     shift = np.clip(spread / (spread_weight[..., None] + 1e-6), -MOST_SHIFT, MOST_SHIFT)
@@ -75,17 +82,17 @@ def match_colours(rendered: Image, source: Image, mask: Array) -> Image:
 
 
 def to_image(crop: Image, mask: Array, transform: Array, width: int, height: int) -> Patch | None:
-    """Warp a crop and its mask to the picture.
+    """Warp a crop and its mask to the frame.
 
     Args:
-        crop: uint8 (S, S, 3).
-        mask: Opacity, (S, S).
-        transform: Image to crop, (2, 3).
-        width: Image width.
-        height: Image height.
+        crop: Rendered crop, uint8 (S, S, 3).
+        mask: Opacity, float32 (S, S) in 0..1.
+        transform: Transform from frame to crop, (2, 3).
+        width: Width of the frame in pixels.
+        height: Height of the frame in pixels.
 
     Returns:
-        The patch, or None if none of the mask lies in the picture.
+        The patch, or None if none of the mask lies in the frame.
     """
     rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
     if len(rows) == 0:

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ..geometry import masks, rasterizer
 from ..geometry.morphable_model import MorphableModel
-from ..utils.arrays import Array
+from ..utils.arrays import Array, IntArray
 from .keys import place_code
 
 # Crop pixels per latent cell and axis [paper].
 STRIDE = 4
 # How far apart, in cells, face, background and the inside of the mouth lie in the place code.
 KIND_DISTANCE = 6.0
+# Factor that makes a unit of the PNCC about one cell: the mean face is about 1.6 units wide.
+FACE_SCALE = 0.85
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,20 @@ def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tupl
         vertices: Vertices in crop pixels, (V, 3).
         size: Side S of the crop.
         others: Further vertices whose lower faces belong to the region, such as the source's own.
+
+    Returns:
+        The maps; one unit of the place code is about one cell.
     """
     grid = size // STRIDE
     face = rasterizer.render(vertices, model.triangles, _face_attributes(model), size)
     mouth = rasterizer.render(*_mouth_mesh(model, vertices, size), size)
-    # Lips in front of the mouth's inside hide it.
+    # The lips hide what is behind them.
     mouth[face[..., 3] > 0] = 0
     background = (1 - face[..., 3:]) * (1 - mouth[..., 3:])
     place = np.stack(np.meshgrid(*[(np.arange(grid) + 0.5)] * 2, indexing="xy")).astype(np.float32)
     pooled = [_pool(x, grid) for x in (face, mouth, background)]
-    # In cells: one unit of the code is about one cell wherever it lies. The mean face is about 1.6 units wide.
-    scale = grid * 0.85
     code = place_code(
-        pooled[0][:3] * scale,
+        pooled[0][:3] * (grid * FACE_SCALE),
         pooled[1][:3] * grid,
         place * pooled[2],
         KIND_DISTANCE * (pooled[0][3:] - pooled[1][3:]),
@@ -71,13 +73,16 @@ def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tupl
 
 
 def _face_attributes(model: MorphableModel) -> Array:
+    """Return the PNCC colour of each vertex and a 1 that tells the face from the background, (V, 4)."""
     return np.concatenate([model.colours(), np.ones((model.num_vertices, 1), np.float32)], axis=1)
 
 
-def _mouth_mesh(model: MorphableModel, vertices: Array, size: int) -> tuple[Array, npt.NDArray[np.int64], Array]:
-    """Triangles that span the mouth opening, with (place across, distance to upper lip, to lower lip, 1).
+def _mouth_mesh(model: MorphableModel, vertices: Array, size: int) -> tuple[Array, IntArray, Array]:
+    """Return a strip of triangles that spans the mouth opening, between the inner lips from corner to corner.
 
-    All three in shares of the crop's side, so that they do not depend on its resolution.
+    Returns:
+        Vertices (2n, 3), triangles, and for each vertex (2n, 4): the place across the mouth, the distances to the upper
+        and to the lower lip as shares of the crop's side, and a 1 that tells the mouth from what is around it.
     """
     pairs = model.inner_lips[np.argsort(model.mean[model.inner_lips[:, 0], 0])]
     left, right = model.mouth_corners[np.argsort(model.mean[model.mouth_corners, 0])]
@@ -94,7 +99,7 @@ def _mouth_mesh(model: MorphableModel, vertices: Array, size: int) -> tuple[Arra
     return vertices[np.concatenate([upper, lower])], triangles, attributes.astype(np.float32)
 
 
-def _pool(picture: Array, grid: int) -> Array:
-    """Means over the cells of a grid: (S, S, C) to (C, grid, grid)."""
-    pooled = cv2.resize(picture, (grid, grid), interpolation=cv2.INTER_AREA)
+def _pool(image: Array, grid: int) -> Array:
+    """Return the means over the cells of a grid: (S, S, C) to (C, grid, grid)."""
+    pooled = cv2.resize(image, (grid, grid), interpolation=cv2.INTER_AREA)
     return pooled.reshape(grid, grid, -1).transpose(2, 0, 1)

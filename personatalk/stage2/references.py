@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from ..utils.arrays import IntArray
+from ..utils.arrays import Array, IntArray
 
+# N_f in training and inference [paper].
 FACE_REFERENCES = 5
-"""N_f in training and inference [paper]."""
+# N_l in training [paper].
 LIP_REFERENCES_TRAINING = 5
-"""N_l in training [paper]."""
+# N_l in inference [paper]; more than in training is intended.
 LIP_REFERENCES = 25
-"""N_l in inference [paper]; more than in training is intended."""
 
 
 def training_face_references(frame: int, length: int, count: int = FACE_REFERENCES) -> IntArray:
-    """Frames at even steps over the window of 2 * `count` frames on either side of `frame`, clamped to the clip.
+    """Choose frames at even steps over the window of 2 * `count` frames on either side of a frame.
 
-    The frame itself may be among them; a trainer takes targets that are not (their texture would be copied).
+    The frame itself may be among them. A trainer takes targets that are not: their texture would be copied.
+
+    Args:
+        frame: Number of the frame.
+        length: Frames of the clip, to which the window is clamped.
+        count: Number of references.
     """
     _check(frame, length)
     low, high = max(0, frame - 2 * count), min(length - 1, frame + 2 * count)
@@ -26,26 +30,41 @@ def training_face_references(frame: int, length: int, count: int = FACE_REFERENC
 
 
 def training_lip_references(length: int, random: np.random.Generator, count: int = LIP_REFERENCES_TRAINING) -> IntArray:
-    """Random frames of the whole video, different ones as long as there are enough."""
+    """Choose random frames of the whole video, different ones as long as there are enough.
+
+    Args:
+        length: Frames of the video.
+        random: Source of the choice.
+        count: Number of references.
+    """
     return random.choice(length, count, replace=length < count).astype(np.int64)
 
 
 def face_references(frame: int, length: int, count: int = FACE_REFERENCES) -> IntArray:
-    """The `count` (an odd number) consecutive frames centred on `frame`; those beyond the clip's ends are left out."""
+    """Choose consecutive frames centred on a frame; those beyond the ends of the clip are left out.
+
+    Args:
+        frame: Number of the frame.
+        length: Frames of the clip.
+        count: Number of references, odd.
+    """
     _check(frame, length)
     low, high = max(0, frame - count // 2), min(length - 1, frame + count // 2)
     return np.arange(low, high + 1)
 
 
-def lip_references(opening: npt.NDArray[np.float32], count: int = LIP_REFERENCES) -> IntArray:
-    """Frames of a video at even steps through its order by mouth opening.
+def lip_references(opening: Array, count: int = LIP_REFERENCES) -> IntArray:
+    """Choose frames of a video at even steps through their order by mouth opening.
 
     Args:
         opening: Mouth opening of the canonical geometry {alpha, beta_t, 0} of each frame, (T,).
         count: Number of references.
 
     Returns:
-        Frame numbers from the most closed mouth to the widest open; min(T, count) different ones.
+        Frame numbers from the most closed mouth to the widest open, min(T, count) different ones.
+
+    Raises:
+        ValueError: There is no frame.
     """
     if len(opening) == 0:
         raise ValueError("there is no frame to take lip references from")

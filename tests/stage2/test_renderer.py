@@ -15,8 +15,7 @@ from helpers.synthetic import face_in_crop, smooth_picture
 from personatalk.geometry.masks import cells, lip_region
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage2.attention import GeometricAttention
-from personatalk.stage2.geometry_map import KIND_DISTANCE, STRIDE, GeometryMap, geometry_map
-from personatalk.stage2.keys import BACKGROUND, FACE, KIND, MOUTH, PLACE
+from personatalk.stage2.geometry_map import STRIDE, GeometryMap, geometry_map
 from personatalk.stage2.renderer import Reference, Renderer, merge_references, to_bytes, to_tensor
 from personatalk.stage2.runtime import RendererRuntime
 from personatalk.utils.arrays import Array, Image
@@ -85,6 +84,7 @@ def difference(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> int:
     return int(np.abs(a.astype(int) - b)[where].max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"use_lip": False}, {"use_face": False}], ids=["full", "face", "lip"])
 def test_the_fast_renderer_equals_the_formula(full_scene: Scene, options: dict[str, bool]) -> None:
     scene, network = full_scene, runtime(FULL, **options)
@@ -215,77 +215,6 @@ def test_without_face_attention_the_lips_references_do_it_all(model: MorphableMo
         for lips in (cheeks, other)
     )
     assert by_cheeks > 0.5 * by_all
-
-
-def test_the_code_tells_face_mouth_and_background_apart(model: MorphableModel) -> None:
-    vertices = face_in_crop(model, FULL, 0.3)
-    drawn = geometry_map(model, vertices, FULL)
-    grid = FULL // STRIDE
-    assert drawn.code.shape == (PLACE, grid, grid)
-
-    def at(point: Array) -> np.ndarray:
-        return drawn.code[:, int(point[1]) // STRIDE, int(point[0]) // STRIDE].numpy()
-
-    upper, lower = model.inner_lips[0]
-    mouth = at((vertices[upper] + vertices[lower]) / 2)
-    cheek, chin = at(vertices[205]), at((vertices[152] + vertices[17]) / 2)
-    background = drawn.code[:, -2, 1].numpy()
-    assert (cheek[KIND], mouth[KIND], background[KIND]) == pytest.approx((KIND_DISTANCE, -KIND_DISTANCE, 0))
-    groups = {FACE: slice(FACE, MOUTH), MOUTH: slice(MOUTH, BACKGROUND), BACKGROUND: slice(BACKGROUND, KIND)}
-    for code, kind in ((cheek, FACE), (chin, FACE), (mouth, MOUTH), (background, BACKGROUND)):
-        used = groups[kind]
-        others = np.delete(code[:KIND], range(*used.indices(PLACE)))
-        assert np.abs(others).max() < 1e-5
-        assert np.abs(code[used]).max() > 1
-    codes = [cheek, mouth, background]
-    for i, a in enumerate(codes):
-        for b in codes[:i]:
-            assert np.linalg.norm(a - b) >= KIND_DISTANCE
-    np.testing.assert_allclose(background[BACKGROUND:KIND], [1.5, grid - 1.5])
-
-
-def test_the_code_of_the_mouth_measures_the_distance_to_the_lips(model: MorphableModel) -> None:
-    vertices = face_in_crop(model, FULL, 0.3)
-    code = geometry_map(model, vertices, FULL).code.numpy()
-    upper, lower = model.inner_lips[0]
-    top, bottom = vertices[upper], vertices[lower]
-    column = int(top[0]) // STRIDE
-    rows = np.arange(int(top[1]) // STRIDE + 1, int(bottom[1]) // STRIDE)
-    assert len(rows) > 4
-    middle = (rows + 0.5) * STRIDE - 0.5
-    np.testing.assert_allclose(code[MOUTH + 1, rows, column], (middle - top[1]) / STRIDE, atol=0.3)
-    np.testing.assert_allclose(code[MOUTH + 2, rows, column], (bottom[1] - middle) / STRIDE, atol=0.3)
-
-
-def test_a_closed_mouth_has_no_inside(model: MorphableModel) -> None:
-    wide, closed = (
-        (geometry_map(model, face_in_crop(model, FULL, gap), FULL).code[KIND] < -KIND_DISTANCE / 2).sum()
-        for gap in (0.3, 0.0)
-    )
-    assert wide > 100
-    assert closed < 10
-
-
-def test_the_map_follows_the_face_not_the_resolution(model: MorphableModel) -> None:
-    # The same face at half the size: half the cells, and codes that count in cells.
-    large = geometry_map(model, face_in_crop(model, 256, 0.2), 256)
-    small = geometry_map(model, face_in_crop(model, 128, 0.2), 128)
-    shrunk = cells(large.lips.numpy(), 32)
-    assert np.abs(shrunk - small.lips.numpy()).mean() < 0.01
-    face = (small.code[KIND] == KIND_DISTANCE).numpy()
-    halved = np.stack([cells(layer, 32) for layer in large.code.numpy()]) / 2
-    inner = face & (halved[KIND] == KIND_DISTANCE / 2)
-    assert inner.sum() > 200
-    assert np.abs(halved[FACE:MOUTH] - small.code.numpy()[FACE:MOUTH])[:, inner].max() < 0.4
-
-
-def test_others_add_to_the_region_only(model: MorphableModel) -> None:
-    closed, wide = (face_in_crop(model, SIZE, gap) for gap in (0.0, 0.3))
-    alone, both = geometry_map(model, closed, SIZE), geometry_map(model, closed, SIZE, (wide,))
-    assert (both.face >= alone.face).all()
-    assert both.face.sum() > alone.face.sum() + 100
-    for name in ("pncc", "code", "lips"):
-        torch.testing.assert_close(getattr(both, name), getattr(alone, name))
 
 
 @pytest.mark.parametrize("options", [{}, {"use_lip": False}, {"use_face": False}], ids=["full", "face", "lip"])
