@@ -375,22 +375,21 @@ def written(folder: Path, name: str, text: str) -> list[Path]:
 
 
 def config_seed(folder: Path) -> list[Path]:
-    """The configurations of the package."""
-    from personatalk.training.config import FOLDER
+    """The default configurations."""
+    from personatalk.training.config import CONFIGS, as_yaml
 
-    return [Path(shutil.copy(FOLDER / f"{name}.yaml", folder)) for name in ("stage1", "stage2")]
+    return [path for name in ("stage1", "stage2") for path in written(folder, f"{name}.yaml", as_yaml(CONFIGS[name]()))]
 
 
 def load_config(path: Path, out: Path) -> None:
     """A configuration of a training."""
-    from personatalk.training.config import read
-    from personatalk.training.stage1 import Stage1Config
-    from personatalk.training.stage2 import Stage2Config
+    from personatalk.training.config import Stage1Config, Stage2Config
+    from personatalk.training.config_files import read_config
 
     if path.stem == "stage1":
-        read(Stage1Config, "stage1", path)
+        read_config(Stage1Config, path)
     else:
-        read(Stage2Config, "stage2", path)
+        read_config(Stage2Config, path)
 
 
 def pairs_seed(folder: Path) -> list[Path]:

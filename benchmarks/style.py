@@ -13,7 +13,7 @@ import numpy as np
 
 from personatalk.stage1.style_similarity import StyleSimilarityEncoder, auc, same_speaker
 from personatalk.training.data.shards import read_datasets
-from personatalk.training.style import by_speaker
+from personatalk.training.style import clips_by_speaker
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     given = parser.parse_args()
     encoder = StyleSimilarityEncoder.load(given.style)
     styles: dict[str, list[np.ndarray]] = {}
-    for speaker, rows in by_speaker(read_datasets(given.dataset, [given.split])).items():
+    for speaker, rows in clips_by_speaker(read_datasets(given.dataset, [given.split])).items():
         for row in rows:
             beta = row.load(crops=False).beta_at_clock()[1]
             parts = np.array_split(beta, max(1, round(len(beta) / encoder.LENGTH)))

@@ -279,11 +279,11 @@ def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Comparison]], dict[
         pairs = (jobs.from_folders(given.reference, folder) for folder in given.generated)
         return dict(zip(names, pairs, strict=True)), {}
     from ..pipeline.weights import Models
-    from ..training.ablation import weights_of
+    from ..training.ablation import ablation_weights
 
     if given.ablation is not None:
         sets = {}
-        for number, (name, (first, second)) in enumerate(weights_of(given.ablation).items()):
+        for number, (name, (first, second)) in enumerate(ablation_weights(given.ablation).items()):
             models = Models.load(given.morphable, first, second)
             sets[name] = jobs.self_dubs(given.self_dub, given.output / f"dubs{number}", models, ("own",))["own"]
         return sets, {}

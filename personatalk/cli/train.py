@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
+import textwrap
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PersonaTalkError
+from ..training.config import CONFIGS, TrainConfig, as_yaml
+from ..training.data.options import PrepareOptions
+from ..utils.options import options_of
+from .options import Commands, Groups, add_command, add_options
 
 if TYPE_CHECKING:
     from ..training.data.layouts import VideoSource
-    from ..training.data.prepare import Engine, PrepareOptions, PrepareOutcome
+    from ..training.data.outcomes import PrepareOutcome
+    from ..training.data.prepare import Executor
 
-Commands = Any
-"""What `add_subparsers` returns."""
+# The networks that `personatalk train` trains on prepared data.
+TRAINED = {
+    "audio": "audio encoder, pretrained on speech alone",
+    "features": "feature network of stage 2's perceptual loss",
+    "stage1": "stage 1, the geometry generator",
+    "stage2": "stage 2, the renderer",
+    "style": "style encoder of StyleSim",
+}
 
 
 def add_data(commands: Commands) -> None:
@@ -27,18 +39,20 @@ def add_data(commands: Commands) -> None:
     prepare = steps.add_parser(
         "prepare",
         help="turn raw videos into a data set",
-        description="Cut the SOURCEs into clips of one face with geometry, crops and sound, and write them as"
+        description="Cut the SOURCEs into clips of one face with geometry, crops and audio, and write them as"
         " WebDataset shards with a manifest. Run again, it goes on where it was stopped.",
     )
     prepare.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="video, or folder of videos")
     prepare.add_argument("-o", "--output", type=Path, required=True, metavar="DATASET", help="folder of the data set")
     prepare.add_argument("--layout", default="auto", help="auto, folder, voxceleb2, celebvhq, vfhq or hdtf")
-    prepare.add_argument("--speakers", type=Path, metavar="TABLE.csv", help="columns 'file' and 'speaker': who is seen")
+    prepare.add_argument("--speakers", type=Path, metavar="TABLE.csv", help="columns 'file' and 'speaker'")
     prepare.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     prepare.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster instead; 'local' for a new one here")
     prepare.add_argument("--shard-mb", type=int, default=256, help="size of a shard (default: 256)")
     prepare.add_argument("--quiet", action="store_true", help="only the summary")
-    _add_options(prepare)
+    groups = Groups(prepare)
+    groups["options"] = prepare
+    add_options(groups, PrepareOptions)
     prepare.set_defaults(run=_prepare)
     synthesise = steps.add_parser(
         "synthesise",
@@ -60,11 +74,25 @@ def add_train(commands: Commands) -> None:
         description="Train a network on prepared data. Run again with the same RUN, it goes on exactly where it was"
         " stopped. Under torchrun, or with --devices, several processes share the batch.",
     )
-    train.add_argument("network", choices=["morphable", "audio", "features", "stage1", "stage2", "style"])
-    train.add_argument("dataset", nargs="*", help="data sets (audio: folders of sound; morphable: videos)")
-    train.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder of the run")
-    train.add_argument("--config", type=Path, metavar="FILE.yaml", help="fields that differ from the default")
+    networks = train.add_subparsers(title="networks", required=True, metavar="NETWORK", dest="network")
+    for name, config in CONFIGS.items():
+        _add_trainer(networks, name, config)
+    morphable = networks.add_parser("morphable", help="morphable model, learned from videos")
+    morphable.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="video, or folder of videos")
+    morphable.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="file to write")
+    morphable.set_defaults(run=_train_morphable)
+
+
+def _add_trainer(networks: Commands, name: str, config: type[TrainConfig]) -> None:
+    """Add the command that trains one network; its help lists the fields of its configuration."""
+    train = add_command(networks, name, TRAINED[name], f"Train: {TRAINED[name]}.")
+    train.epilog = f"fields, with their defaults and meanings:\n\n{textwrap.indent(as_yaml(config()), '  ')}"
+    data = "folder of audio or video files" if name == "audio" else "data set of 'personatalk data prepare'"
+    train.add_argument("datasets", nargs="*", metavar="DATASET", help=data)
+    train.add_argument("-o", "--output", type=Path, metavar="RUN", help="folder of the run")
+    train.add_argument("--config", type=Path, metavar="FILE.yaml", help="fields that differ from the defaults")
     train.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field")
+    train.add_argument("--print-config", action="store_true", help="print the configuration as YAML and stop")
     train.add_argument("--morphable", type=Path, metavar="FILE", help="morphable model (default: the package's)")
     train.add_argument("--minutes", type=float, help="stop after so long, with a checkpoint to go on from")
     train.add_argument("--accelerator", default="auto", help="cpu, gpu or auto (default)")
@@ -92,7 +120,7 @@ def add_ablate(commands: Commands) -> None:
 
 
 def _ablate(given: argparse.Namespace) -> int:
-    _need("lightning_fabric", "tensorboard", "transformers", "webdataset", "yaml")
+    _need("lightning_fabric", "msgspec", "tensorboard", "transformers", "webdataset", "yaml")
     from ..training.ablation import ablate
 
     changes = {"stage1": given.stage1, "stage2": given.stage2}
@@ -101,73 +129,49 @@ def _ablate(given: argparse.Namespace) -> int:
 
 
 def _train(given: argparse.Namespace) -> int:
-    _need("lightning_fabric", "tensorboard", "transformers", "webdataset", "yaml")
-    if given.network == "morphable":
-        from ..training.morphable import learn
+    _need("lightning_fabric", "msgspec", "tensorboard", "transformers", "webdataset", "yaml")
+    from ..training.config_files import read_config
 
-        learn([Path(p) for p in given.dataset], given.output)
+    changes = [f"datasets={json.dumps(given.datasets)}"] if given.datasets else []
+    config = read_config(CONFIGS[given.network], given.config, [*changes, *given.set])
+    if given.print_config:
+        print(as_yaml(config))
         return 0
-    from ..training.engine import fabric, fit
-
-    kind, task = _trainers()[given.network]
-    changes = list(given.set)
-    if given.dataset:
-        changes.insert(0, f"dataset={given.dataset}")
-    from ..training.config import read
-
-    config = read(kind, given.network, given.config, changes)
-    if not config.dataset:
+    if given.output is None:
+        raise PersonaTalkError("name the folder of the run: -o RUN")
+    if not config.datasets:
         raise PersonaTalkError("name a data set to train on; make one with 'personatalk data prepare'")
-    engine = fabric(config, given.accelerator, given.devices, given.nodes)
-    engine.launch()
-    fit(task(config, given.morphable), config, given.output, engine, given.minutes)
+    from ..training.engine import fit, make_fabric
+
+    fabric = make_fabric(config, given.accelerator, given.devices, given.nodes)
+    fabric.launch()
+    fit(_task(given.network).from_config(config, given.morphable), config, given.output, fabric, given.minutes)
     return 0
 
 
-def _trainers() -> dict[str, tuple[Any, Any]]:
-    """Configuration and task of every trainer."""
-    from ..training.audio import AudioConfig, AudioTask
-    from ..training.features import FeatureConfig, FeatureTask
-    from ..training.stage1 import Stage1Config, Stage1Task
-    from ..training.stage2 import Stage2Config, Stage2Task
-    from ..training.style import StyleConfig, StyleTask
+def _task(network: str) -> Any:
+    """Return the class of a network's training."""
+    from ..training.audio import AudioTask
+    from ..training.features import FeatureTask
+    from ..training.stage1 import Stage1Task
+    from ..training.stage2 import Stage2Task
+    from ..training.style import StyleTask
 
-    return {
-        "audio": (AudioConfig, AudioTask.from_config),
-        "features": (FeatureConfig, FeatureTask.from_config),
-        "stage1": (Stage1Config, Stage1Task.from_config),
-        "stage2": (Stage2Config, Stage2Task.from_config),
-        "style": (StyleConfig, StyleTask.from_config),
+    tasks: dict[str, Any] = {
+        "audio": AudioTask,
+        "features": FeatureTask,
+        "stage1": Stage1Task,
+        "stage2": Stage2Task,
+        "style": StyleTask,
     }
+    return tasks[network]
 
 
-_OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "split": (str, "split that these sources belong to (default: train)"),
-    "shortest": (float, "seconds of the shortest clip (default: 1)"),
-    "longest": (float, "seconds of the longest clip (default: 10)"),
-    "eyes": (float, "least pixels between the outer corners of the eyes (default: 32)"),
-    "speech": (float, "least share of speech in a clip with sound (default: 0.3)"),
-    "agreement": (float, "least correlation of mouth and sound at the best offset (default: 0.15; 0 keeps all)"),
-    "niqe": (float, "largest NIQE (default: 0, which keeps all)"),
-    "quality_model": (Path, "NIQE's model of good pictures (default: the package's)"),
-    "hyperiqa": (Path, "weights of HyperIQA, to be used instead of NIQE"),
-    "hyperiqa_score": (float, "least score of HyperIQA (default: 40)"),
-    "morphable": (Path, "morphable model (default: the package's)"),
-    "stage1": (Path, "stage 1 weights that judge the offset (default: the package's)"),
-    "face_model": (Path, "MediaPipe Tasks face landmarker (default: MediaPipe's face mesh)"),
-}
+def _train_morphable(given: argparse.Namespace) -> int:
+    from ..training.morphable import learn_from_videos
 
-
-def _add_options(prepare: argparse.ArgumentParser) -> None:
-    for name, (kind, text) in _OPTIONS.items():
-        prepare.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
-
-
-def _options(given: argparse.Namespace) -> PrepareOptions:
-    from ..training.data.prepare import PrepareOptions
-
-    chosen = {f.name: getattr(given, f.name) for f in fields(PrepareOptions)}
-    return PrepareOptions(**{name: value for name, value in chosen.items() if value is not None})
+    learn_from_videos(given.videos, given.output)
+    return 0
 
 
 def _need(*modules: str) -> None:
@@ -186,8 +190,9 @@ def _prepare(given: argparse.Namespace) -> int:
         from ..training.data.layouts import with_speakers
 
         found = with_speakers(found, given.speakers)
-    tell: Callable[[PrepareOutcome], None] = (lambda outcome: None) if given.quiet else _tell
-    manifest = prepare(found, given.output, _options(given), _engine(given), tell, given.shard_mb << 20)
+    on_outcome: Callable[[PrepareOutcome], None] = (lambda outcome: None) if given.quiet else _print_outcome
+    options = PrepareOptions(**{each.name: getattr(given, each.name) for each in options_of(PrepareOptions)})
+    manifest = prepare(found, given.output, options, _executor(given), on_outcome, given.shard_mb << 20)
     print(
         f"{given.output}: {manifest['clips']} clips of {manifest['speakers']} speakers,"
         f" {60 * manifest['hours']:.1f} minutes, from {manifest['videos']} videos"
@@ -210,18 +215,18 @@ def _find(roots: list[Path], layout: str) -> list[VideoSource]:
     return [source for root in roots for source in find_videos(root, layout)]
 
 
-def _engine(given: argparse.Namespace) -> Engine:
-    from ..training.data.prepare import crashed
+def _executor(given: argparse.Namespace) -> Executor:
+    from ..training.data.outcomes import crash_outcome
     from ..utils import processes
 
     if given.workers < 1:
         raise PersonaTalkError(f"--workers {given.workers}: give 1 or more")
     if given.ray is not None:
-        return lambda work, sources: processes.on_ray(work, sources, given.ray, crashed)
-    return lambda work, sources: processes.local(work, sources, given.workers, crashed)
+        return lambda work, sources: processes.on_ray(work, sources, given.ray, crash_outcome)
+    return lambda work, sources: processes.local(work, sources, given.workers, crash_outcome)
 
 
-def _tell(outcome: PrepareOutcome) -> None:
+def _print_outcome(outcome: PrepareOutcome) -> None:
     rejected = ", ".join(f"{count} x {reason}" for reason, count in outcome.rejected.items())
     shift = f", offset {outcome.offset} frames undone" if outcome.offset else ""
     why = f"; left out: {rejected}" if rejected else ""

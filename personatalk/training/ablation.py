@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import PersonaTalkError
-from .config import read
+from .config import Stage1Config, Stage2Config
+from .config_files import read_config
 from .data.shards import write_json
-from .engine import fabric, fit
-from .stage1 import Stage1Config, Stage1Task
-from .stage2 import Stage2Config, Stage2Task
+from .engine import fit, make_fabric
+from .stage1 import Stage1Task
+from .stage2 import Stage2Task
 
+# Stage and changed fields of every row.
 VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "stage 1, full": ("stage1", ()),
     "w/o style": ("stage1", ("use_style=false",)),
@@ -25,16 +27,15 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "w/o Lip-Attention": ("stage2", ("use_lip=false",)),
     "w/o frame selection": ("stage2", ("use_selection=false",)),
 }
-"""Stage and changed fields of every row."""
 
 
 def run_folder(runs: Path, name: str) -> Path:
-    """Folder of a variant's training."""
+    """Return the folder of a variant's training."""
     return runs / name.replace("/", "").replace(",", "").replace(" ", "_")
 
 
-def weights_of(runs: Path) -> dict[str, tuple[Path, Path]]:
-    """Weights of stage 1 and stage 2 for every row of Table 4, from the folder that `ablate` wrote.
+def ablation_weights(runs: Path) -> dict[str, tuple[Path, Path]]:
+    """Return the weights of stage 1 and stage 2 for every row of Table 4, from the folder that `ablate` wrote.
 
     Each row takes one stage without a part and the other in full.
 
@@ -82,7 +83,7 @@ def ablate(
     table: dict[str, dict[str, float]] = {}
     for name, (stage, switches) in VARIANTS.items():
         run = run_folder(output, name)
-        wanted = [*changes.get(stage, []), f"dataset={json.dumps(list(datasets))}", *switches]
+        wanted = [*changes.get(stage, []), f"datasets={json.dumps(list(datasets))}", *switches]
         table[name] = _train(stage, wanted, run, morphable, accelerator)
         write_json(output / "ablation.json", table)
         tell(f"| {name} | " + " | ".join(f"{k} {v:.3f}" for k, v in table[name].items()) + " |")
@@ -92,7 +93,7 @@ def ablate(
 def _train(stage: str, changes: list[str], run: Path, morphable: Path | None, accelerator: str) -> dict[str, float]:
     """Train one variant and return its last figures."""
     if stage == "stage1":
-        first = read(Stage1Config, stage, changes=changes)
-        return fit(Stage1Task.from_config(first, morphable), first, run, fabric(first, accelerator, 1))
-    second = read(Stage2Config, stage, changes=changes)
-    return fit(Stage2Task.from_config(second, morphable), second, run, fabric(second, accelerator, 1))
+        first = read_config(Stage1Config, changes=changes)
+        return fit(Stage1Task.from_config(first, morphable), first, run, make_fabric(first, accelerator, 1))
+    second = read_config(Stage2Config, changes=changes)
+    return fit(Stage2Task.from_config(second, morphable), second, run, make_fabric(second, accelerator, 1))

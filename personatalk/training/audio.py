@@ -30,36 +30,21 @@ from ..errors import MediaError
 from ..media.audio import read_speech
 from ..media.codecs import VIDEO_SUFFIXES
 from ..utils import serialization
-from .config import TrainConfig
-from .data.layouts import SOUND_SUFFIXES
+from .config import AudioConfig
+from .data.layouts import AUDIO_SUFFIXES
 from .data.synthesis import known_phones
-from .engine import Task, Validation
+from .engine import PartResult, Step, Task, Validation
 
 KIND, VERSION = "audio-encoder", 1
 MELS = 40
 MEL_MEAN, MEL_STD = -6.0, 3.0
 MASK_SPAN, MASK_STARTS = 10, 0.05
-HELD_OUT = 20
-"""Every so many files one is held out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AudioConfig(TrainConfig):
-    """Configuration of the audio encoder's pretraining; `configs/audio.yaml` says what the fields mean."""
-
-    seconds: float
-    clusters: int
-    start: str | None
-    mel: float
-    cluster: float
-    phones: float
-    transformer_from: int
-    dropout: float
-    phone_cache: str | None
+# One of so many files is held out.
+HELD_OUT_EVERY = 20
 
 
 @dataclass(frozen=True)
-class Sound:
+class Recording:
     """A recording: loudness-normalised 16 kHz samples (N,), and its phones (N // 320, P) where they are known."""
 
     samples: npt.NDArray[np.float32]
@@ -67,8 +52,8 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A window of augmented sound.
+class AudioWindow:
+    """A window of augmented audio.
 
     Attributes:
         samples: (N,).
@@ -84,7 +69,7 @@ class Sample:
 
 
 def log_mel(samples: torch.Tensor) -> torch.Tensor:
-    """Log-mel frames at 50 a second, frame k centred at (k + 1/2) * 320 samples: (B, N) to (B, N // 320, 40)."""
+    """Return log-mel frames at 50 a second, frame k centred at (k + 1/2) * 320 samples: (B, N) to (B, N // 320, 40)."""
     bank = mel_filter_bank(257, MELS, 50.0, 7600.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
     padded = nn.functional.pad(samples, (96, 96))
     window = torch.hann_window(512, device=samples.device)
@@ -93,7 +78,7 @@ def log_mel(samples: torch.Tensor) -> torch.Tensor:
 
 
 def filter_bank(filters: int, length: int) -> torch.Tensor:
-    """Gabor filters on the mel scale, each as cosine and sine with both signs: (filters, length).
+    """Return Return Gabor filters on the mel scale, each as cosine and sine with both signs: (filters, length).
 
     After a rectifier the four of a band add up to its magnitude.
     """
@@ -112,7 +97,7 @@ def filter_bank(filters: int, length: int) -> torch.Tensor:
 
 
 def cluster_features(mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What is clustered: log-mel frames and their change over 3 frames, (T, 40) to (T, 80).
+    """Return the features to cluster: log-mel frames and their change over 3 frames, (T, 40) to (T, 80).
 
     Each band is normalised over the utterance, so that voice and microphone cancel.
     """
@@ -121,7 +106,7 @@ def cluster_features(mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.concatenate([normal, slope], axis=1)
 
 
-class Pretrainer(nn.Module):
+class AudioPretrainer(nn.Module):
     """The encoder with the heads of the pretraining.
 
     Args:
@@ -149,7 +134,7 @@ class Pretrainer(nn.Module):
             convolution.bias.zero_()
 
     def forward(self, samples: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What is heard in sound (B, N), masked where bool (B, T).
+        """Return the predictions for audio (B, N), masked where bool (B, T).
 
         Returns:
             Log-mel frames (B, T, 40), scores of the clusters (B, T, K) and of the phones (B, T, P).
@@ -163,7 +148,7 @@ class Pretrainer(nn.Module):
 
 
 def augment(samples: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Random gain, tilt of the spectrum and noise for every row of (B, N)."""
+    """Return audio (B, N) with random gain, spectral tilt and noise for every row."""
     size = (len(samples), 1)
     tilt = random.uniform(-0.5, 0.5, size).astype(np.float32)
     tilted = samples + tilt * np.concatenate([samples[:, :1], samples[:, :-1]], axis=1)
@@ -173,20 +158,20 @@ def augment(samples: npt.NDArray[np.float32], random: np.random.Generator) -> np
 
 
 SPEEDS = (0.85, 0.9, 1.0, 1.0, 1.0, 1.1, 1.15, 1.2)
-ROOMS = 0.4
-"""Share of the windows that are heard in a room."""
+# Share of the windows that get reverberation.
+REVERB_SHARE = 0.4
 
 
-def played(samples: npt.NDArray[np.float32], speed: float) -> npt.NDArray[np.float32]:
-    """Sound (N,) played `speed` times as fast, and as high: about (N / speed,)."""
+def change_speed(samples: npt.NDArray[np.float32], speed: float) -> npt.NDArray[np.float32]:
+    """Return audio (N,) played `speed` times as fast, and as high: about (N / speed,)."""
     if speed == 1:
         return samples
     ratio = Fraction(1 / speed).limit_denominator(40)
     return resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.float32)
 
 
-def in_room(samples: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Sound (N,) with a random reverberation of 50 to 300 ms."""
+def add_reverb(samples: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Return audio (N,) with a random reverberation of 50 to 300 ms."""
     length = int(random.integers(SAMPLE_RATE // 20, 3 * SAMPLE_RATE // 10))
     echo = random.standard_normal(length) * np.exp(-6 * np.arange(length) / length)
     echo[0] = random.uniform(1.5, 6) * np.abs(echo).max()
@@ -194,8 +179,8 @@ def in_room(samples: npt.NDArray[np.float32], random: np.random.Generator) -> np
     return fftconvolve(samples, echo)[: len(samples)].astype(np.float32)
 
 
-def spans(frames: int, random: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Mask of random spans, (T,)."""
+def mask_spans(frames: int, random: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Return a mask of random spans, (T,)."""
     starts = random.random(frames) < MASK_STARTS
     mask = np.zeros(frames, bool)
     for shift in range(MASK_SPAN):
@@ -203,26 +188,26 @@ def spans(frames: int, random: np.random.Generator) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def read_sounds(folders: list[Path]) -> list[Sound]:
-    """All sound and video files of folders as loudness-normalised 16 kHz mono; those under a second are left out.
+def read_recordings(folders: list[Path]) -> list[Recording]:
+    """Read all audio and video files of folders as loudness-normalised 16 kHz mono; those under a second are left out.
 
     Raises:
         MediaError: There are none, or one is damaged.
         PersonaTalkError: The text with the phones of one is damaged.
     """
-    suffixes = (*SOUND_SUFFIXES, *VIDEO_SUFFIXES)
+    suffixes = (*AUDIO_SUFFIXES, *VIDEO_SUFFIXES)
     files = [f for folder in folders for f in sorted(folder.iterdir()) if f.suffix.lower() in suffixes]
     read = [(file, normalise_loudness(read_speech(file, SAMPLE_RATE))) for file in files]
-    sounds = [Sound(s, known_phones(file, len(s))) for file, s in read if len(s) > SAMPLE_RATE]
+    sounds = [Recording(s, known_phones(file, len(s))) for file, s in read if len(s) > SAMPLE_RATE]
     if not sounds:
-        raise MediaError(f"{', '.join(map(str, folders))}: no sound of a second or more; name folders of speech files")
+        raise MediaError(f"{', '.join(map(str, folders))}: no audio of a second or more; name folders of speech files")
     return sounds
 
 
-def label(
+def cluster_labels(
     sounds: list[npt.NDArray[np.float32]], clusters: int, random: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
-    """Cluster number of every frame of every sound."""
+    """Return the cluster number of every frame of every recording."""
 
     def features(sound: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return cluster_features(log_mel(torch.from_numpy(sound)[None])[0].numpy())
@@ -234,24 +219,24 @@ def label(
     return [tree.query(features(sound))[1].astype(np.int64) for sound in sounds]
 
 
-class AudioTask(Task[Sample]):
+class AudioTask(Task[AudioWindow]):
     """The audio encoder's pretraining.
 
     Args:
-        config: How.
+        config: The fields that configure it.
         sounds: What to listen to.
     """
 
-    network: Pretrainer
+    network: AudioPretrainer
 
-    def __init__(self, config: AudioConfig, sounds: list[Sound]) -> None:
+    def __init__(self, config: AudioConfig, sounds: list[Recording]) -> None:
         super().__init__()
         torch.manual_seed(config.seed)
         self.config, self.sounds = config, [s.samples for s in sounds]
-        self.network = Pretrainer(config.clusters)
-        if config.start is not None:
-            arrays, _ = serialization.load_arrays(config.start, kind=KIND, version=VERSION)
-            serialization.fill_module(self.network.encoder.hubert, arrays, config.start)
+        self.network = AudioPretrainer(config.num_clusters)
+        if config.init_from is not None:
+            arrays, _ = serialization.load_arrays(config.init_from, kind=KIND, version=VERSION)
+            serialization.fill_module(self.network.encoder.hubert, arrays, config.init_from)
         else:
             self.network.tune()
         for module in self.network.modules():
@@ -259,45 +244,39 @@ class AudioTask(Task[Sample]):
                 module.p = config.dropout
         cache = None if config.phone_cache is None else Path(config.phone_cache)
         self.phones = None
-        if config.phones > 0:
+        if config.phone_weight > 0:
             self.phones = [cached_phones(s.samples, cache) if s.phones is None else s.phones for s in sounds]
-        self.labels = label(self.sounds, config.clusters, np.random.default_rng(config.seed))
-        self.held_out = list(range(0, len(sounds), HELD_OUT))
-        self.heard = [i for i in range(len(sounds)) if i % HELD_OUT] or self.held_out
+        self.labels = cluster_labels(self.sounds, config.num_clusters, np.random.default_rng(config.seed))
+        self.held_out = list(range(0, len(sounds), HELD_OUT_EVERY))
+        self.heard = [i for i in range(len(sounds)) if i % HELD_OUT_EVERY] or self.held_out
         self.edges = np.cumsum([len(self.sounds[i]) for i in self.heard])
-        self._transforming = False
 
     @classmethod
     def from_config(cls, config: AudioConfig, morphable: Path | None = None) -> AudioTask:
-        """The task on the folders that the configuration names.
+        """Return the task on the folders that the configuration names.
 
         Raises:
             PersonaTalkError: A folder or weights file cannot be read.
         """
-        return cls(config, read_sounds([Path(folder) for folder in config.dataset]))
+        return cls(config, read_recordings([Path(folder) for folder in config.datasets]))
 
-    def groups(self) -> dict[str, list[dict[str, Any]]]:
-        """One part."""
+    def parameter_groups(self) -> dict[str, list[dict[str, Any]]]:
+        """Return one part with all parameters."""
         return {"network": [{"params": list(self.network.parameters())}]}
 
-    def due(self, part: str, step: int) -> bool:
-        """The transformer begins once the convolutions hear something."""
-        self._transforming = step >= self.config.transformer_from
-        return True
-
-    def draw(self, random: np.random.Generator) -> Sample:
-        """A random window, longer files drawn more often, at a random speed and in a random room."""
+    def sample(self, random: np.random.Generator) -> AudioWindow:
+        """Return a random window, of longer files more often, at a random speed and with random reverberation."""
         place = np.searchsorted(self.edges, random.integers(self.edges[-1]), side="right")
         speed = float(random.choice(SPEEDS))
         sample = self._window(self.heard[int(place)], random, speed)
         samples = sample.samples.numpy()
-        if random.random() < ROOMS:
-            samples = in_room(samples, random)
+        if random.random() < REVERB_SHARE:
+            samples = add_reverb(samples, random)
         return replace(sample, samples=torch.from_numpy(augment(samples[None], random)[0]))
 
-    def _window(self, sound: int, random: np.random.Generator, speed: float = 1.0) -> Sample:
-        """A random window of a sound, played `speed` times as fast; silence where the sound is shorter."""
-        frames = round(self.config.seconds * SAMPLE_RATE) // STRIDE
+    def _window(self, sound: int, random: np.random.Generator, speed: float = 1.0) -> AudioWindow:
+        """Return a random window of a recording, played `speed` times as fast; silence where it is shorter."""
+        frames = round(self.config.window_seconds * SAMPLE_RATE) // STRIDE
         taken = int(np.ceil(frames * speed)) + 1
         labels = self.labels[sound]
         start = int(random.integers(0, max(1, len(labels) - taken)))
@@ -311,33 +290,36 @@ class AudioTask(Task[Sample]):
         if self.phones is not None:
             phones[:] = self.phones[sound][inside]
             phones[places >= len(labels)] = np.eye(len(PHONES))[0]
-        return Sample(
-            torch.from_numpy(played(samples, speed)[: frames * STRIDE]),
+        return AudioWindow(
+            torch.from_numpy(change_speed(samples, speed)[: frames * STRIDE]),
             torch.from_numpy(labels[inside]),
             torch.from_numpy(phones),
-            torch.from_numpy(spans(frames, random)),
+            torch.from_numpy(mask_spans(frames, random)),
         )
 
-    def losses(self, samples: Sequence[Sample], part: str) -> dict[str, torch.Tensor]:
-        """Losses of the log-mel regression and of the predictions of clusters and phones."""
-        names = Sample.__dataclass_fields__
+    def losses(self, samples: Sequence[AudioWindow], step: Step) -> PartResult:
+        """Return the losses of the log-mel regression and of the predictions of clusters and phones.
+
+        The transformer begins once the convolutions have learned something.
+        """
+        names = AudioWindow.__dataclass_fields__
         sound, cluster, phones, mask = (torch.stack([getattr(s, n) for s in samples]) for n in names)
         mel, scores, phone_scores = self.network(sound, mask)
         wanted = (log_mel(sound) - MEL_MEAN) / MEL_STD
-        terms = {"mel": self.config.mel * nn.functional.mse_loss(mel.float(), wanted)}
-        if self._transforming:
+        terms = {"mel": self.config.mel_weight * nn.functional.mse_loss(mel.float(), wanted)}
+        if step.number >= self.config.transformer_start_step:
             losses = nn.functional.cross_entropy(scores.float().transpose(1, 2), cluster, reduction="none")
             weight = torch.where(mask, 1.0, 0.5)
-            terms["cluster"] = self.config.cluster * (losses * weight).sum() / weight.sum()
+            terms["cluster"] = self.config.cluster_weight * (losses * weight).sum() / weight.sum()
             if self.phones is not None:
                 losses = -(phone_scores.float().log_softmax(dim=-1) * phones).sum(dim=-1)
                 # Silence is most of a recording, and easy.
                 weight = 1 - 0.7 * phones[..., 0]
-                terms["phones"] = self.config.phones * (losses * weight).sum() / weight.sum()
-        return terms
+                terms["phones"] = self.config.phone_weight * (losses * weight).sum() / weight.sum()
+        return PartResult(terms)
 
-    def validate(self, network: Pretrainer) -> Validation:
-        """On held-out files: share of the log-mel's variance that is heard, of clusters and of phones that are told."""
+    def validate(self, network: AudioPretrainer) -> Validation:
+        """Measure, on held-out files, the log-mel's explained variance and the accuracy of clusters and phones."""
         heard, right, told = [], [], []
         with torch.no_grad():
             for number, sound in enumerate(self.held_out):
@@ -357,6 +339,6 @@ class AudioTask(Task[Sample]):
         figures["score"] = figures.get("phones", figures["clusters"]) + 0.01 * figures["heard"]
         return Validation(figures, "score")
 
-    def save(self, network: Pretrainer, path: Path) -> None:
+    def save(self, network: AudioPretrainer, path: Path) -> None:
         """Write the encoder without the heads."""
         serialization.save_module(path, network.encoder.hubert, kind=KIND, version=VERSION, config=SMALL_HUBERT)

@@ -1,4 +1,4 @@
-"""Checkpoints that a training resumes from, and the running average of the weights that is shipped."""
+"""Checkpoints that a training resumes from, and the moving average of the weights that is saved."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class EMA(Generic[Network]):
 
 @dataclass
 class State:
-    """Where a training stands: steps done, and the best validation so far."""
+    """The progress of a training: steps done, and the best validation so far."""
 
     step: int = 0
     best: float = -math.inf
@@ -75,7 +75,7 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, task: nn.Module, averaged: EMA[Network], optimisers: dict[str, torch.optim.AdamW]
 ) -> State:
-    """Fill everything from `checkpoint.pt` if there is one.
+    """Load `checkpoint.pt` into the task, the average and the optimisers, if there is one.
 
     Raises:
         WeightsError: It is damaged, or of another configuration.

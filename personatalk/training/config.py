@@ -1,128 +1,184 @@
-"""Configuration of the trainers: YAML files into dataclasses, strictly.
+"""The fields that configure the trainers, with their meanings and defaults.
 
-The file of every trainer in `configs/` holds all its fields with their meaning; a file of your own needs to name only
-what differs, and `--set FIELD=VALUE` changes single fields.
+Every field is defined here once; `config_files` reads values for them from YAML files and from the command line. This
+module loads nothing heavy, so that the command line can list the fields at once.
 """
 
 from __future__ import annotations
 
-import reprlib
-import typing
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, TypeVar
+import json
+from dataclasses import dataclass
 
-import yaml
+from ..utils.options import check_options, option, options_of
 
-from ..errors import PersonaTalkError
+# Column at which the meanings of the fields stand in a printed configuration.
+MEANING_COLUMN = 36
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What all trainers share; their meaning is in the YAML files."""
-
-    dataset: list[str]
-    train: list[str]
-    val: list[str]
-    seed: int
-    steps: int
-    batch: int
-    rate: float
-    warmup: int
-    final_rate: float
-    weight_decay: float
-    clip: float
-    average: float
-    precision: str
-    log_every: int
-    validate_every: int
-    save_every: int
-
-
-Config = TypeVar("Config", bound=TrainConfig)
-MOST_BRACKETS = 1000
-"""Fields hold at most flat lists; on deep nesting the YAML parser takes seconds for each kilobyte."""
-FOLDER = Path(__file__).parent / "configs"
-
-
-def read(kind: type[Config], default: str, path: Path | None = None, changes: Iterable[str] = ()) -> Config:
-    """Read a configuration.
-
-    Args:
-        kind: The trainer's configuration.
-        default: Name of the file in `configs/` that holds all its fields.
-        path: A file with the fields that differ.
-        changes: Fields to change after that, each "FIELD=VALUE" with a YAML value.
+    """Fields that all trainers share. A trainer that overrides a default keeps the meaning given here.
 
     Raises:
-        PersonaTalkError: A file cannot be read, a field is unknown, missing or of the wrong type.
+        PersonaTalkError: A number is out of its range.
     """
-    values, changes = _table(FOLDER / f"{default}.yaml"), list(changes)
-    where = " and ".join([*([str(path)] if path is not None else []), *(f"--set {change}" for change in changes)])
-    if path is not None:
-        _update(values, _table(path), str(path))
-    for change in changes:
-        name, equals, value = change.partition("=")
-        if not equals:
-            raise PersonaTalkError(f"--set {change}: write FIELD=VALUE")
-        _update(values, {name: _parsed(value, f"--set {change}")}, "--set")
-    return _checked(kind, values, where or "configuration")
+
+    datasets: tuple[str, ...] = option((), "folders made by 'personatalk data prepare'; several are taken together")
+    train_splits: tuple[str, ...] = option(("train",), "splits to train on")
+    val_splits: tuple[str, ...] = option(("val",), "splits of other speakers to validate on")
+    seed: int = option(0, "seed of all random numbers")
+    steps: int = option(1000, "steps of the whole schedule")
+    batch_size: int = option(8, "samples of a step, over all processes together", least=1)
+    lr: float = option(1e-3, "highest learning rate (AdamW)")
+    warmup_steps: int = option(100, "steps over which the rate rises; then it falls along a cosine")
+    final_lr_ratio: float = option(0.05, "learning rate at the end, as a share of the highest")
+    weight_decay: float = option(0.01, "weight decay of all parameters (AdamW)")
+    grad_clip: float = option(1.0, "largest norm of the gradient")
+    ema_decay: float = option(0.995, "decay of the exponential moving average of the weights, which is what is saved")
+    precision: str = option("32-true", "Lightning Fabric's: 32-true or bf16-mixed")
+    log_every: int = option(50, "steps between lines of the log and points of the curves", least=1)
+    validate_every: int = option(
+        250, "steps between validations; the best average is kept as best.safetensors", least=1
+    )
+    save_every: int = option(250, "steps between checkpoints", least=1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
-def _table(path: Path) -> dict[str, Any]:
-    try:
-        table = _parsed(path.read_text(), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PersonaTalkError(f"{path}: no readable configuration ({error})") from error
-    if not isinstance(table, dict):
-        raise PersonaTalkError(f"{path}: not a table of fields and values")
-    return table
+@dataclass(frozen=True, kw_only=True)
+class AudioConfig(TrainConfig):
+    """Fields of the audio encoder's pretraining; the defaults are those that the shipped weights were trained with."""
+
+    datasets: tuple[str, ...] = option(
+        (), "folders of audio or video files; NAME.phones.tsv beside one holds its phones"
+    )
+    steps: int = 4000
+    lr: float = 1e-3
+    warmup_steps: int = 50
+    final_lr_ratio: float = 0.0
+    validate_every: int = 500
+    window_seconds: float = option(4.0, "length of a training window")
+    num_clusters: int = option(128, "clusters of log-mel frames that the transformer tells", least=1)
+    phone_cache: str | None = option(None, "folder to keep the recogniser's phones in; found anew where null")
+    init_from: str | None = option(None, "encoder of an earlier training to start from")
+    mel_weight: float = option(1.0, "loss: regression of the log-mel frame from the convolutions")
+    cluster_weight: float = option(0.5, "loss: cross-entropy of the frame's cluster, from the transformer")
+    phone_weight: float = option(1.0, "loss: cross-entropy of the phones, known or PocketSphinx's; 0: without")
+    transformer_start_step: int = option(500, "step from which on the transformer is trained too")
+    dropout: float = option(0.1, "dropout of the transformer layers")
 
 
-def _parsed(text: str, where: str) -> Any:
-    if text.count("[") + text.count("{") > MOST_BRACKETS:
-        raise PersonaTalkError(f"{where}: not YAML of a configuration (more than {MOST_BRACKETS} brackets)")
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise PersonaTalkError(f"{where}: not YAML ({' '.join(str(error).split())})") from error
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig(TrainConfig):
+    """Fields of the training of the feature network for stage 2's perceptual loss."""
+
+    steps: int = 3000
+    batch_size: int = 32
+    precision: str = "bf16-mixed"
+    max_frames_per_speaker: int = option(750, "frames at most counted of one speaker when clips are sampled", least=1)
+    crop_size: int = option(128, "side of the crops in pixels", least=1)
 
 
-def _update(values: dict[str, Any], changes: dict[str, Any], where: str) -> None:
-    unknown = [str(name) for name in changes if name not in values]
-    if unknown:
-        raise PersonaTalkError(f"{where}: unknown field {', '.join(unknown)}; known are {', '.join(values)}")
-    values.update(changes)
+@dataclass(frozen=True, kw_only=True)
+class Stage1Config(TrainConfig):
+    """Fields of stage 1's training; the defaults are those that the shipped weights were trained with.
+
+    The losses are in per cent of the distance between the eyes.
+    """
+
+    steps: int = 600
+    lr: float = 5e-4
+    final_lr_ratio: float = 0.0
+    weight_decay: float = 0.02
+    precision: str = "bf16-mixed"
+    validate_every: int = 100
+    save_every: int = 100
+    max_frames_per_speaker: int = option(1500, "frames at most counted of one speaker when clips are sampled", least=1)
+    window_frames: int = option(100, "frames of a training window", least=1)
+    num_variants: int = option(24, "augmented copies (speed, gain, tilt, noise) of every clip", least=1)
+    amplitude_std: float = option(0.2, "spread of a random log-factor on the mouth's motion, style and target alike")
+    audio_encoder: str | None = option(None, "own audio encoder ('personatalk train audio'); null: the shipped one")
+    hubert: str | None = option(None, "a HuBERT checkpoint (folder or name on a hub) instead of ours")
+    init_from: str | None = option(None, "weights of an earlier training to start from")
+    dropout: float = option(0.2, "dropout of the transformer layers")
+    use_style: bool = option(True, "false: ablation 'w/o style' of Table 4")
+    vertex_weight: float = option(3.0, "loss: L1 on the vertices of the lower face, lips four times")
+    velocity_weight: float = option(6.0, "loss: L1 on their motion from frame to frame")
+    opening_weight: float = option(0.5, "loss: L1 on the gap between the lips, up to three times where it is closed")
+    closure_weight: float = option(0.0, "loss: gap left between lips that are closed in truth")
+    spread_weight: float = option(0.4, "loss: L1 on the spread of the opening: against under-articulation")
+    correlation_weight: float = option(2.0, "loss: one minus the correlation of the opening over a window")
+    hubert_lr_ratio: float = option(0.2, "learning rate of the audio encoder's transformer, as a share of 'lr'")
 
 
-def _checked(kind: type[Config], values: dict[str, Any], where: str) -> Config:
-    """Build the configuration with every value of its field's type."""
-    types = typing.get_type_hints(kind)
-    for name in ("batch", "log_every", "validate_every", "save_every"):
-        if isinstance(values[name], int) and values[name] < 1:
-            raise PersonaTalkError(f"{where}: field {name}: {values[name]} is less than 1")
-    typed = {
-        field.name: _typed(f"{where}: field {field.name}", values[field.name], types[field.name])
-        for field in fields(kind)
-    }
-    return kind(**typed)
+@dataclass(frozen=True, kw_only=True)
+class Stage2Config(TrainConfig):
+    """Fields of stage 2's training; the defaults are those that the shipped weights were trained with.
+
+    The losses are taken over the generated region.
+    """
+
+    steps: int = 8000
+    batch_size: int = 2
+    final_lr_ratio: float = 0.1
+    weight_decay: float = 0.001
+    ema_decay: float = 0.998
+    precision: str = "bf16-mixed"
+    validate_every: int = 500
+    save_every: int = 100
+    max_frames_per_speaker: int = option(750, "frames at most counted of one speaker when clips are sampled", least=1)
+    crop_size: int = option(256, "side of the crops in pixels: 256, or 128 to begin with", least=1)
+    targets_per_window: int = option(3, "targets that share the references of a window", least=1)
+    tint_std: float = option(0.08, "spread of a random colour cast of a window")
+    init_from: str | None = option(None, "weights of an earlier training to start from")
+    channels: int = option(64, "size of the latents", least=1)
+    width: int = option(96, "width of the decoder", least=1)
+    use_lip: bool = option(True, "false: ablation 'w/o Lip-Attention' of Table 4")
+    use_face: bool = option(True, "false: ablation 'w/o Face-Attention'")
+    sharpness: float = option(4.0, "factor on the attention's scores outside training: see docs/method.md")
+    use_selection: bool = option(True, "false: ablation 'w/o frame selection': references are random frames")
+    pixel_weight: float = option(1.0, "loss: L1 between pixels")
+    pyramid_weight: float = option(1.0, "loss: L1 on a Laplacian pyramid of three levels, the finest twice")
+    mouth_weight: float = option(4.0, "weight of the lips against the rest of the region in both")
+    perceptual_weight: float = option(0.0, "loss: squared difference of the features of a network")
+    feature_network: str | None = option(None, "that network: 'personatalk train features', or torchvision's VGG-16")
+    adversarial_weight: float = option(0.0, "loss: hinge loss of a patch discriminator")
+    feature_matching_weight: float = option(1.0, "L1 between features of the discriminator, times adversarial_weight")
+    adversarial_start_step: int = option(2000, "step from which on there is a discriminator")
 
 
-def _typed(where: str, value: Any, wanted: Any) -> Any:
-    choices = typing.get_args(wanted)
-    if type(None) in choices:
-        return None if value is None else _typed(where, value, choices[0])
-    if typing.get_origin(wanted) is list:
-        values = value if isinstance(value, list) else [value]
-        return [_typed(where, v, choices[0]) for v in values]
-    if wanted is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        # YAML takes 5e-4 for text.
-        try:
-            return float(value)
-        except (ValueError, OverflowError):
-            pass
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        # Not repr: a few hundred bytes of YAML that refer to themselves make gigabytes of it.
-        raise PersonaTalkError(f"{where}: {reprlib.repr(value)} is not of type {wanted.__name__}")
-    return value
+@dataclass(frozen=True, kw_only=True)
+class StyleConfig(TrainConfig):
+    """Fields of the training of the style encoder of StyleSim, contrastively on expression-only geometry."""
+
+    steps: int = 1500
+    batch_size: int = 1
+    lr: float = 5e-4
+    weight_decay: float = 0.05
+    speakers_per_group: int = option(
+        32, "speakers of a sample, two windows each: more are harder to tell apart", least=1
+    )
+    noise_std: float = option(0.05, "spread of random noise on the coefficients, in their standard deviations")
+    dropout: float = option(0.2, "dropout of the transformer layers")
+    temperature: float = option(0.1, "temperature of the contrastive loss")
+
+
+# The configuration of every trainer, by the name that `personatalk train` takes.
+CONFIGS: dict[str, type[TrainConfig]] = {
+    "audio": AudioConfig,
+    "features": FeatureConfig,
+    "stage1": Stage1Config,
+    "stage2": Stage2Config,
+    "style": StyleConfig,
+}
+
+
+def as_yaml(config: TrainConfig) -> str:
+    """Return a configuration as YAML: a field a line, with its value and, as a comment, its meaning."""
+    kind: type = type(config)
+    lines = []
+    for each in options_of(kind):
+        value = json.dumps(getattr(config, each.name))
+        lines.append(f"{each.name}: {value}".ljust(MEANING_COLUMN) + f"  # {each.help}")
+    return "\n".join(lines)

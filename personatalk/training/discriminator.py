@@ -1,4 +1,4 @@
-"""Networks that judge pictures in stage 2's training: a patch discriminator and a feature network."""
+"""Networks that judge images in stage 2's training: a patch discriminator and a feature network."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Discriminator(nn.Module):
         self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in pairwise(sizes))
         self.last = spectral_norm(nn.Conv2d(sizes[-1], 1, 3, padding=1))
 
-    def forward(self, pictures: torch.Tensor, pncc: torch.Tensor) -> list[torch.Tensor]:
-        """Features of every layer and, last, the scores (B, 1, S/16, S/16) of pictures (B, 3, S, S) in 0..1."""
-        x = torch.cat([pictures - 0.5, pncc - 0.5], dim=1)
+    def forward(self, images: torch.Tensor, pncc: torch.Tensor) -> list[torch.Tensor]:
+        """Return every layer's features and, last, the scores (B, 1, S/16, S/16) of images (B, 3, S, S) in 0..1."""
+        x = torch.cat([images - 0.5, pncc - 0.5], dim=1)
         found = []
         for layer in self.layers:
             x = nn.functional.leaky_relu(layer(x), 0.2)
@@ -41,21 +41,21 @@ class Discriminator(nn.Module):
         return [*found, self.last(x)]
 
 
-def hinge(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """Hinge loss of a discriminator's scores."""
+def hinge_loss(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """Return the hinge loss of a discriminator's scores."""
     return nn.functional.relu(1 - real).mean() + nn.functional.relu(1 + fake).mean()
 
 
-def matched(real: list[torch.Tensor], fake: list[torch.Tensor]) -> torch.Tensor:
-    """Feature matching: mean L1 between the features of all layers; no gradient into `real`."""
+def feature_matching_loss(real: list[torch.Tensor], fake: list[torch.Tensor]) -> torch.Tensor:
+    """Return the mean L1 between the features of all layers; no gradient into `real`."""
     pairs = zip(real, fake, strict=True)
     return torch.stack([nn.functional.l1_loss(f, r.detach()) for r, f in pairs]).mean()
 
 
+# Our own network's channels, in the same notation.
 SMALL = (16, 16, 0, 32, 32, 0, 64, 64, 0, 96, 96)
-"""Our own network's channels, in the same notation."""
+# Channels of VGG-16's convolutions up to conv4_3; 0 is a pooling.
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512)
-"""Channels of VGG-16's convolutions up to conv4_3; 0 is a pooling."""
 
 
 class FeatureNetwork(serialization.PackagedModule):
@@ -85,9 +85,9 @@ class FeatureNetwork(serialization.PackagedModule):
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
 
-    def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
-        """Features of pictures (B, 3, S, S) in 0..1, each of unit length over its channels, from fine to coarse."""
-        x, found = (pictures - self.mean) / self.deviation, []
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return features of images (B, 3, S, S) in 0..1, of unit length over the channels, from fine to coarse."""
+        x, found = (images - self.mean) / self.deviation, []
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
                 found.append(nn.functional.normalize(x, dim=1, eps=1e-6))
@@ -108,7 +108,7 @@ class FeatureNetwork(serialization.PackagedModule):
 
     @classmethod
     def vgg16(cls, path: Path) -> FeatureNetwork:
-        """VGG-16 from torchvision's weights, `.pth` or `.safetensors`; its classifier is left out.
+        """Load Load VGG-16 from torchvision's weights, `.pth` or `.safetensors`; its classifier is left out.
 
         Raises:
             WeightsError: The file is missing, damaged or something else.

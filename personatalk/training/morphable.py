@@ -29,12 +29,12 @@ from .data.layouts import find_videos
 Array = npt.NDArray[np.floating[Any]]
 
 LIP_WEIGHT = 3.0
+# Share of a clip's frames, those with the mouth most closed, whose mean is its neutral face.
 NEUTRAL_SHARE = 0.25
-"""Share of a clip's frames, those with the mouth most closed, whose mean is its neutral face."""
 
 
-def build(clips: Iterable[Array], num_identity: int = 48, num_expression: int = 24) -> MorphableModel:
-    """Learn the model.
+def fit_morphable_model(clips: Iterable[Array], num_identity: int = 48, num_expression: int = 24) -> MorphableModel:
+    """Fit a morphable model to tracked faces.
 
     Args:
         clips: Landmarks of one clip each, (T, 478, 3) in pixels, frames without a face left out.
@@ -44,10 +44,10 @@ def build(clips: Iterable[Array], num_identity: int = 48, num_expression: int = 
     raw = [clip[:, : mediapipe_mesh.NUM_VERTICES].astype(np.float64) for clip in clips]
     mean = mean_face(raw)
     index = mirror_index(mean)
-    both = raw + [mirrored(clip, index) for clip in raw]
-    mean = (mean + mirrored(mean[None], index)[0]) / 2
-    aligned = [align(clip, mean) for clip in both]
-    neutrals = [neutral(clip) for clip in aligned]
+    both = raw + [mirror(clip, index) for clip in raw]
+    mean = (mean + mirror(mean[None], index)[0]) / 2
+    aligned = [align_rigidly(clip, mean) for clip in both]
+    neutrals = [neutral_face(clip) for clip in aligned]
     mean = np.mean(neutrals, axis=0)
     differences = np.concatenate([clip[::3] - rest for clip, rest in zip(aligned, neutrals, strict=True)])
     weight = np.ones(mediapipe_mesh.NUM_VERTICES)
@@ -57,12 +57,12 @@ def build(clips: Iterable[Array], num_identity: int = 48, num_expression: int = 
     return _assemble(mean, identity, expression)
 
 
-def mirrored(clip: Array, index: IntArray) -> Array:
-    """The faces as in a mirror, vertices renamed by `index` (V,): (T, V, 3) to (T, V, 3)."""
+def mirror(clip: Array, index: IntArray) -> Array:
+    """Return the faces as in a mirror, vertices renamed by `index` (V,): (T, V, 3) to (T, V, 3)."""
     return clip[:, index] * np.array([-1, 1, 1])
 
 
-def align(clip: Array, mean: Array) -> Array:
+def align_rigidly(clip: Array, mean: Array) -> Array:
     """Similarity-align every face (T, V, 3) to the mean (V, 3) over the rigid vertices."""
     rigid = list(mediapipe_mesh.RIGID_VERTICES)
     target = mean[rigid] - mean[rigid].mean(axis=0)
@@ -76,8 +76,8 @@ def align(clip: Array, mean: Array) -> Array:
     return ((clip - centre) @ rotation) * scale[:, None, None] + mean[rigid].mean(axis=0)
 
 
-def neutral(aligned: Array) -> Array:
-    """Mean of the frames with the mouth most closed: (T, V, 3) to (V, 3)."""
+def neutral_face(aligned: Array) -> Array:
+    """Return the mean of the frames with the mouth most closed: (T, V, 3) to (V, 3)."""
     upper, lower = mediapipe_mesh.INNER_LIP_PAIRS[0]
     gap = np.linalg.norm(aligned[:, upper] - aligned[:, lower], axis=-1)
     count = max(1, round(NEUTRAL_SHARE * len(gap)))
@@ -85,10 +85,10 @@ def neutral(aligned: Array) -> Array:
 
 
 def mean_face(clips: list[Array]) -> Array:
-    """Mean of the clips' mean faces, upright: eyes level at y = 0, outer corners one unit apart, x = 0 between."""
+    """Return the mean of the clips' mean faces, upright: eyes level at y = 0, outer corners one unit apart."""
     mean = clips[0].mean(axis=0)
     for _ in range(4):
-        mean = np.mean([align(clip.mean(axis=0)[None], mean)[0] for clip in clips], axis=0)
+        mean = np.mean([align_rigidly(clip.mean(axis=0)[None], mean)[0] for clip in clips], axis=0)
         mean = _upright(mean)
     return mean
 
@@ -105,14 +105,14 @@ def _upright(face: Array) -> Array:
 
 
 def mirror_index(mean: Array) -> IntArray:
-    """For each vertex of an upright mean face (V, 3) the one on the other side: the best one-to-one matching."""
+    """Match each vertex of an upright mean face (V, 3) to the one on the other side, one to one."""
     other = mean * np.array([-1, 1, 1])
     distance = np.linalg.norm(other[:, None] - mean[None], axis=-1)
     return linear_sum_assignment(distance)[1]
 
 
 def _components(samples: Array, weight: Array, count: int) -> Array:
-    """Principal directions times their standard deviations, (V, 3, count), under per-vertex weights."""
+    """Return the principal directions times their standard deviations, (V, 3, count), under per-vertex weights."""
     flat = (samples * weight[:, None]).reshape(len(samples), -1)
     covariance = flat.T @ flat / len(flat)
     values, vectors = np.linalg.eigh(covariance)
@@ -149,18 +149,18 @@ def _assemble(mean: Array, identity: Array, expression: Array) -> MorphableModel
 
 
 def lower_weight(mean: Array, top: int = 4, bottom: int = 2) -> Array:
-    """Weight of the generated lower face, rising smoothly from the nose's tip to its base: (V,) in 0..1."""
+    """Return the weight of the generated lower face, rising smoothly from the nose's tip to its base: (V,) in 0..1."""
     height = (mean[:, 1] - mean[top, 1]) / (mean[bottom, 1] - mean[top, 1])
     step = np.clip(height, 0, 1)
     return (step * step * (3 - 2 * step)).astype(np.float32)
 
 
-SHORTEST = 20
-"""Frames of the shortest shot that says something of a person."""
+# Frames of the shortest shot that says something of a person.
+MIN_SHOT_FRAMES = 20
 
 
-def track(path: Path) -> Iterator[tuple[bool, Array | None]]:
-    """Landmarks of the main face of every frame: whether a shot begins there, and (478, 3) or None."""
+def track_landmarks(path: Path) -> Iterator[tuple[bool, Array | None]]:
+    """Yield for every frame whether a shot begins there, and the landmarks (478, 3) of the main face or None."""
     tracker, cuts, follower = open_tracker(), CutDetector(), LargestFaceFollower()
     try:
         with VideoReader(path) as reader:
@@ -173,10 +173,10 @@ def track(path: Path) -> Iterator[tuple[bool, Array | None]]:
 
 
 def first_shot(path: Path, most: int = 600) -> list[Array]:
-    """Landmarks of one person: the faces of the first shot that has enough of them, `most` at most."""
+    """Return the landmarks of one person: the faces of the first shot that has enough of them, `most` at most."""
     faces: list[Array] = []
-    for cut, face in track(path):
-        if len(faces) >= (SHORTEST if cut else most):
+    for cut, face in track_landmarks(path):
+        if len(faces) >= (MIN_SHOT_FRAMES if cut else most):
             break
         faces = [] if cut else faces
         if face is not None:
@@ -184,7 +184,7 @@ def first_shot(path: Path, most: int = 600) -> list[Array]:
     return faces
 
 
-def learn(sources: list[Path], output: Path) -> None:
+def learn_from_videos(sources: list[Path], output: Path) -> None:
     """Track the faces of videos and learn the morphable model from them.
 
     Args:
@@ -198,7 +198,7 @@ def learn(sources: list[Path], output: Path) -> None:
         except PersonaTalkError as error:
             print(f"left out: {error}", flush=True)
             continue
-        if len(faces) >= SHORTEST:
+        if len(faces) >= MIN_SHOT_FRAMES:
             clips.append(np.stack(faces))
         print(f"{path.name}: {len(faces)} faces", flush=True)
-    build(clips).save(output)
+    fit_morphable_model(clips).save(output)

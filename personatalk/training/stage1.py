@@ -25,47 +25,25 @@ from ..stage1.network import GeometryGenerator
 from ..utils import serialization
 from ..utils.arrays import Array, resampled
 from . import audio
-from .audio import played
-from .config import TrainConfig
+from .audio import change_speed
+from .config import Stage1Config
 from .data import offset
-from .data.shards import Row, read_datasets, spread
-from .engine import Task, Validation, clip_sampler
-from .plots import curves
+from .data.shards import IndexEntry, evenly_spaced, read_datasets
+from .engine import PartResult, Step, Task, Validation, clip_sampler
+from .plots import draw_curves
 
+# Speeds at which the copies of a clip are said: audio and mouth together.
 SPEEDS = (1.0, 0.9, 1.1, 0.85, 1.0, 1.15)
-"""How fast the copies of a clip are said: sound and mouth together."""
-VALIDATIONS = 64
-"""Clips of a validation at most."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage1Config(TrainConfig):
-    """Configuration of stage 1's training; `configs/stage1.yaml` says what the fields mean."""
-
-    frames: int
-    variants: int
-    amplitude: float
-    most_frames: int
-    audio: str | None
-    hubert: str | None
-    start: str | None
-    dropout: float
-    use_style: bool
-    vertices: float
-    velocity: float
-    opening: float
-    spread: float
-    correlation: float
-    closure: float
-    hubert_rate: float
+# Clips of a validation at most.
+VALIDATION_CLIPS = 64
 
 
 @dataclass(frozen=True)
-class Speech:
-    """A clip at the model's clock: sound and expression.
+class SpeechClip:
+    """A clip at the model's clock: audio and expression.
 
     Attributes:
-        samples: Loudness-normalised sound at 16 kHz.
+        samples: Loudness-normalised audio at 16 kHz.
         first: Number of the first frame; its time is number / 25.
         beta: Expression, (T, E).
         rest: Expression with the mouth closed, (E,).
@@ -79,7 +57,7 @@ class Speech:
     template: Array
 
     @classmethod
-    def load(cls, row: Row, model: MorphableModel) -> Speech:
+    def load(cls, row: IndexEntry, model: MorphableModel) -> SpeechClip:
         """Read a sample of the data set."""
         clip = row.load(crops=False)
         first, beta = clip.beta_at_clock()
@@ -88,19 +66,27 @@ class Speech:
         rest = beta[order[: max(1, len(beta) // 10)]].mean(axis=0)
         return cls(clip.samples(), first, beta, rest, shape - model.mean)
 
-    def faster(self, speed: float) -> Speech:
-        """The same said `speed` times as fast, and as high."""
+    def at_speed(self, speed: float) -> SpeechClip:
+        """Return the clip said `speed` times as fast, and as high."""
         if speed == 1:
             return self
         last = self.first + len(self.beta) - 1
         wanted = np.arange(np.ceil(self.first / speed), last / speed)
         beta = resampled(self.beta, np.arange(len(self.beta)), wanted * speed - self.first)
-        return replace(self, samples=played(self.samples, speed), first=int(wanted[0]), beta=beta)
+        return replace(self, samples=change_speed(self.samples, speed), first=int(wanted[0]), beta=beta)
 
 
 @dataclass(frozen=True)
-class Window:
-    """One training sample: sound and a mask of it (F, C), style source (T', E), template (V, 3), expression (T, E)."""
+class SpeechWindow:
+    """One training sample.
+
+    Attributes:
+        convolved: Convolved audio, (F, C).
+        mask: Mask of the convolved audio, (F, C).
+        style: Expression that the style is taken from, (T', E).
+        template: Shape displacement, (V, 3).
+        beta: Expression to generate, (T, E).
+    """
 
     convolved: torch.Tensor
     mask: torch.Tensor
@@ -109,8 +95,8 @@ class Window:
     beta: torch.Tensor
 
 
-def window(series: torch.Tensor, start: int, length: int) -> torch.Tensor:
-    """Rows `start` to `start + length` - 1 of a series (F, C) as float32; beyond its ends they are repeated."""
+def padded_window(series: torch.Tensor, start: int, length: int) -> torch.Tensor:
+    """Return rows `start` to `start + length` - 1 of a series (F, C) as float32; beyond its ends they are repeated."""
     index = torch.arange(start, start + length).clamp(0, len(series) - 1)
     return series[index].float()
 
@@ -118,15 +104,15 @@ def window(series: torch.Tensor, start: int, length: int) -> torch.Tensor:
 def spec_augment(
     frames: int, channels: int, random: np.random.Generator, spans: int = 2, length: int = 10, share: float = 0.1
 ) -> torch.Tensor:
-    """SpecAugment (Park et al. 2019) as a mask of convolved sound (F, C): spans of time and channels are 0."""
+    """Return a SpecAugment mask (Park et al. 2019) of convolved audio (F, C): spans of time and channels are 0."""
     keep = torch.ones(frames, 1)
     for start in random.integers(0, frames, spans):
         keep[start : start + int(random.integers(1, length + 1))] = 0
-    heard = torch.from_numpy(random.random(channels) >= share)
-    return keep * heard
+    features = torch.from_numpy(random.random(channels) >= share)
+    return keep * features
 
 
-class Loss(nn.Module):
+class GeneratorLoss(nn.Module):
     """The training loss; see the module's text.
 
     Args:
@@ -154,17 +140,17 @@ class Loss(nn.Module):
     rest: torch.Tensor
 
     def offsets(self, beta: torch.Tensor) -> torch.Tensor:
-        """Displacement of the vertices: (B, T, E) to (B, T, V, 3)."""
+        """Return the displacement of the vertices: (B, T, E) to (B, T, V, 3)."""
         return torch.einsum("bte,vce->btvc", beta, self.expression)
 
     def gaps(self, offsets: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
-        """Gaps between the inner lips, (B, T, P), in per cent."""
+        """Return the gaps between the inner lips, (B, T, P), in per cent."""
         face = offsets + (self.rest + template)[:, None]
         gap = face[:, :, self.pairs[:, 1]] - face[:, :, self.pairs[:, 0]]
         return 100 * (gap.square().sum(dim=-1) + 1e-8).sqrt()
 
     def forward(self, offsets: torch.Tensor, beta: torch.Tensor, template: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Terms of the loss of displacements (B, T, V, 3) generated for expressions (B, T, E) of shapes (B, V, 3)."""
+        """Return the terms of the loss of displacements (B, T, V, 3) for expressions (B, T, E) of shapes (B, V, 3)."""
         config, real = self.config, self.offsets(beta)
         error = 100 * (offsets - real)
         velocity = error[:, 1:] - error[:, :-1]
@@ -178,141 +164,147 @@ class Loss(nn.Module):
             eps=1e-2,
         )
         return {
-            "vertices": config.vertices * (error.abs() * self.weight).mean(),
-            "velocity": config.velocity * (velocity.abs() * self.weight).mean(),
-            "opening": config.opening * ((got - wanted).abs() * (1 + 2 * closed)).mean(),
-            "closure": config.closure * ((got - wanted).clamp(min=0) * closed).sum() / closed.sum(),
-            "spread": config.spread * spread,
-            "correlation": config.correlation * (1 - correlation).mean(),
+            "vertices": config.vertex_weight * (error.abs() * self.weight).mean(),
+            "velocity": config.velocity_weight * (velocity.abs() * self.weight).mean(),
+            "opening": config.opening_weight * ((got - wanted).abs() * (1 + 2 * closed)).mean(),
+            "closure": config.closure_weight * ((got - wanted).clamp(min=0) * closed).sum() / closed.sum(),
+            "spread": config.spread_weight * spread,
+            "correlation": config.correlation_weight * (1 - correlation).mean(),
         }
 
 
-class Stage1Task(Task[Window]):
+class Stage1Task(Task[SpeechWindow]):
     """Stage 1's training.
 
     Args:
-        config: How.
+        config: The fields that configure it.
         model: The morphable model.
-        rows: Clips to train on, with sound.
+        rows: Clips to train on, with audio.
         held_out: Clips of other speakers.
     """
 
     network: GeometryGenerator
 
-    def __init__(self, config: Stage1Config, model: MorphableModel, rows: list[Row], held_out: list[Row]) -> None:
+    def __init__(
+        self, config: Stage1Config, model: MorphableModel, rows: list[IndexEntry], held_out: list[IndexEntry]
+    ) -> None:
         super().__init__()
         self.config, self.model, self.rows = config, model, rows
-        self.network = starting_network(config, model)
+        self.network = initial_network(config, model)
         self.network.audio.hubert.feature_extractor.requires_grad_(False)
         for module in self.network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = config.dropout
-        self.loss = Loss(model, config)
-        self.choose = clip_sampler([r.frames for r in rows], [r.speaker for r in rows], config.most_frames)
-        self._said = functools.lru_cache(maxsize=4096)(lambda i: Speech.load(rows[i], model))
-        self._speech = functools.lru_cache(maxsize=8192)(self._variant)
-        self._heard = functools.lru_cache(maxsize=4096)(self._convolved)
-        self.held_out = [Speech.load(row, model) for row in spread(held_out, VALIDATIONS)]
+        self.loss = GeneratorLoss(model, config)
+        self.sample_clip = clip_sampler(
+            [r.frames for r in rows], [r.speaker for r in rows], config.max_frames_per_speaker
+        )
+        self._load_clip = functools.lru_cache(maxsize=4096)(lambda i: SpeechClip.load(rows[i], model))
+        self._load_variant = functools.lru_cache(maxsize=8192)(self._variant)
+        self._features = functools.lru_cache(maxsize=4096)(self._convolved)
+        self.held_out = [SpeechClip.load(row, model) for row in evenly_spaced(held_out, VALIDATION_CLIPS)]
 
     @classmethod
     def from_config(cls, config: Stage1Config, morphable: Path | None = None) -> Stage1Task:
-        """The task on the data sets that the configuration names.
+        """Return the task on the data sets that the configuration names.
 
         Raises:
             PersonaTalkError: A data set or weights file cannot be read.
         """
-        rows, held_out = (read_datasets(config.dataset, splits, sounds=True) for splits in (config.train, config.val))
+        rows = read_datasets(config.datasets, config.train_splits, with_audio=True)
+        held_out = read_datasets(config.datasets, config.val_splits, with_audio=True)
         return cls(config, MorphableModel.load(morphable), rows, held_out)
 
-    def _variant(self, clip: int, variant: int) -> Speech:
-        return self._said(clip).faster(SPEEDS[variant % len(SPEEDS)])
+    def _variant(self, clip: int, variant: int) -> SpeechClip:
+        return self._load_clip(clip).at_speed(SPEEDS[variant % len(SPEEDS)])
 
     def _convolved(self, clip: int, variant: int) -> torch.Tensor:
-        """The audio encoder's convolutions of an augmented copy of a clip's sound, float16 (F, C).
+        """Return the audio encoder's convolutions of an augmented copy of a clip's audio, float16 (F, C).
 
         As usual with HuBERT, the convolutions stay as they were pretrained; they are most of the arithmetic and are
         done once for each copy.
         """
         random = np.random.default_rng([self.config.seed, clip, variant])
-        samples = audio.augment(self._speech(clip, variant).samples[None], random)
+        samples = audio.augment(self._load_variant(clip, variant).samples[None], random)
         encoder = self.network.audio
         with torch.no_grad():
             there = torch.from_numpy(samples).to(next(encoder.parameters()).device)
             return encoder.convolve(there)[0].half().cpu()
 
-    def groups(self) -> dict[str, list[dict[str, Any]]]:
-        """One part; the audio encoder's transformer learns more slowly than the rest."""
+    def parameter_groups(self) -> dict[str, list[dict[str, Any]]]:
+        """Return one part; the audio encoder's transformer learns more slowly than the rest."""
         named = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
         slow = [p for n, p in named if n.startswith("audio.hubert")]
         fast = [p for n, p in named if not n.startswith("audio.hubert")]
-        return {"network": [{"params": slow, "scale": self.config.hubert_rate}, {"params": fast, "scale": 1.0}]}
+        return {"network": [{"params": slow, "scale": self.config.hubert_lr_ratio}, {"params": fast, "scale": 1.0}]}
 
-    def draw(self, random: np.random.Generator) -> Window:
-        """A random window of a random clip."""
-        frames, clip = self.config.frames, self.choose(random)
-        variant = int(random.integers(self.config.variants))
-        heard, speech = self._heard(clip, variant), self._speech(clip, variant)
+    def sample(self, random: np.random.Generator) -> SpeechWindow:
+        """Return a random window of a random clip."""
+        frames, clip = self.config.window_frames, self.sample_clip(random)
+        variant = int(random.integers(self.config.num_variants))
+        features, speech = self._features(clip, variant), self._load_variant(clip, variant)
         start = int(random.integers(0, max(1, len(speech.beta) - frames + 1)))
         beta = speech.beta[start : start + frames]
         beta = np.pad(beta, ((0, frames - len(beta)), (0, 0)), mode="edge")
         style = speech.beta[random.choice(len(speech.beta), frames)]
         # Who opens the mouth farther in the style's frames opens it farther in the answer: style says how far.
-        gain = np.float32(np.exp(self.config.amplitude * random.standard_normal()))
+        gain = np.float32(np.exp(self.config.amplitude_std * random.standard_normal()))
         beta, style = (speech.rest + gain * (b - speech.rest) for b in (beta, style))
-        return Window(
-            window(heard, 2 * (speech.first + start), 2 * frames),
-            spec_augment(2 * frames, heard.shape[1], random),
+        return SpeechWindow(
+            padded_window(features, 2 * (speech.first + start), 2 * frames),
+            spec_augment(2 * frames, features.shape[1], random),
             torch.from_numpy(style),
             torch.from_numpy(speech.template),
             torch.from_numpy(beta),
         )
 
-    def losses(self, samples: Sequence[Window], part: str) -> dict[str, torch.Tensor]:
-        """Terms of the loss over windows."""
+    def losses(self, samples: Sequence[SpeechWindow], step: Step) -> PartResult:
+        """Return the terms of the loss over windows."""
         convolved, mask, style, template, beta = (
-            torch.stack([getattr(s, name) for s in samples]) for name in Window.__dataclass_fields__
+            torch.stack([getattr(s, name) for s in samples]) for name in SpeechWindow.__dataclass_fields__
         )
         embedding = self.network.encode_style(self.loss.offsets(style))
-        heard = self.network.audio.encode_context(convolved * mask)
-        offsets = self.network.decode_features(heard, embedding, template)
-        terms: dict[str, torch.Tensor] = self.loss(offsets, beta, template)
-        return terms
+        features = self.network.audio.encode_context(convolved * mask)
+        offsets = self.network.decode_features(features, embedding, template)
+        return PartResult(self.loss(offsets, beta, template))
 
     def validate(self, network: GeometryGenerator) -> Validation:
-        """Mouth opening against the real one, geometry alone, at each clip's best lag."""
+        """Correlate the mouth opening with the real one, geometry alone, at each clip's best lag."""
         found = [self.agreement(network, speech) for speech in self.held_out]
         figures = {
             "r": float(np.mean([a.best for a in found])),
             "r_unshifted": float(np.mean([a.unshifted for a in found])),
             "articulation": float(np.mean([a.articulation for a in found])),
         }
-        return Validation(figures, "r", {"opening": self._picture(network, self.held_out[0])})
+        return Validation(figures, "r", {"opening": self._plot_opening(network, self.held_out[0])})
 
-    def agreement(self, network: GeometryGenerator, speech: Speech) -> offset.Agreement:
-        """How a network's mouth follows that of a clip."""
+    def agreement(self, network: GeometryGenerator, speech: SpeechClip) -> offset.Agreement:
+        """Return how a network's mouth follows that of a clip."""
         return offset.agreement(network, self.model, speech.samples, speech.first, speech.beta, speech.template)
 
-    def _picture(self, network: GeometryGenerator, speech: Speech) -> Any:
+    def _plot_opening(self, network: GeometryGenerator, speech: SpeechClip) -> Any:
         got, real = offset.openings(network, self.model, speech.samples, speech.first, speech.beta, speech.template)
-        return curves({"real": real, "generated": got})
+        return draw_curves({"real": real, "generated": got})
 
     def save(self, network: GeometryGenerator, path: Path) -> None:
         """Write a geometry generator."""
         network.save(path)
 
 
-def starting_network(config: Stage1Config, model: MorphableModel) -> GeometryGenerator:
-    """A new network; its audio encoder starts on pretrained weights.
+def initial_network(config: Stage1Config, model: MorphableModel) -> GeometryGenerator:
+    """Return a new network; its audio encoder starts on pretrained weights.
 
     Raises:
         WeightsError: A weights file cannot be read, or is for another mesh.
     """
     torch.manual_seed(config.seed)
-    if config.start is not None:
-        network = GeometryGenerator.load(config.start)
+    if config.init_from is not None:
+        network = GeometryGenerator.load(config.init_from)
         network.check_fits(model)
         if network.use_style != config.use_style:
-            raise PersonaTalkError(f"{config.start}: trained with another use_style; start anew, without 'start'")
+            raise PersonaTalkError(
+                f"{config.init_from}: trained with another use_style; start anew, without 'init_from'"
+            )
         return network
     hubert = SMALL_HUBERT if config.hubert is None else hubert_config(config.hubert)
     network = GeometryGenerator(model.num_vertices, model.num_expression, hubert, use_style=config.use_style)
@@ -322,10 +314,10 @@ def starting_network(config: Stage1Config, model: MorphableModel) -> GeometryGen
     with torch.no_grad():
         network.decoder.weight.normal_(std=0.3 / network.decoder.in_features**0.5)
         network.decoder.bias.zero_()
-    if config.audio is None and config.hubert is None:
+    if config.audio_encoder is None and config.hubert is None:
         # Random convolutions would stay random: without another encoder that of the shipped network is taken.
         network.audio.hubert.load_state_dict(GeometryGenerator.load().audio.hubert.state_dict())
-    if config.audio is not None:
-        arrays, _ = serialization.load_arrays(config.audio, kind=audio.KIND, version=audio.VERSION)
-        serialization.fill_module(network.audio.hubert, arrays, config.audio)
+    if config.audio_encoder is not None:
+        arrays, _ = serialization.load_arrays(config.audio_encoder, kind=audio.KIND, version=audio.VERSION)
+        serialization.fill_module(network.audio.hubert, arrays, config.audio_encoder)
     return network

@@ -19,33 +19,23 @@ from ..errors import PersonaTalkError
 from ..geometry.morphable_model import MorphableModel
 from ..stage1.style_similarity import StyleSimilarityEncoder, auc, same_speaker
 from ..utils.arrays import Array
-from .config import TrainConfig
-from .data.shards import Row, read_datasets
-from .engine import Task, Validation
-
-
-@dataclass(frozen=True, kw_only=True)
-class StyleConfig(TrainConfig):
-    """Configuration of the style encoder's training; `configs/style.yaml` says what the fields mean."""
-
-    speakers: int
-    temperature: float
-    noise: float
-    dropout: float
+from .config import StyleConfig
+from .data.shards import IndexEntry, read_datasets
+from .engine import PartResult, Step, Task, Validation
 
 
 @dataclass(frozen=True)
-class Group:
-    """Windows (K, 2, T, E) of K speakers."""
+class SpeakerPairs:
+    """Two windows of expression of each of K speakers, (K, 2, T, E)."""
 
     beta: torch.Tensor
 
 
-class StyleTask(Task[Group]):
+class StyleTask(Task[SpeakerPairs]):
     """The style encoder's training.
 
     Args:
-        config: How.
+        config: The fields that configure it.
         model: The morphable model.
         rows: Clips to train on.
         held_out: Clips of other speakers.
@@ -53,60 +43,65 @@ class StyleTask(Task[Group]):
 
     network: StyleSimilarityEncoder
 
-    def __init__(self, config: StyleConfig, model: MorphableModel, rows: list[Row], held_out: list[Row]) -> None:
+    def __init__(
+        self, config: StyleConfig, model: MorphableModel, rows: list[IndexEntry], held_out: list[IndexEntry]
+    ) -> None:
         super().__init__()
         torch.manual_seed(config.seed)
         self.config = config
         self.network = StyleSimilarityEncoder(model.num_vertices, model.num_expression, dropout=config.dropout)
         self.network.set_expressions(model)
-        self.clips = by_speaker(rows)
+        self.clips = clips_by_speaker(rows)
         if len(self.clips) < 2:
             raise PersonaTalkError("the style encoder needs clips of two speakers or more")
-        self.held_out = by_speaker(held_out)
+        self.held_out = clips_by_speaker(held_out)
         self._kept: dict[tuple[str, str], Array] = {}
 
     @classmethod
     def from_config(cls, config: StyleConfig, morphable: Path | None = None) -> StyleTask:
-        """The task on the data sets that the configuration names.
+        """Return the task on the data sets that the configuration names.
 
         Raises:
             PersonaTalkError: A data set cannot be read, or has too few speakers.
         """
-        rows, held_out = (read_datasets(config.dataset, splits) for splits in (config.train, config.val))
+        rows = read_datasets(config.datasets, config.train_splits)
+        held_out = read_datasets(config.datasets, config.val_splits)
         return cls(config, MorphableModel.load(morphable), rows, held_out)
 
-    def groups(self) -> dict[str, list[dict[str, Any]]]:
-        """One part."""
+    def parameter_groups(self) -> dict[str, list[dict[str, Any]]]:
+        """Return one part with all parameters."""
         return {"network": [{"params": list(self.network.parameters())}]}
 
-    def draw(self, random: np.random.Generator) -> Group:
-        """Two windows of each of some speakers."""
+    def sample(self, random: np.random.Generator) -> SpeakerPairs:
+        """Return two windows of each of some speakers."""
         names = sorted(self.clips)
-        chosen = random.choice(len(names), min(self.config.speakers, len(names)), replace=False)
+        chosen = random.choice(len(names), min(self.config.speakers_per_group, len(names)), replace=False)
         length = int(random.integers(StyleSimilarityEncoder.LENGTH // 2, StyleSimilarityEncoder.LENGTH + 1))
         pairs = [self._pair(self.clips[names[i]], length, random) for i in chosen]
         beta = np.stack(pairs)
-        return Group(torch.from_numpy(beta + self.config.noise * random.standard_normal(beta.shape).astype(np.float32)))
+        return SpeakerPairs(
+            torch.from_numpy(beta + self.config.noise_std * random.standard_normal(beta.shape).astype(np.float32))
+        )
 
-    def _beta(self, row: Row) -> Array:
-        """Expression of a clip at 25 frames a second, (T, E)."""
+    def _beta(self, row: IndexEntry) -> Array:
+        """Return the expression of a clip at 25 frames a second, (T, E)."""
         place = (str(row.shard), row.key)
         if place not in self._kept:
             self._kept[place] = row.load(crops=False).beta_at_clock()[1]
         return self._kept[place]
 
-    def _pair(self, rows: list[Row], length: int, random: np.random.Generator) -> Array:
-        """Two windows of a speaker, (2, T, E), that share no frame where there are enough."""
+    def _pair(self, rows: list[IndexEntry], length: int, random: np.random.Generator) -> Array:
+        """Return two windows of a speaker, (2, T, E), that share no frame where there are enough."""
         first, second = rows[int(random.integers(len(rows)))], rows[int(random.integers(len(rows)))]
         a, b = self._beta(first), self._beta(second)
         if first is second:
             middle = int(random.integers(len(a) // 3, len(a) - len(a) // 3 + 1))
             a, b = a[:middle], a[middle:]
-        return np.stack([_window(x, length, random) for x in (a, b)])
+        return np.stack([_random_window(x, length, random) for x in (a, b)])
 
-    def losses(self, samples: Sequence[Group], part: str) -> dict[str, torch.Tensor]:
-        """NT-Xent of each group."""
-        return {"contrast": torch.stack([self._contrast(s.beta) for s in samples]).mean()}
+    def losses(self, samples: Sequence[SpeakerPairs], step: Step) -> PartResult:
+        """Return the mean of the groups' NT-Xent."""
+        return PartResult({"contrast": torch.stack([self._contrast(s.beta) for s in samples]).mean()})
 
     def _contrast(self, beta: torch.Tensor) -> torch.Tensor:
         count = len(beta)
@@ -117,7 +112,7 @@ class StyleTask(Task[Group]):
         return nn.functional.cross_entropy(scores, partner)
 
     def validate(self, network: StyleSimilarityEncoder) -> Validation:
-        """AUC of same speaker against different speaker, over windows of speakers never seen that share no frame."""
+        """Measure the AUC of same against different speaker, over windows of unseen speakers that share no frame."""
         styles, speakers = [], []
         for speaker, rows in self.held_out.items():
             for row in rows:
@@ -135,17 +130,17 @@ class StyleTask(Task[Group]):
         network.save(path)
 
 
-def by_speaker(rows: list[Row]) -> dict[str, list[Row]]:
-    """Clips long enough to tell style from, by speaker."""
-    found: dict[str, list[Row]] = {}
+def clips_by_speaker(rows: list[IndexEntry]) -> dict[str, list[IndexEntry]]:
+    """Group the clips that are long enough to tell style from by speaker."""
+    found: dict[str, list[IndexEntry]] = {}
     for row in rows:
         if row.frames >= 2 * StyleSimilarityEncoder.SHORTEST:
             found.setdefault(row.speaker, []).append(row)
     return found
 
 
-def _window(beta: Array, length: int, random: np.random.Generator) -> Array:
-    """A random window of a series (T, E); a shorter series goes forth and back."""
+def _random_window(beta: Array, length: int, random: np.random.Generator) -> Array:
+    """Return a random window of a series (T, E); a shorter series is reflected at its ends."""
     if len(beta) < length:
         beta = np.pad(beta, ((0, length - len(beta)), (0, 0)), mode="reflect" if len(beta) > 1 else "edge")
     start = int(random.integers(len(beta) - length + 1))

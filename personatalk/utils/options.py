@@ -153,27 +153,34 @@ def options_of(settings: type) -> tuple[Option, ...]:
     """List the options of a dataclass, those of nested dataclasses included, in the order of the fields.
 
     A field's type gives the option's: `Literal` its choices, `Path` in a union a file. A field that is neither an
-    option nor a dataclass is left out.
+    option nor a dataclass is left out; one that only overrides the default of a base class keeps its declaration.
     """
     hints = typing.get_type_hints(settings)
     found: list[Option] = []
     for field in dataclasses.fields(settings):
         if dataclasses.is_dataclass(hints[field.name]):
             found += options_of(hints[field.name])
-        elif (option := _option(field, hints[field.name])) is not None:
-            found.append(option)
+        elif (declared := _declaration(settings, field.name)) is not None:
+            found.append(_option(field, hints[field.name], declared))
     return tuple(found)
 
 
-def _option(field: dataclasses.Field[Any], hint: Any) -> Option | None:
-    """Return the option that a field declares, if it declares one."""
-    if KEY not in field.metadata:
-        return None
+def _declaration(settings: type, name: str) -> Mapping[str, Any] | None:
+    """Return the declaration of a field, that of a base class where the field only overrides the default."""
+    for base in settings.__mro__:
+        field = getattr(base, "__dataclass_fields__", {}).get(name)
+        if field is not None and KEY in field.metadata:
+            return field.metadata[KEY]
+    return None
+
+
+def _option(field: dataclasses.Field[Any], hint: Any, declared: Mapping[str, Any]) -> Option:
+    """Return the option that a field declares."""
     union = typing.get_origin(hint) in (types.UnionType, typing.Union)
     kinds = [kind for kind in (typing.get_args(hint) if union else [hint]) if kind is not type(None)]
     choices = typing.get_args(kinds[0]) if typing.get_origin(kinds[0]) is Literal else ()
     kind = str if choices else Path if Path in kinds else kinds[0]
-    declaration = {**field.metadata[KEY]}
+    declaration = {**declared}
     name = declaration.pop("name") or field.name
     return Option(name=name, kind=kind, default=field.default, choices=choices, **declaration)
 
@@ -220,8 +227,9 @@ def check_options(settings: Any) -> None:
     kind: type = type(settings)
     known = {option.name: option for option in options_of(kind)}
     for field in dataclasses.fields(settings):
-        if KEY in field.metadata:
-            known[field.metadata[KEY]["name"] or field.name].check(getattr(settings, field.name))
+        declared = _declaration(kind, field.name)
+        if declared is not None:
+            known[declared["name"] or field.name].check(getattr(settings, field.name))
 
 
 def options_table(headings: Iterable[str], *kinds: type) -> str:

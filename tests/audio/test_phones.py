@@ -15,7 +15,7 @@ from personatalk.audio.phones import PHONES, aligned_phones, cached_phones, soft
 from personatalk.errors import PersonaTalkError
 from personatalk.media.audio import read_speech
 from personatalk.sample import sample_files
-from personatalk.training.audio import in_room, played
+from personatalk.training.audio import add_reverb, change_speed
 from personatalk.utils.arrays import Array
 
 
@@ -87,7 +87,7 @@ def test_without_the_recogniser_the_way_out_is_said(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("speed", [0.85, 1.0, 1.2])
 def test_sound_is_played_faster(speed: float) -> None:
     time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
-    got = played(np.sin(2 * np.pi * 500 * time).astype(np.float32), speed)
+    got = change_speed(np.sin(2 * np.pi * 500 * time).astype(np.float32), speed)
     assert len(got) == pytest.approx(SAMPLE_RATE / speed, rel=0.01)
     peak = np.abs(np.fft.rfft(got)).argmax() * SAMPLE_RATE / len(got)
     assert peak == pytest.approx(500 * speed, rel=0.01)
@@ -96,9 +96,9 @@ def test_sound_is_played_faster(speed: float) -> None:
 def test_a_room_is_heard_after_the_sound(speech: Array) -> None:
     click = np.zeros(SAMPLE_RATE, np.float32)
     click[4000] = 1
-    got = in_room(click, np.random.default_rng(0))
+    got = add_reverb(click, np.random.default_rng(0))
     assert len(got) == len(click)
     assert np.abs(got[:3990]).max() < 1e-3 < np.abs(got[4100:6000]).max()
     assert np.abs(got).argmax() == 4000
-    wet = in_room(speech, np.random.default_rng(1))
+    wet = add_reverb(speech, np.random.default_rng(1))
     assert 0.3 < np.corrcoef(wet, speech)[0, 1] < 0.999

@@ -53,8 +53,9 @@ from personatalk.media.reader import VideoReader
 from personatalk.sample import sample_files
 from personatalk.stage1.style_similarity import StyleSimilarityEncoder, auc, same_speaker
 from personatalk.training import ablation
-from personatalk.training.config import read
-from personatalk.training.style import StyleConfig, StyleTask
+from personatalk.training.config import StyleConfig
+from personatalk.training.config_files import read_config
+from personatalk.training.style import StyleTask
 from personatalk.utils.arrays import Array
 
 FRAMES = 60
@@ -428,7 +429,7 @@ def test_auc_counts_pairs_in_the_right_order() -> None:
 
 def test_contrast_is_low_where_a_speakers_windows_are_alike(model: MorphableModel) -> None:
     random = np.random.default_rng(0)
-    config = read(StyleConfig, "style", changes=["dropout=0"])
+    config = read_config(StyleConfig, changes=["dropout=0"])
     task = StyleTask.__new__(StyleTask)
     nn.Module.__init__(task)
     task.config = config
@@ -571,7 +572,7 @@ def test_every_row_of_table_4_has_its_weights(tmp_path: Path) -> None:
         folder = ablation.run_folder(tmp_path, name)
         folder.mkdir()
         (folder / "best.safetensors").write_bytes(b"")
-    rows = ablation.weights_of(tmp_path)
+    rows = ablation.ablation_weights(tmp_path)
     assert list(rows) == ["full", "w/o style", "w/o Face-Attention", "w/o Lip-Attention", "w/o frame selection"]
     assert len(set(rows.values())) == 5
     first, second = rows["full"]
@@ -579,7 +580,7 @@ def test_every_row_of_table_4_has_its_weights(tmp_path: Path) -> None:
     assert all(rows[n][0] == first and rows[n][1] != second for n in list(rows)[2:])
     (ablation.run_folder(tmp_path, "w/o Lip-Attention") / "best.safetensors").unlink()
     with pytest.raises(PersonaTalkError, match=r"wo_Lip-Attention.*let 'personatalk ablate' end"):
-        ablation.weights_of(tmp_path)
+        ablation.ablation_weights(tmp_path)
 
 
 def test_a_folder_is_dubbed_with_its_own_sound_silence_and_the_next_ones(

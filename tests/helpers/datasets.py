@@ -23,7 +23,7 @@ def made_up(
     rate: float = 25.0,
     start: float = 0.0,
     split: str = "train",
-    sound: bool = True,
+    audio: bool = True,
     crops: int | None = None,
     speaker: str = "",
 ) -> Clip:
@@ -43,7 +43,7 @@ def made_up(
         beta=beta,
         pose=np.repeat(np.array([[0, 0, 0, np.log(100), 300, 200]], np.float32), frames, axis=0),
         time=time,
-        sound=samples if sound else np.zeros(0, np.int16),
+        audio=samples if audio else np.zeros(0, np.int16),
         crops=EncodedCrops.encode(pictures),
         about={"source": key},
     )

@@ -1,60 +1,78 @@
-"""Configuration files of the trainers."""
+"""Configuration of the trainers."""
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
+from personatalk.cli import main
 from personatalk.errors import PersonaTalkError
-from personatalk.training.audio import AudioConfig
-from personatalk.training.config import FOLDER, TrainConfig, read
-from personatalk.training.features import FeatureConfig
-from personatalk.training.stage1 import Stage1Config
-from personatalk.training.stage2 import Stage2Config
-
-KINDS = {"audio": AudioConfig, "features": FeatureConfig, "stage1": Stage1Config, "stage2": Stage2Config}
+from personatalk.training.config import CONFIGS, Stage1Config, TrainConfig, as_yaml
+from personatalk.training.config_files import read_config
+from personatalk.utils.options import options_of
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_every_field_is_in_the_file_with_its_meaning(name: str) -> None:
-    lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
-    written = {line.split(":")[0]: line for line in lines if line and not line.startswith("#")}
-    assert set(written) == {field.name for field in fields(KINDS[name])}
-    for line in written.values():
-        assert len(line.partition(" # ")[2]) > 5, line
+@pytest.mark.parametrize("kind", CONFIGS.values())
+def test_every_field_is_printed_with_its_default_and_its_meaning(kind: type[TrainConfig]) -> None:
+    printed = as_yaml(kind())
+    assert [line.split(":")[0] for line in printed.splitlines()] == list(kind.__dataclass_fields__)
+    for line, option in zip(printed.splitlines(), options_of(kind), strict=True):
+        assert line.endswith(f"  # {option.help}") and len(option.help) > 5
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_the_defaults_are_of_their_types(name: str) -> None:
-    config = read(KINDS[name], name)
-    assert isinstance(config, TrainConfig)
-    assert isinstance(config.rate, float) and config.rate < 0.01
-    assert isinstance(config.steps, int)
+@pytest.mark.parametrize("kind", CONFIGS.values())
+def test_what_is_printed_is_read_again(kind: type[TrainConfig], tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(as_yaml(kind()))
+    assert read_config(kind, tmp_path / "own.yaml") == kind()
+
+
+def test_an_overridden_default_keeps_its_meaning() -> None:
+    lr = {option.name: option for option in options_of(Stage1Config)}["lr"]
+    assert lr.default == 5e-4 != TrainConfig().lr
+    assert "learning rate" in lr.help
+
+
+def test_help_lists_the_fields_of_a_network(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main.main(["train", "stage1", "--help"])
+    said = capsys.readouterr().out
+    assert all(option.name in said and option.help in said for option in options_of(Stage1Config))
+
+
+def test_the_configuration_of_a_run_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.yaml").write_text("steps: 7\n")
+    words = ["train", "stage2", "DATA", "--config", str(tmp_path / "own.yaml"), "--set", "width=8", "--print-config"]
+    assert main.main(words) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["steps"], printed["width"], printed["datasets"]) == (7, 8, ["DATA"])
+    assert printed["channels"] == 64
 
 
 def test_a_file_and_changes_go_over_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
-    path.write_text("steps: 7\nrate: 5e-4\ntrain: [a, b]\naudio: x.safetensors\n")
-    config = read(Stage1Config, "stage1", path, ["steps=9", "val=c", "use_style=false"])
+    path.write_text("steps: 7\nlr: 5e-4\ntrain_splits: [a, b]\naudio_encoder: x.safetensors\n")
+    config = read_config(Stage1Config, path, ["steps=9", "val_splits=c", "use_style=false"])
     assert config.steps == 9
-    assert config.rate == 5e-4
-    assert (config.train, config.val) == (["a", "b"], ["c"])
-    assert config.audio == "x.safetensors"
+    assert config.lr == 5e-4
+    assert (config.train_splits, config.val_splits) == (("a", "b"), ("c",))
+    assert config.audio_encoder == "x.safetensors"
     assert config.use_style is False
-    assert config.batch == read(Stage1Config, "stage1").batch
+    assert config.batch_size == Stage1Config().batch_size
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("colour: red", "unknown field colour"),
-        ("steps: 1.5", "field steps: 1.5 is not of type int"),
-        ("steps: true", "not of type int"),
-        ("use_style: 1", "not of type bool"),
-        ("rate: fast", "not of type float"),
-        ("audio: 3", "not of type str"),
+        ("steps: 1.5", "field steps: Expected `int`, got `float`"),
+        ("steps: true", "Expected `int`, got `bool`"),
+        ("use_style: 1", "Expected `bool`, got `int`"),
+        ("lr: fast", "Expected `float`, got `str`"),
+        ("lr: .nan", r"own\.yaml: lr nan"),
+        ("audio_encoder: 3", "Expected `str"),
+        ("batch_size: 0", r"own\.yaml: batch size 0: give 1 or more"),
         ("- a", "not a table"),
         ("a: [", "not YAML"),
         ("a: !!python/object:os.system x", "not YAML"),
@@ -64,9 +82,9 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, message: st
     path = tmp_path / "own.yaml"
     path.write_text(text)
     with pytest.raises(PersonaTalkError, match=message):
-        read(Stage1Config, "stage1", path)
+        read_config(Stage1Config, path)
 
 
 def test_a_change_without_a_value_is_refused() -> None:
     with pytest.raises(PersonaTalkError, match="FIELD=VALUE"):
-        read(Stage1Config, "stage1", changes=["steps"])
+        read_config(Stage1Config, changes=["steps"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,34 @@ from torch import nn
 from personatalk.errors import PersonaTalkError, WeightsError
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.training.checkpoints import EMA
-from personatalk.training.config import TrainConfig, read
-from personatalk.training.engine import Task, Validation, clip_sampler, fabric, fit, rate_at, to_device
-from personatalk.training.stage1 import Stage1Config, starting_network
+from personatalk.training.config import Stage1Config, TrainConfig
+from personatalk.training.engine import (
+    PartResult,
+    Step,
+    Task,
+    Validation,
+    clip_sampler,
+    fit,
+    lr_at,
+    make_fabric,
+    to_device,
+)
+from personatalk.training.stage1 import initial_network
 
-CONFIG: dict[str, Any] = {
-    **{"dataset": [], "train": [], "val": [], "seed": 3, "batch": 4, "rate": 0.05, "warmup": 2, "final_rate": 0.1},
-    **{"weight_decay": 0.01, "clip": 1.0, "average": 0.5, "precision": "32-true", "log_every": 1},
-    **{"validate_every": 4, "save_every": 1, "steps": 9},
-}
+CONFIG = TrainConfig(
+    train_splits=(),
+    val_splits=(),
+    seed=3,
+    steps=9,
+    batch_size=4,
+    lr=0.05,
+    warmup_steps=2,
+    final_lr_ratio=0.1,
+    ema_decay=0.5,
+    log_every=1,
+    validate_every=4,
+    save_every=1,
+)
 
 
 class Sum(Task[torch.Tensor]):
@@ -40,25 +60,26 @@ class Sum(Task[torch.Tensor]):
         self.follower = nn.Linear(1, 1)
         self.seen: list[tuple[str, float]] = []
 
-    def groups(self) -> dict[str, list[dict[str, Any]]]:
+    def parameter_groups(self) -> dict[str, list[dict[str, Any]]]:
         return {
             "network": [{"params": list(self.network.parameters()), "scale": 0.5}],
             "follower": [{"params": list(self.follower.parameters())}],
         }
 
-    def due(self, part: str, step: int) -> bool:
-        return part == "network" or step >= 3
+    def should_step(self, part: str, number: int) -> bool:
+        return part == "network" or number >= 3
 
-    def draw(self, random: np.random.Generator) -> torch.Tensor:
+    def sample(self, random: np.random.Generator) -> torch.Tensor:
         return torch.from_numpy(random.standard_normal(4).astype(np.float32))
 
-    def losses(self, samples: Sequence[torch.Tensor], part: str) -> dict[str, torch.Tensor]:
+    def losses(self, samples: Sequence[torch.Tensor], step: Step) -> PartResult:
         x = torch.stack(list(samples))
+        self.seen.append((step.part, float(x.sum())))
+        if step.part == "follower":
+            (made,) = step.outputs
+            return PartResult({"follow": (self.follower(made) - made).square().mean()})
         made = self.network(x)
-        self.seen.append((part, float(x.sum())))
-        if part == "follower":
-            return {"follow": (self.follower(made.detach()) - made.detach()).square().mean()}
-        return {"sum": (made - x.sum(dim=1, keepdim=True)).square().mean()}
+        return PartResult({"sum": (made - x.sum(dim=1, keepdim=True)).square().mean()}, [made.detach()])
 
     def validate(self, network: nn.Module) -> Validation:
         x = torch.eye(4)
@@ -69,12 +90,12 @@ class Sum(Task[torch.Tensor]):
 
 
 def config(**changes: Any) -> TrainConfig:
-    return TrainConfig(**{**CONFIG, **changes})
+    return replace(CONFIG, **changes)
 
 
 def trained(folder: Path, **changes: Any) -> Sum:
     task, how = Sum(), config(**changes)
-    fit(task, how, folder, fabric(how, "cpu", 1), changes.get("minutes"))
+    fit(task, how, folder, make_fabric(how, "cpu", 1), changes.get("minutes"))
     return task
 
 
@@ -84,13 +105,13 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_happened(
     whole = trained(tmp_path / "whole")
     curve = [line for line in capsys.readouterr().out.splitlines() if "val" not in line]
     task, how = Sum(), config()
-    engine = fabric(how, "cpu", 1)
+    engine = make_fabric(how, "cpu", 1)
 
     class Killed(Sum):
-        def draw(self, random: np.random.Generator) -> torch.Tensor:
+        def sample(self, random: np.random.Generator) -> torch.Tensor:
             if len(self.seen) >= 6:
                 raise KeyboardInterrupt
-            return super().draw(random)
+            return super().sample(random)
 
     with pytest.raises(KeyboardInterrupt):
         fit(Killed(), how, tmp_path / "cut", engine)
@@ -106,7 +127,7 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_happened(
 
 def test_time_ends_a_training_with_a_checkpoint(tmp_path: Path) -> None:
     task, how = Sum(), config()
-    fit(task, how, tmp_path, fabric(how, "cpu", 1), minutes=0)
+    fit(task, how, tmp_path, make_fabric(how, "cpu", 1), minutes=0)
     assert task.seen == []
     assert (tmp_path / "checkpoint.pt").exists()
 
@@ -129,8 +150,8 @@ def test_parts_take_their_steps_when_they_are_due(tmp_path: Path) -> None:
 def test_a_run_keeps_to_its_configuration_but_may_be_made_longer(tmp_path: Path) -> None:
     trained(tmp_path, steps=2)
     assert len(trained(tmp_path, steps=3).seen) == 1
-    with pytest.raises(PersonaTalkError, match="another seed, rate"):
-        trained(tmp_path, steps=4, seed=9, rate=0.01)
+    with pytest.raises(PersonaTalkError, match="another seed, lr"):
+        trained(tmp_path, steps=4, seed=9, lr=0.01)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -140,8 +161,8 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_rate_rises_and_falls() -> None:
-    how = config(steps=100, warmup=10, rate=1.0, final_rate=0.2)
-    rates = [rate_at(how, step) for step in range(101)]
+    how = config(steps=100, warmup_steps=10, lr=1.0, final_lr_ratio=0.2)
+    rates = [lr_at(how, step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1, abs=0.01)
     assert max(rates) == rates[9] == pytest.approx(1, abs=0.02)
     assert all(a > b for a, b in pairwise(rates[9:]))
@@ -149,7 +170,7 @@ def test_the_rate_rises_and_falls() -> None:
 
 
 def test_no_speaker_counts_for_more_than_a_share() -> None:
-    choose = clip_sampler([100, 100, 100, 100], ["a", "a", "a", "b"], most=100)
+    choose = clip_sampler([100, 100, 100, 100], ["a", "a", "a", "b"], max_frames=100)
     random = np.random.default_rng(0)
     drawn = np.bincount([choose(random) for _ in range(4000)], minlength=4) / 4000
     np.testing.assert_allclose(drawn, [1 / 6, 1 / 6, 1 / 6, 1 / 2], atol=0.03)
@@ -190,7 +211,15 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, model: MorphableModel
     clips = [made_up(model, f"{split}-00000{n}", frames=40, split=split) for split in ("train", "val") for n in (0, 1)]
     data = dataset(tmp_path, clips)
     words = ["train", "stage1", str(data), "--accelerator", "cpu"]
-    for change in ("batch=4", "steps=3", "dropout=0", "variants=1", "frames=30", "precision=32-true", "warmup=1"):
+    for change in (
+        "batch_size=4",
+        "steps=3",
+        "dropout=0",
+        "num_variants=1",
+        "window_frames=30",
+        "precision=32-true",
+        "warmup_steps=1",
+    ):
         words += ["--set", change]
     one = [sys.executable, "-m", "personatalk", *words, "-o", str(tmp_path / "one")]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -200,7 +229,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, model: MorphableModel
         assert done.returncode == 0, done.stderr[-3000:]
     stored = [torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("one", "two")]
     a, b = (s["averaged"] for s in stored)
-    fresh = starting_network(read(Stage1Config, "stage1"), model).state_dict()
+    fresh = initial_network(Stage1Config(), model).state_dict()
     moved_by = {name: float((a[name] - fresh[name]).abs().mean()) for name in a if a[name].is_floating_point()}
     apart = {name: float((a[name] - b[name]).abs().mean()) for name in moved_by}
     # Sums of gradients are rounded in another order, and Adam makes a full step of what is near zero.

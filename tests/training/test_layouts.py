@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from personatalk.errors import MediaError
-from personatalk.training.data.layouts import LAYOUTS, find_videos, guess, with_speakers
+from personatalk.training.data.layouts import LAYOUTS, find_videos, guess_layout, with_speakers
 
 TREES: dict[str, list[str]] = {
     "voxceleb2": [
@@ -48,7 +48,7 @@ def grow(root: Path, names: list[str]) -> Path:
 @pytest.mark.parametrize("layout", TREES)
 def test_a_layout_is_told_and_its_speakers_are_known(tmp_path: Path, layout: str) -> None:
     root = grow(tmp_path, TREES[layout])
-    assert guess(root) == layout
+    assert guess_layout(root) == layout
     found = find_videos(root)
     speakers: dict[str, int] = {}
     for source in found:
@@ -62,7 +62,7 @@ def test_a_layout_is_told_and_its_speakers_are_known(tmp_path: Path, layout: str
 
 def test_sound_that_lies_apart_is_found(tmp_path: Path) -> None:
     found = find_videos(grow(tmp_path, TREES["voxceleb2"]))
-    sounds = {s.key: s.sound for s in found}
+    sounds = {s.key: s.audio for s in found}
     apart = tmp_path / "dev/aac/id00012/21Uxsk56VDQ/00001.m4a"
     assert sounds == {
         "id00012__21Uxsk56VDQ__00001": apart,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,12 +23,15 @@ from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.sample import sample_files
 from personatalk.stage1.network import GeometryGenerator
 from personatalk.training.data import offset, prepare
+from personatalk.training.data.clips import ClipDraft, assemble_video, clip_sync, cut_audio, synchronise
+from personatalk.training.data.dataset import DatasetWriter
 from personatalk.training.data.layouts import VideoSource, find_videos
-from personatalk.training.data.prepare import Dataset, PrepareOptions, PrepareOutcome, RejectReason, assembled, process
+from personatalk.training.data.options import PrepareOptions
+from personatalk.training.data.outcomes import PrepareOutcome, RejectReason, crash_outcome
 from personatalk.training.data.shards import Clip, read_dataset
 from personatalk.utils import processes
 
-ALL = PrepareOptions(agreement=0, speech=0)
+ALL = PrepareOptions(min_sync=0, min_speech=0)
 SAMPLE = VideoSource("sample", sample_files()[0], "nobody")
 
 
@@ -40,7 +45,9 @@ def test_stretches_are_cut_at_length_and_at_cuts(tmp_path: Path) -> None:
     frames = sample_frames(60)
     other = [np.ascontiguousarray(255 - f[:, ::-1] // 3) for f in frames[:20]]
     video = write_video(tmp_path / "v.mp4", frames + other + frames[:10])
-    outcome = process(VideoSource("v", video, "x"), tmp_path, PrepareOptions(longest=1.5, agreement=0, speech=0))
+    outcome = prepare.prepare_video(
+        VideoSource("v", video, "x"), tmp_path, PrepareOptions(max_seconds=1.5, min_sync=0, min_speech=0)
+    )
     assert outcome.clips[:2] == ["v-000000", "v-000030"]
     assert outcome.rejected[RejectReason.SHORT.value] >= 1
 
@@ -51,7 +58,7 @@ def test_the_clock_is_25_a_second_whatever_the_videos(tmp_path: Path) -> None:
     (row,) = read_dataset(prepared(tmp_path / "data", [VideoSource("v", video, "x")]))
     clip = row.load()
     np.testing.assert_allclose(clip.time, np.arange(30) / 25, atol=1e-3)
-    assert len(clip.crops) == 30 and not row.sounds
+    assert len(clip.crops) == 30 and not row.has_audio
     # A crop is that of its own frame, every second one of the video.
     for number in (0, 11, 29):
         near = [
@@ -86,7 +93,7 @@ def test_every_rejection_is_counted_with_its_reason(tmp_path: Path) -> None:
     assert rejected[RejectReason.SHORT.value] == 1
     assert rejected[RejectReason.NO_FACE.value] + rejected.get(RejectReason.SMALL.value, 0) == 2
     assert (manifest["videos"], manifest["clips"]) == (5, 1)
-    assert manifest["options"]["shortest"] == 1.0
+    assert manifest["options"]["min_seconds"] == 1.0
 
 
 def test_a_kill_loses_nothing_and_nothing_is_done_twice(tmp_path: Path) -> None:
@@ -94,7 +101,7 @@ def test_a_kill_loses_nothing_and_nothing_is_done_twice(tmp_path: Path) -> None:
     sources = [VideoSource(f"s{i}", video, f"p{i}") for i in range(4)]
     folder, worked = tmp_path / "data", []
 
-    def killed_after(count: int) -> prepare.Engine:
+    def killed_after(count: int) -> prepare.Executor:
         def engine(
             work: Callable[[VideoSource], PrepareOutcome], left: Iterable[VideoSource]
         ) -> Iterator[PrepareOutcome]:
@@ -141,7 +148,7 @@ def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(MediaError, match="cannot be written"):
-        Dataset(tmp_path / "file" / "data", ALL)
+        DatasetWriter(tmp_path / "file" / "data", ALL)
 
 
 def test_pictures_become_a_video_without_loss(tmp_path: Path) -> None:
@@ -152,26 +159,26 @@ def test_pictures_become_a_video_without_loss(tmp_path: Path) -> None:
         cv2.imwrite(str(folder / f"{number:08d}.png"), frame[..., ::-1])
     from personatalk.media.reader import VideoReader
 
-    with VideoReader(assembled(folder, tmp_path)) as reader:
+    with VideoReader(assemble_video(folder, tmp_path)) as reader:
         read = list(reader.frames())
     assert [round(f.time * 25) for f in read] == list(range(30))
     np.testing.assert_array_equal(read[7].rgb(), frames[7])
     (row,) = read_dataset(prepared(tmp_path / "data", find_videos(folder.parent, "vfhq")))
-    assert row.frames == 30 and not row.sounds and row.speaker == "_0tf2n3rlJU+P0"
+    assert row.frames == 30 and not row.has_audio and row.speaker == "_0tf2n3rlJU+P0"
 
 
 def test_pictures_of_different_sizes_are_refused(tmp_path: Path) -> None:
     for name, side in (("a", 32), ("b", 48)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((side, side, 3), np.uint8))
     with pytest.raises(MediaError, match="another size"):
-        assembled(tmp_path, tmp_path)
-    with pytest.raises(MediaError, match="no pictures"):
+        assemble_video(tmp_path, tmp_path)
+    with pytest.raises(MediaError, match="no images"):
         (tmp_path / "empty").mkdir()
-        assembled(tmp_path / "empty", tmp_path)
+        assemble_video(tmp_path / "empty", tmp_path)
 
 
-def draft(clip: Clip, begin: float) -> prepare._Draft:
-    return prepare._Draft(clip, np.arange(len(clip.time)), begin, begin + len(clip.time) / 25)
+def draft(clip: Clip, begin: float) -> ClipDraft:
+    return ClipDraft(clip, np.arange(len(clip.time)), begin, begin + len(clip.time) / 25)
 
 
 def noise(seconds: float, level: float = 0.1) -> np.ndarray:
@@ -179,51 +186,46 @@ def noise(seconds: float, level: float = 0.1) -> np.ndarray:
 
 
 @pytest.mark.parametrize("lag", [-4, 0, 3])
-def test_an_offset_is_found_over_all_stretches_and_undone(
-    model: MorphableModel, monkeypatch: pytest.MonkeyPatch, lag: int
-) -> None:
+def test_an_offset_is_found_over_all_stretches_and_undone(model: MorphableModel, lag: int) -> None:
     random = np.random.default_rng(1)
     real = random.random(200).astype(np.float32)
 
-    def heard(*arguments: object) -> tuple[np.ndarray, np.ndarray]:
-        return np.roll(real, -lag) + 0.3 * random.standard_normal(200).astype(np.float32), real
+    def measure(clip: Clip) -> offset.Agreement:
+        got = np.roll(real, -lag) + 0.3 * random.standard_normal(200).astype(np.float32)
+        return replace(offset.compare_openings(got, real), frames=len(clip.beta_at_clock()[1]))
 
-    monkeypatch.setattr(offset, "openings", heard)
     sound = noise(10)
     drafts = []
     for begin in (0.0, 2.0, 8.0):
         clip = made_up(model, frames=50)
-        clip = Clip(**{**clip.__dict__, "sound": prepare.cut(sound, begin, begin + 2)})
+        clip = Clip(**{**clip.__dict__, "audio": cut_audio(sound, begin, begin + 2)})
         drafts.append(draft(clip, begin))
     outcome = PrepareOutcome("x")
-    kept = prepare._in_time(drafts, sound, model, None, PrepareOptions(speech=0), outcome)  # type: ignore[arg-type]
+    kept = synchronise(drafts, sound, measure, PrepareOptions(min_speech=0), outcome)
     assert outcome.offset == lag and len(kept) == 3
     step = lag * SAMPLE_RATE // 25
     padded = np.pad(sound, 16000)
     for kept_draft, begin in zip(kept, (0, 2, 8), strict=True):
         # What is seen `lag` frames late was said so much earlier; the recording goes on beyond the clip's edges.
         first = 16000 + begin * SAMPLE_RATE - step
-        np.testing.assert_array_equal(kept_draft.clip.sound, padded[first : first + 2 * SAMPLE_RATE])
+        np.testing.assert_array_equal(kept_draft.clip.audio, padded[first : first + 2 * SAMPLE_RATE])
         assert kept_draft.clip.about["offset_frames"] == lag
 
 
 @pytest.mark.parametrize("frames", [75, 300])
-def test_sound_that_does_not_fit_the_mouth_is_left_out(
-    model: MorphableModel, monkeypatch: pytest.MonkeyPatch, frames: int
-) -> None:
+def test_sound_that_does_not_fit_the_mouth_is_left_out(model: MorphableModel, frames: int) -> None:
     random, left_out, moved = np.random.default_rng(2), 0, 0
 
     def smooth() -> np.ndarray:
         return np.convolve(random.standard_normal(frames + 3), np.ones(4) / 4, mode="valid")
 
-    monkeypatch.setattr(offset, "openings", lambda *_: (smooth(), smooth()))
-    monkeypatch.setattr(
-        offset, "agreement", lambda *_: offset.Agreement(offset.correlations(smooth(), smooth()), 1.0, frames)
-    )
+    def measure(clip: Clip) -> offset.Agreement:
+        return offset.Agreement(offset.correlations(smooth(), smooth()), 1.0, frames)
+
     for _ in range(40):
         outcome = PrepareOutcome("x")
         drafts = [draft(made_up(model, frames=20, crops=1), 0.0)]
-        kept = prepare._in_time(drafts, noise(1), model, None, PrepareOptions(speech=0), outcome)  # type: ignore[arg-type]
+        kept = synchronise(drafts, noise(1), measure, PrepareOptions(min_speech=0), outcome)
         left_out += not kept
         assert (outcome.rejected == {RejectReason.OUT_OF_SYNC.value: 1}) == (not kept)
         moved += outcome.offset not in (None, 0)
@@ -238,29 +240,30 @@ def test_a_silent_clip_is_left_out(model: MorphableModel) -> None:
     drafts = []
     for begin in (0.0, 2.0):
         clip = made_up(model, frames=50, crops=1)
-        drafts.append(draft(Clip(**{**clip.__dict__, "sound": prepare.cut(sound, begin, begin + 2)}), begin))
-    kept = prepare._in_time(drafts, sound, model, GeometryGenerator.load(), PrepareOptions(agreement=0), outcome)
+        drafts.append(draft(Clip(**{**clip.__dict__, "audio": cut_audio(sound, begin, begin + 2)}), begin))
+    measure = functools.partial(clip_sync, GeometryGenerator.load(), model)
+    kept = synchronise(drafts, sound, measure, PrepareOptions(min_sync=0), outcome)
     assert kept == drafts[:1]
     assert outcome.rejected == {RejectReason.QUIET.value: 1}
 
 
 def test_beyond_a_recording_there_is_silence() -> None:
     sound = np.arange(1, 32001, dtype=np.int16)
-    np.testing.assert_array_equal(prepare.cut(sound, 0.5, 1.5), sound[8000:24000])
-    early = prepare.cut(sound, -0.25, 0.75)
+    np.testing.assert_array_equal(cut_audio(sound, 0.5, 1.5), sound[8000:24000])
+    early = cut_audio(sound, -0.25, 0.75)
     assert len(early) == 16000 and (early[:4000] == 0).all()
     np.testing.assert_array_equal(early[4000:], sound[:12000])
-    late = prepare.cut(sound, 1.75, 2.75)
+    late = cut_audio(sound, 1.75, 2.75)
     np.testing.assert_array_equal(late[:4000], sound[28000:])
     assert len(late) == 16000 and (late[4000:] == 0).all()
-    assert (prepare.cut(sound, 5, 6) == 0).all() and len(prepare.cut(sound, -3, -2)) == 16000
+    assert (cut_audio(sound, 5, 6) == 0).all() and len(cut_audio(sound, -3, -2)) == 16000
 
 
 def test_a_data_set_keeps_to_its_options_and_its_videos(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", sample_frames(30))
     folder = prepared(tmp_path / "data", [VideoSource("s", video, "x")])
     with pytest.raises(MediaError, match="another split"):
-        prepared(folder, [VideoSource("t", video, "x")], PrepareOptions(split="val", agreement=0, speech=0))
+        prepared(folder, [VideoSource("t", video, "x")], PrepareOptions(split="val", min_sync=0, min_speech=0))
     other = write_video(tmp_path / "w.mp4", sample_frames(40))
     with pytest.raises(MediaError, match="another video under the name s"):
         prepared(folder, [VideoSource("s", other, "x")])
@@ -269,7 +272,7 @@ def test_a_data_set_keeps_to_its_options_and_its_videos(tmp_path: Path) -> None:
 def test_what_is_not_there_is_tried_again(tmp_path: Path) -> None:
     source = VideoSource("s", tmp_path / "v.mp4", "x")
     folder = prepared(tmp_path / "data", [source])
-    assert json.loads((folder / "manifest.json").read_text())["rejected"] == {RejectReason.GONE.value: 1}
+    assert json.loads((folder / "manifest.json").read_text())["rejected"] == {RejectReason.MISSING.value: 1}
     write_video(source.video, sample_frames(30))
     assert len(read_dataset(prepared(folder, [source]))) == 1
 
@@ -286,13 +289,13 @@ def test_a_poor_picture_is_left_out(tmp_path: Path) -> None:
     poor = VideoSource("poor", write_video(tmp_path / "poor.mp4", blurred), "x")
     scores = {}
     for source in (good, poor):
-        (row,) = read_dataset(prepared(tmp_path / source.key, [source], PrepareOptions(niqe=1e6)))
+        (row,) = read_dataset(prepared(tmp_path / source.key, [source], PrepareOptions(max_niqe=1e6)))
         scores[source.key] = 1e6 - row.load().about["quality_margin"]
     assert scores["poor"] > 1.2 * scores["good"]
-    between = PrepareOptions(niqe=(scores["good"] + scores["poor"]) / 2)
+    between = PrepareOptions(max_niqe=(scores["good"] + scores["poor"]) / 2)
     manifest = prepare.prepare([good, poor], tmp_path / "data", between, one_by_one)
     assert manifest["clips"] == 1
-    assert manifest["rejected"] == {RejectReason.UNQUALIFIED.value: 1}
+    assert manifest["rejected"] == {RejectReason.LOW_QUALITY.value: 1}
 
 
 def crash_on_s1(source: VideoSource) -> PrepareOutcome:
@@ -303,7 +306,7 @@ def crash_on_s1(source: VideoSource) -> PrepareOutcome:
 
 def test_a_crash_costs_one_video_only() -> None:
     sources = [VideoSource(f"s{i}", Path("x"), "x") for i in range(3)]
-    found = list(processes.local(crash_on_s1, sources, 1, prepare.crashed))
+    found = list(processes.local(crash_on_s1, sources, 1, crash_outcome))
     assert [o.key for o in found] == ["s0", "s1", "s2"]
     assert {o.key: o.rejected for o in found if not o.clips} == {"s1": {RejectReason.CRASHED.value: 1}}
 

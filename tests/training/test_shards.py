@@ -18,25 +18,25 @@ from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.training.data.shards import (
     VERSION,
     EncodedCrops,
+    evenly_spaced,
     read_dataset,
     read_datasets,
     read_index,
-    spread,
     write_json,
     write_shard,
 )
 
 
 def test_a_clip_comes_back_as_it_was(tmp_path: Path, model: MorphableModel) -> None:
-    clips = [made_up(model, "a-000000", frames=9), made_up(model, "b+c-000001", sound=False, split="val", speaker="x")]
+    clips = [made_up(model, "a-000000", frames=9), made_up(model, "b+c-000001", audio=False, split="val", speaker="x")]
     rows = read_dataset(dataset(tmp_path, clips))
     for row, clip in zip(rows, clips, strict=True):
-        assert (row.key, row.speaker, row.split, row.frames, row.sounds) == (
+        assert (row.key, row.speaker, row.split, row.frames, row.has_audio) == (
             *(clip.key, clip.speaker, clip.split, len(clip.time)),
-            len(clip.sound) > 0,
+            len(clip.audio) > 0,
         )
         got = row.load()
-        for name in ("alpha", "beta", "pose", "time", "sound"):
+        for name in ("alpha", "beta", "pose", "time", "audio"):
             np.testing.assert_array_equal(getattr(got, name), getattr(clip, name))
         assert got.about["source"] == clip.key
         assert len(got.crops) == len(clip.crops)
@@ -61,8 +61,8 @@ def test_crops_can_be_left_out(tmp_path: Path, model: MorphableModel) -> None:
 
 def test_few_samples_are_spread_over_all(tmp_path: Path, model: MorphableModel) -> None:
     rows = read_dataset(dataset(tmp_path, [made_up(model, f"a-{n:06d}", frames=2) for n in range(9)]))
-    assert [r.key[-1] for r in spread(rows, 3)] == ["0", "4", "8"]
-    assert spread(rows, 20) == rows
+    assert [r.key[-1] for r in evenly_spaced(rows, 3)] == ["0", "4", "8"]
+    assert evenly_spaced(rows, 20) == rows
 
 
 def test_crops_are_decoded_one_at_a_time(model: MorphableModel) -> None:
@@ -80,10 +80,10 @@ def test_crops_are_decoded_one_at_a_time(model: MorphableModel) -> None:
 
 
 def test_samples_are_chosen_by_split_and_sound(tmp_path: Path, model: MorphableModel) -> None:
-    clips = [made_up(model, f"{s}-{n:06d}", split=s, sound=n > 0) for s in ("train", "val") for n in range(3)]
+    clips = [made_up(model, f"{s}-{n:06d}", split=s, audio=n > 0) for s in ("train", "val") for n in range(3)]
     dataset(tmp_path, clips)
     assert len(read_dataset(tmp_path)) == 6
-    assert [r.key for r in read_datasets([tmp_path], ["val"], sounds=True)] == ["val-000001", "val-000002"]
+    assert [r.key for r in read_datasets([tmp_path], ["val"], with_audio=True)] == ["val-000001", "val-000002"]
     assert len(read_datasets([tmp_path, tmp_path], ["val", "train"])) == 12
     with pytest.raises(MediaError, match="of the split test"):
         read_datasets([tmp_path], ["test"])

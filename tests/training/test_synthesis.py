@@ -14,8 +14,9 @@ from personatalk.audio.encoder import SAMPLE_RATE, STRIDE
 from personatalk.audio.phones import PHONES
 from personatalk.cli import main
 from personatalk.errors import PersonaTalkError
-from personatalk.training.audio import AudioConfig, AudioTask, read_sounds
-from personatalk.training.config import read
+from personatalk.training.audio import AudioTask, read_recordings
+from personatalk.training.config import AudioConfig
+from personatalk.training.config_files import read_config
 from personatalk.training.data import synthesis
 from personatalk.training.data.synthesis import ESpeak, known_phones, made_up_words, phone_of
 
@@ -86,7 +87,7 @@ def test_a_failing_flite_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_is_synthesised_is_trained_on_with_its_own_phones(tmp_path: Path) -> None:
     folder = tmp_path / "said"
     assert main.main(["data", "synthesise", "-o", str(folder), "--minutes", "0.4"]) == 0
-    sounds = read_sounds([folder])
+    sounds = read_recordings([folder])
     assert len(sounds) >= 3
     for sound in sounds:
         assert sound.phones is not None
@@ -95,7 +96,7 @@ def test_what_is_synthesised_is_trained_on_with_its_own_phones(tmp_path: Path) -
         assert len(np.flatnonzero(sound.phones.any(axis=0))) > 15
         assert sound.phones[:, 0].astype(np.float32).mean() < 0.5
     # No recogniser is asked: its model would tell other phones.
-    task = AudioTask(read(AudioConfig, "audio", changes=["clusters=4", "seconds=1"]), sounds)
+    task = AudioTask(read_config(AudioConfig, changes=["num_clusters=4", "window_seconds=1"]), sounds)
     assert task.phones is not None
     assert all(a is s.phones for a, s in zip(task.phones, sounds, strict=True))
     with pytest.raises(PersonaTalkError, match="holds something already"):

@@ -15,14 +15,16 @@ from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.sample import sample_files
 from personatalk.stage1.network import GeometryGenerator
 from personatalk.stage2.renderer import Renderer
-from personatalk.training.audio import AudioConfig, AudioTask, Sound
-from personatalk.training.config import read
+from personatalk.training.audio import AudioTask, Recording
+from personatalk.training.config import AudioConfig
+from personatalk.training.config_files import read_config
 from personatalk.training.data import prepare
 from personatalk.training.data.layouts import VideoSource
+from personatalk.training.data.options import PrepareOptions
 from personatalk.training.data.shards import read_datasets
 from personatalk.training.discriminator import FeatureNetwork
 
-FEW = ("warmup=1", "log_every=2", "validate_every=2", "save_every=2")
+FEW = ("warmup_steps=1", "log_every=2", "validate_every=2", "save_every=2")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folders = []
     for split in ("train", "val"):
         folder = tmp_path_factory.mktemp(split) / "data"
-        options = prepare.PrepareOptions(split=split, agreement=0, speech=0)
+        options = PrepareOptions(split=split, min_sync=0, min_speech=0)
         source = VideoSource("sample", sample_files()[0], "nobody")
         manifest = prepare.prepare([source], folder, options, lambda work, s: map(work, s))
         assert manifest["clips"] == 1
@@ -48,9 +50,9 @@ def train(network: str, data: tuple[Path, ...], run: Path, *changes: str, config
 
 
 def test_stage_1_trains_resumes_and_loads(datasets: tuple[Path, Path], tmp_path: Path) -> None:
-    assert train("stage1", datasets, tmp_path, "batch=2", "variants=1", "steps=2") == 0
+    assert train("stage1", datasets, tmp_path, "batch_size=2", "num_variants=1", "steps=2") == 0
     first = GeometryGenerator.load(tmp_path / "last.safetensors")
-    assert train("stage1", datasets, tmp_path, "batch=2", "variants=1", "steps=4") == 0
+    assert train("stage1", datasets, tmp_path, "batch_size=2", "num_variants=1", "steps=4") == 0
     second = GeometryGenerator.load(tmp_path / "last.safetensors")
     second.check_fits(MorphableModel.load())
     assert not torch.equal(first.decoder.weight, second.decoder.weight)
@@ -59,7 +61,7 @@ def test_stage_1_trains_resumes_and_loads(datasets: tuple[Path, Path], tmp_path:
 
 
 def test_stage_1_without_style_does_not_hear_of_it(datasets: tuple[Path, Path], tmp_path: Path) -> None:
-    assert train("stage1", datasets, tmp_path, "batch=1", "variants=1", "steps=2", "use_style=false") == 0
+    assert train("stage1", datasets, tmp_path, "batch_size=1", "num_variants=1", "steps=2", "use_style=false") == 0
     network = GeometryGenerator.load(tmp_path / "last.safetensors")
     offsets = torch.randn(1, 5, network.config["vertices"], 3)
     assert network.encode_style(offsets).abs().max() == 0
@@ -77,7 +79,7 @@ def test_a_hubert_checkpoint_drops_in(datasets: tuple[Path, Path], tmp_path: Pat
     )
     HubertModel(small).save_pretrained(tmp_path / "hubert")
     run = tmp_path / "run"
-    words = ("batch=1", "variants=1", "steps=2", f"hubert={tmp_path / 'hubert'}")
+    words = ("batch_size=1", "num_variants=1", "steps=2", f"hubert={tmp_path / 'hubert'}")
     assert train("stage1", datasets, run, *words) == 0
     assert GeometryGenerator.load(run / "last.safetensors").audio.hubert.config.hidden_size == 24
 
@@ -87,9 +89,25 @@ def test_stage_2_trains_with_all_its_losses(
 ) -> None:
     features = tmp_path / "features.safetensors"
     FeatureNetwork((4, 0, 8)).save(features)
-    words = ("batch=1", "size=64", "channels=16", "width=16", "steps=3", "adversarial=0.1", "adversarial_from=1")
+    words = (
+        "batch_size=1",
+        "crop_size=64",
+        "channels=16",
+        "width=16",
+        "steps=3",
+        "adversarial_weight=0.1",
+        "adversarial_start_step=1",
+    )
     assert (
-        train("stage2", datasets, tmp_path / "run", *words, "perceptual=0.1", f"features={features}", "log_every=1")
+        train(
+            "stage2",
+            datasets,
+            tmp_path / "run",
+            *words,
+            "perceptual_weight=0.1",
+            f"feature_network={features}",
+            "log_every=1",
+        )
         == 0
     )
     told = capsys.readouterr().out.splitlines()
@@ -101,7 +119,7 @@ def test_stage_2_trains_with_all_its_losses(
 
 @pytest.mark.parametrize("switch", ["use_lip", "use_face", "use_selection"])
 def test_stage_2_trains_without_a_part(datasets: tuple[Path, Path], tmp_path: Path, switch: str) -> None:
-    words = ("batch=1", "size=64", "channels=16", "width=16", "steps=2", f"{switch}=false")
+    words = ("batch_size=1", "crop_size=64", "channels=16", "width=16", "steps=2", f"{switch}=false")
     assert train("stage2", datasets, tmp_path, *words) == 0
     assert json.loads((tmp_path / "config.json").read_text())[switch] is False
     if switch != "use_selection":
@@ -109,7 +127,7 @@ def test_stage_2_trains_without_a_part(datasets: tuple[Path, Path], tmp_path: Pa
 
 
 def test_the_feature_network_trains(datasets: tuple[Path, Path], tmp_path: Path) -> None:
-    assert train("features", datasets, tmp_path, "batch=2", "size=64", "steps=2") == 0
+    assert train("features", datasets, tmp_path, "batch_size=2", "crop_size=64", "steps=2") == 0
     network = FeatureNetwork.load(tmp_path / "last.safetensors")
     features = network(torch.rand(1, 3, 64, 64))
     assert [f.shape[-1] for f in features] == [64, 32, 16, 8]
@@ -117,10 +135,10 @@ def test_the_feature_network_trains(datasets: tuple[Path, Path], tmp_path: Path)
 
 def test_the_audio_encoder_pretrains_and_starts_stage_1(datasets: tuple[Path, Path], tmp_path: Path) -> None:
     folder = sample_files()[1].parent
-    words = ("batch=1", "seconds=1", "clusters=8", "steps=4", "transformer_from=2")
+    words = ("batch_size=1", "window_seconds=1", "num_clusters=8", "steps=4", "transformer_start_step=2")
     assert train("audio", (folder,), tmp_path / "audio", *words) == 0
     encoder = tmp_path / "audio" / "last.safetensors"
-    words = ("batch=1", "variants=1", "steps=1", f"audio={encoder}")
+    words = ("batch_size=1", "num_variants=1", "steps=1", f"audio_encoder={encoder}")
     assert train("stage1", datasets, tmp_path / "run", *words) == 0
 
 
@@ -137,7 +155,7 @@ def test_the_morphable_model_is_learned(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_configuration_is_refused(
     datasets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("batch=1", "size=64", "width=16")
+    words = ("batch_size=1", "crop_size=64", "width=16")
     assert train("stage2", datasets, tmp_path, *words, "channels=16", "steps=1") == 0
     assert train("stage2", datasets, tmp_path, *words, "channels=24", "steps=2") == 1
     assert "choose another folder" in capsys.readouterr().err
@@ -151,7 +169,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(
         (["stage1", "nowhere", "--set", "colour=1"], "unknown field colour"),
         (["stage1", "nowhere", "--set", "steps=many"], "steps"),
         (["stage1", "nowhere", "--config", "none.yaml"], "none.yaml"),
-        (["audio", "."], "no sound"),
+        (["audio", "."], "no audio"),
     ],
 )
 def test_a_training_that_cannot_begin_says_why(
@@ -163,19 +181,19 @@ def test_a_training_that_cannot_begin_says_why(
 
 
 def test_held_out_sounds_are_not_trained_on() -> None:
-    sounds = [Sound(0.1 * np.sin(np.arange(20000) * 0.01 * (k + 1)).astype(np.float32)) for k in range(21)]
-    task = AudioTask(read(AudioConfig, "audio", changes=["clusters=4", "seconds=1", "phones=0"]), sounds)
+    sounds = [Recording(0.1 * np.sin(np.arange(20000) * 0.01 * (k + 1)).astype(np.float32)) for k in range(21)]
+    task = AudioTask(read_config(AudioConfig, changes=["num_clusters=4", "window_seconds=1", "phone_weight=0"]), sounds)
     assert set(task.held_out) == {0, 20}
     assert set(task.heard).isdisjoint(task.held_out)
 
 
 def test_the_dataset_of_the_fixture_is_whole(datasets: tuple[Path, Path]) -> None:
-    (row,) = read_datasets(datasets[:1], ["train"], sounds=True)
+    (row,) = read_datasets(datasets[:1], ["train"], with_audio=True)
     clip = row.load()
     assert len(clip.crops) == len(clip.beta) == len(clip.pose) == len(clip.time) == row.frames > 100
     assert clip.crops[3].shape == (256, 256, 3)
     assert clip.crops[3].std() > 20
-    assert len(clip.sound) / 16000 == pytest.approx(clip.time[-1], abs=0.1)
+    assert len(clip.audio) / 16000 == pytest.approx(clip.time[-1], abs=0.1)
 
 
 @pytest.mark.parametrize("speed", [0.85, 1.0, 1.15, 1.2])
@@ -184,7 +202,9 @@ def test_a_window_pairs_what_is_played_with_what_is_said(speed: float) -> None:
     steps = 200 * 2 ** (np.arange(8) / 2)
     pitch = np.repeat(steps, 16000)
     sound = (0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / 16000)).astype(np.float32)
-    task = AudioTask(read(AudioConfig, "audio", changes=["clusters=8", "seconds=4", "phones=0"]), [Sound(sound)])
+    task = AudioTask(
+        read_config(AudioConfig, changes=["num_clusters=8", "window_seconds=4", "phone_weight=0"]), [Recording(sound)]
+    )
     task.labels[0] = np.arange(400) // 50
     for seed in range(4):
         sample = task._window(0, np.random.default_rng(seed), speed)
@@ -202,9 +222,9 @@ def test_all_variants_of_table_4_are_trained_and_compared(
     datasets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["ablate", *map(str, datasets), "-o", str(tmp_path), "--accelerator", "cpu"]
-    for change in ("steps=1", "batch=1", "variants=1", "warmup=1"):
+    for change in ("steps=1", "batch_size=1", "num_variants=1", "warmup_steps=1"):
         words += ["--stage1", change]
-    for change in ("steps=1", "batch=1", "size=64", "channels=16", "width=16", "warmup=1"):
+    for change in ("steps=1", "batch_size=1", "crop_size=64", "channels=16", "width=16", "warmup_steps=1"):
         words += ["--stage2", change]
     assert main.main(words) == 0
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]

@@ -1,4 +1,4 @@
-"""Where the videos of the known talking-face data sets lie: one reader per layout.
+"""Layouts of the known talking-face data sets: one reader each.
 
 A reader only looks at names; nothing is opened here. Speakers matter: no speaker may be both trained on and held out.
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 from ...errors import MediaError
 from ...media.codecs import VIDEO_SUFFIXES
 
-LONGEST_KEY = 64
-SOUND_SUFFIXES = (".m4a", ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aac")
+MAX_KEY_LENGTH = 64
+AUDIO_SUFFIXES = (".m4a", ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aac")
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,22 @@ class VideoSource:
 
     Attributes:
         key: Name in the data set; letters, digits, "-", "_" and "+", and the same in every run.
-        video: Video file, or a folder of pictures at 25 a second.
-        speaker: Who is seen.
-        sound: File of its sound where that is not in the video itself.
+        video: Video file, or a folder of images at 25 a second.
+        speaker: Name of the person who is seen.
+        audio: File of its audio where that is not in the video itself.
     """
 
     key: str
     video: Path
     speaker: str
-    sound: Path | None = None
+    audio: Path | None = None
 
 
 Reader = Callable[[Path], Iterator[VideoSource]]
 
 
 def find_videos(root: Path, layout: str = "auto") -> list[VideoSource]:
-    """All videos of a data set.
+    """Return all videos of a data set.
 
     Args:
         root: Its folder, or a single video file.
@@ -53,7 +53,7 @@ def find_videos(root: Path, layout: str = "auto") -> list[VideoSource]:
     if not root.exists():
         raise MediaError(f"{root}: no such file or folder; name a video or a folder of videos")
     if layout == "auto":
-        layout = guess(root)
+        layout = guess_layout(root)
     if layout not in LAYOUTS:
         raise MediaError(f"{layout}: no layout known under this name; choose from {', '.join(LAYOUTS)}")
     found = sorted(LAYOUTS[layout](root), key=lambda s: s.key)
@@ -63,7 +63,7 @@ def find_videos(root: Path, layout: str = "auto") -> list[VideoSource]:
 
 
 def with_speakers(sources: list[VideoSource], table: Path) -> list[VideoSource]:
-    """The same videos with the speakers that a table names; those that it does not name keep theirs.
+    """Return the same videos with the speakers that a table names; those that it does not name keep theirs.
 
     Raises:
         MediaError: The table cannot be read, or lacks a column.
@@ -73,7 +73,7 @@ def with_speakers(sources: list[VideoSource], table: Path) -> list[VideoSource]:
 
 
 def speaker_table(table: Path) -> dict[str, str]:
-    """Speakers by the name of the video file, from a CSV file with the columns `file` and `speaker`.
+    """Return the speakers by the name of the video file, from a CSV file with the columns `file` and `speaker`.
 
     Raises:
         MediaError: The table cannot be read, or lacks a column.
@@ -86,8 +86,8 @@ def speaker_table(table: Path) -> dict[str, str]:
         raise MediaError(f"{table}: not a CSV file with the columns 'file' and 'speaker' ({error!r})") from error
 
 
-def guess(root: Path) -> str:
-    """The layout of a folder, by the first names that tell."""
+def guess_layout(root: Path) -> str:
+    """Return the layout of a folder, by the first names that tell."""
     for path in _walk(root):
         if re.search(r"/id\d{5}/[^/]+/\d+\.mp4$", path.as_posix()):
             return "voxceleb2"
@@ -100,8 +100,8 @@ def guess(root: Path) -> str:
     return "folder"
 
 
-def plain(root: Path) -> Iterator[VideoSource]:
-    """Any tree of video files. The speaker is the folder a file lies in, or the file itself right under the root."""
+def folder_layout(root: Path) -> Iterator[VideoSource]:
+    """Yield any tree of video files; the speaker is the folder of a file, or the file itself right under the root."""
     for path in _videos(root):
         inside = path.relative_to(root) if root.is_dir() else Path(path.name)
         key = _key(inside)
@@ -109,7 +109,7 @@ def plain(root: Path) -> Iterator[VideoSource]:
 
 
 def voxceleb2(root: Path) -> Iterator[VideoSource]:
-    """VoxCeleb2: [dev|test/]mp4/idNNNNN/VIDEO/NNNNN.mp4; the sound may lie apart in aac/.../NNNNN.m4a."""
+    """Yield VoxCeleb2's videos: [dev|test/]mp4/idNNNNN/VIDEO/NNNNN.mp4; the audio may lie in aac/.../NNNNN.m4a."""
     for path in _videos(root):
         speaker, video = path.parts[-3:-1]
         if not re.fullmatch(r"id\d{5}", speaker):
@@ -118,15 +118,15 @@ def voxceleb2(root: Path) -> Iterator[VideoSource]:
         if "mp4" in path.parts:
             place = len(path.parts) - 1 - path.parts[::-1].index("mp4")
             apart = Path(*path.parts[:place], "aac", *path.parts[place + 1 :]).with_suffix(".m4a")
-        sound = apart if apart is not None and apart.exists() else None
-        yield VideoSource(_key(Path(speaker, video, path.stem)), path, speaker, sound)
+        audio = apart if apart is not None and apart.exists() else None
+        yield VideoSource(_key(Path(speaker, video, path.stem)), path, speaker, audio)
 
 
 _CELEBV = re.compile(r"(?P<video>[\w-]{11})_(?P<number>\d+)")
 
 
 def celebvhq(root: Path) -> Iterator[VideoSource]:
-    """CelebV-HQ: processed/VIDEOID_N.mp4; its people have no names, a video stands for a speaker."""
+    """Yield CelebV-HQ's videos: processed/VIDEOID_N.mp4; its people have no names, a video stands for a speaker."""
     for path in _videos(root):
         if (name := _CELEBV.fullmatch(path.stem)) is not None and path.parent.name != "raw":
             yield VideoSource(_key(Path(path.stem)), path, name["video"])
@@ -136,7 +136,7 @@ _VFHQ = re.compile(r"Clip\+(?P<video>.{11})\+P(?P<person>\d+)\+C(?P<clip>\d+)\+F
 
 
 def vfhq(root: Path) -> Iterator[VideoSource]:
-    """VFHQ: folders Clip+VIDEO+Pn+Cn+Fa-b of pictures, or videos of these names; without sound."""
+    """Yield VFHQ's videos: folders Clip+VIDEO+Pn+Cn+Fa-b of images, or videos of these names; without audio."""
     seen = set()
     for path in _walk(root):
         place = path if path.suffix.lower() in VIDEO_SUFFIXES else path.parent
@@ -149,7 +149,7 @@ _HDTF = re.compile(r"(?P<person>(RD|WDA|WRA)_.+?)(_\d{1,3})?")
 
 
 def hdtf(root: Path) -> Iterator[VideoSource]:
-    """HDTF: RD_RadioN, WDA_NAME and WRA_NAME, cut into NAME_NNN.mp4 or whole."""
+    """Yield HDTF's videos: RD_RadioN, WDA_NAME and WRA_NAME, cut into NAME_NNN.mp4 or whole."""
     for path in _videos(root):
         if (name := _HDTF.fullmatch(path.stem)) is not None:
             # WRA_NAME1 is another video of the same person; RD_RadioN is another programme.
@@ -157,14 +157,14 @@ def hdtf(root: Path) -> Iterator[VideoSource]:
             yield VideoSource(_key(Path(path.stem)), path, person)
 
 
+# Readers by name; `folder` takes any tree.
 LAYOUTS: dict[str, Reader] = {
-    "folder": plain,
+    "folder": folder_layout,
     "voxceleb2": voxceleb2,
     "celebvhq": celebvhq,
     "vfhq": vfhq,
     "hdtf": hdtf,
 }
-"""Readers by name; `folder` takes any tree."""
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -183,12 +183,12 @@ def _videos(root: Path) -> Iterator[Path]:
 
 
 def _key(inside: Path) -> str:
-    """A name without dots and slashes: data set tools take what stands after the first dot for a type.
+    """Return a name without dots and slashes: data set tools take what stands after the first dot for a type.
 
     A name that is too long for a tar file, or loses characters, gets a hash, by which it stays apart from others.
     """
     joined = "__".join(inside.parts).replace(".", "_")
     name = re.sub(r"[^\w+-]", "_", joined, flags=re.ASCII)
-    if len(name) <= LONGEST_KEY and name == joined:
+    if len(name) <= MAX_KEY_LENGTH and name == joined:
         return name
-    return f"{name[: LONGEST_KEY - 13]}-{hashlib.sha256(inside.as_posix().encode()).hexdigest()[:12]}"
+    return f"{name[: MAX_KEY_LENGTH - 13]}-{hashlib.sha256(inside.as_posix().encode()).hexdigest()[:12]}"

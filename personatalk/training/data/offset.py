@@ -1,4 +1,4 @@
-"""Offset between sound and picture, by how well stage 1's mouth follows the real one at each shift.
+"""Offset between audio and video, by how well stage 1's mouth follows the real one at each shift.
 
 Real clips are often off by several frames, and a network trained on them as they are learns mush.
 """
@@ -15,16 +15,16 @@ from ...stage1.inference import generate, speaking_style
 from ...stage1.network import GeometryGenerator
 from ...utils.arrays import Array
 
-LARGEST_LAG = 7
-"""Frames of offset that are looked for."""
-LAGS = range(-LARGEST_LAG, LARGEST_LAG + 1)
-SHORTEST = 12
-"""Frames from which on a correlation is taken."""
+# Frames of offset that are searched.
+MAX_LAG = 7
+LAGS = range(-MAX_LAG, MAX_LAG + 1)
+# Frames from which on a correlation is taken.
+MIN_FRAMES = 12
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a generated mouth follows the real one.
+    """The agreement of a generated mouth with the real one.
 
     Attributes:
         r: Correlation of the mouth openings by lag, (15,) for lags of -7 to 7 frames.
@@ -38,8 +38,8 @@ class Agreement:
 
     @property
     def lag(self) -> int:
-        """Frames by which the picture is late against the sound, at the best correlation."""
-        return int(np.argmax(self.r)) - LARGEST_LAG
+        """Frames by which the video is late against the audio, at the best correlation."""
+        return int(np.argmax(self.r)) - MAX_LAG
 
     @property
     def best(self) -> float:
@@ -55,19 +55,19 @@ class Agreement:
     def convincing_lag(self) -> int:
         """The lag if it explains clearly more than none does and lies within the search, else 0."""
         clear = self.best - self.unshifted > max(0.05, 2.5 * self.noise)
-        return self.lag if clear and abs(self.lag) < LARGEST_LAG else 0
+        return self.lag if clear and abs(self.lag) < MAX_LAG else 0
 
     @property
     def unshifted(self) -> float:
-        """Correlation as it is."""
-        return float(self.r[LARGEST_LAG])
+        """Correlation at lag 0."""
+        return float(self.r[MAX_LAG])
 
 
 def correlations(got: Array, real: Array) -> npt.NDArray[np.float64]:
-    """Correlation of got[t] with real[t + lag] for every lag, (15,), over the same t; 0 where there is too little."""
+    """Return the correlation of got[t] with real[t + lag] for every lag, (15,); 0 where there are too few frames."""
     r = np.zeros(len(LAGS))
-    core = got[LARGEST_LAG : len(got) - LARGEST_LAG]
-    if len(core) < SHORTEST or core.std() < 1e-6:
+    core = got[MAX_LAG : len(got) - MAX_LAG]
+    if len(core) < MIN_FRAMES or core.std() < 1e-6:
         return r
     for number in range(len(LAGS)):
         moved = real[number : number + len(core)]
@@ -84,12 +84,12 @@ def openings(
     beta: Array,
     template: Array,
 ) -> tuple[Array, Array]:
-    """Generated and real mouth opening of a face dubbed with its own sound, in geometry alone, each (T,).
+    """Return the generated and the real mouth opening of a face dubbed with its own audio, each (T,).
 
     Args:
         network: Stage 1.
         model: The morphable model.
-        samples: Sound at 16 kHz, loudness-normalised, (N,).
+        samples: Audio at 16 kHz, loudness-normalised, (N,).
         first: Number of the first frame; frame j stands for time j / 25.
         beta: Expression from that frame on, (T, E).
         template: The speaker's shape as displacement from the mean face, (V, 3).
@@ -108,14 +108,17 @@ def agreement(
     beta: Array,
     template: Array,
 ) -> Agreement:
-    """How the generated mouth follows the real one at each shift; arguments as of `openings`."""
-    got, real = openings(network, model, samples, first, beta, template)
-    r = correlations(got, real)
-    return Agreement(r, float(got.std() / max(real.std(), 1e-6)), len(beta))
+    """Return how the generated mouth follows the real one at each shift; arguments as of `openings`."""
+    return compare_openings(*openings(network, model, samples, first, beta, template))
+
+
+def compare_openings(got: Array, real: Array) -> Agreement:
+    """Return how a generated mouth opening (T,) follows the real one (T,) at each shift."""
+    return Agreement(correlations(got, real), float(got.std() / max(real.std(), 1e-6)), len(real))
 
 
 def pooled(parts: list[Agreement]) -> Agreement:
-    """Agreement over several stretches of one recording, each counted by its frames."""
+    """Return the agreement over several stretches of one recording, each counted by its frames."""
     frames = np.array([p.frames for p in parts], np.float64)
     r = np.average([p.r for p in parts], axis=0, weights=frames)
     return Agreement(r, float(np.average([p.articulation for p in parts], weights=frames)), int(frames.sum()))

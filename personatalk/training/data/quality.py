@@ -1,4 +1,4 @@
-"""Quality of pictures without a reference, to leave blurred and over-compressed faces out of a data set.
+"""Image quality without a reference, to leave blurred and over-compressed faces out of a data set.
 
 NIQE (Mittal, Soundararajan and Bovik 2013): how far the statistics of a picture's normalised luminance lie from those
 of good pictures. The shipped model of good pictures is learned from sharp face crops; the authors' own can be given.
@@ -21,8 +21,8 @@ from ...utils import serialization
 from ...utils.arrays import Array
 
 KIND, VERSION = "quality-model", 1
+# Side of the patches, in pixels, of which features are taken; half of it at the second scale.
 PATCH = 96
-"""Side of the patches, in pixels, of which features are taken; half of it at the second scale."""
 FEATURES = 36
 
 _SHAPES = np.arange(0.2, 10.001, 0.001)
@@ -30,20 +30,20 @@ _RATIOS = gamma(2 / _SHAPES) ** 2 / (gamma(1 / _SHAPES) * gamma(3 / _SHAPES))
 
 
 def luminance(rgb: npt.NDArray[np.uint8]) -> Array:
-    """Luma of ITU-R BT.601 in studio range, 16..235: (H, W, 3) to (H, W)."""
+    """Return the luma of ITU-R BT.601 in studio range, 16..235: (H, W, 3) to (H, W)."""
     return (rgb.astype(np.float32) @ np.array([65.481, 128.553, 24.966], np.float32)) / 255 + 16
 
 
-def normalised(picture: Array) -> Array:
-    """Mean-subtracted, contrast-normalised luminance (MSCN) under a Gaussian window of 7 pixels."""
-    mean = cv2.GaussianBlur(picture, (7, 7), 7 / 6, borderType=cv2.BORDER_REPLICATE)
-    square = cv2.GaussianBlur(picture * picture, (7, 7), 7 / 6, borderType=cv2.BORDER_REPLICATE)
+def normalised(image: Array) -> Array:
+    """Return mean-subtracted, contrast-normalised luminance (MSCN) under a Gaussian window of 7 pixels."""
+    mean = cv2.GaussianBlur(image, (7, 7), 7 / 6, borderType=cv2.BORDER_REPLICATE)
+    square = cv2.GaussianBlur(image * image, (7, 7), 7 / 6, borderType=cv2.BORDER_REPLICATE)
     deviation = np.sqrt(np.maximum(square - mean * mean, 0))
-    return (picture - mean) / (deviation + 1)
+    return (image - mean) / (deviation + 1)
 
 
 def generalised_gaussian(values: Array) -> tuple[float, float, float]:
-    """Shape and left and right scale of an asymmetric generalised Gaussian, by matching moments."""
+    """Return the shape and the left and right scale of an asymmetric generalised Gaussian, by matching moments."""
     left, right = values[values < 0], values[values > 0]
     low = np.sqrt(np.mean(left**2)) if len(left) else 1e-6
     high = np.sqrt(np.mean(right**2)) if len(right) else 1e-6
@@ -56,7 +56,7 @@ def generalised_gaussian(values: Array) -> tuple[float, float, float]:
 
 
 def patch_features(patch: Array) -> list[float]:
-    """The 18 features of a patch of normalised luminance: its values, and products of neighbours in four directions."""
+    """Return the 18 features of a patch of normalised luminance: its values, and products of neighbours."""
     shape, low, high = generalised_gaussian(patch.ravel())
     features = [shape, (low + high) / 2]
     for shift in ((0, 1), (1, 0), (1, 1), (1, -1)):
@@ -67,7 +67,7 @@ def patch_features(patch: Array) -> list[float]:
 
 
 def features(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Features of all whole patches of a picture (H, W, 3) at both scales, (P, 36).
+    """Return the features of all whole patches of an image (H, W, 3) at both scales, (P, 36).
 
     Raises:
         ValueError: The picture is smaller than a patch.
@@ -75,32 +75,32 @@ def features(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     rows, columns = rgb.shape[0] // PATCH, rgb.shape[1] // PATCH
     if not rows or not columns:
         raise ValueError(f"a picture of {rgb.shape[1]} x {rgb.shape[0]} pixels is smaller than a patch of {PATCH}")
-    picture = luminance(rgb[: rows * PATCH, : columns * PATCH])
+    image = luminance(rgb[: rows * PATCH, : columns * PATCH])
     found = []
     for side in (PATCH, PATCH // 2):
-        whole = normalised(picture)
+        whole = normalised(image)
         cuts = ((r * side, c * side) for r in range(rows) for c in range(columns))
         found.append([patch_features(whole[y : y + side, x : x + side]) for y, x in cuts])
-        picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     return np.concatenate(found, axis=1)
 
 
 @dataclass(frozen=True)
 class QualityModel:
-    """Statistics of good pictures: mean (36,) and covariance (36, 36) of their features."""
+    """Statistics of good images: mean (36,) and covariance (36, 36) of their features."""
 
     mean: npt.NDArray[np.float64]
     covariance: npt.NDArray[np.float64]
 
     @classmethod
-    def learn(cls, pictures: Iterable[npt.NDArray[np.uint8]]) -> QualityModel:
-        """The model of good pictures."""
-        pool = np.concatenate([features(picture) for picture in pictures])
+    def learn(cls, images: Iterable[npt.NDArray[np.uint8]]) -> QualityModel:
+        """Learn the model from good images."""
+        pool = np.concatenate([features(image) for image in images])
         return cls(pool.mean(axis=0), np.asarray(np.cov(pool.T), np.float64))
 
-    def score(self, pictures: Iterable[npt.NDArray[np.uint8]]) -> float:
-        """NIQE of pictures of one kind taken together, such as frames of a clip; lower is better."""
-        pool = np.concatenate([features(picture) for picture in pictures])
+    def score(self, images: Iterable[npt.NDArray[np.uint8]]) -> float:
+        """Return the NIQE of images of one kind taken together, such as frames of a clip; lower is better."""
+        pool = np.concatenate([features(image) for image in images])
         covariance = np.cov(pool.T) if len(pool) > 1 else np.zeros((FEATURES, FEATURES))
         difference = self.mean - pool.mean(axis=0)
         return float(np.sqrt(difference @ np.linalg.pinv((self.covariance + covariance) / 2) @ difference))
@@ -127,7 +127,7 @@ class QualityModel:
 
     @classmethod
     def _of_authors(cls, path: Path) -> QualityModel:
-        """The `.npz` form of the authors' parameters, `mu_pris_param` and `cov_pris_param`."""
+        """Read the `.npz` form of the authors' parameters, `mu_pris_param` and `cov_pris_param`."""
         try:
             with np.load(path) as file:
                 mean, covariance = file["mu_pris_param"].ravel(), file["cov_pris_param"]

@@ -1,11 +1,11 @@
 """The data set on disk: WebDataset shards, an index beside each, and a manifest.
 
     DATASET/manifest.json       what it holds, and what was left out and why
-    DATASET/shard-000000.tar    samples: KEY.json, KEY.npz (geometry, times), KEY.wav (sound), KEY.crops.npz (pictures)
+    DATASET/shard-000000.tar    samples: KEY.json, KEY.npz (geometry, times), KEY.wav (audio), KEY.crops.npz (images)
     DATASET/shard-000000.json   for every sample of the shard: key, speaker, split, frames, and where its members lie
 
 Any WebDataset reader can stream the shards. The index lets the trainers reach any sample at once, so that what is
-drawn at a step depends on the seed and the step alone: a training resumes exactly, on any number of processes.
+sampled at a step depends on the seed and the step alone: a training resumes exactly, on any number of processes.
 """
 
 from __future__ import annotations
@@ -31,11 +31,22 @@ from ...errors import MediaError
 from ...utils.arrays import Array, resampled
 from ...utils.files import atomic_write
 
-DAMAGE: tuple[type[Exception], ...] = (
-    *(OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError, RecursionError),
-    *(NotImplementedError, zipfile.BadZipFile, zlib.error, wave.Error),
+# Exceptions that the readers of the standard library and NumPy raise on damaged files.
+DAMAGE_ERRORS: tuple[type[Exception], ...] = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    RecursionError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+    wave.Error,
 )
-"""What readers raise on files that are damaged."""
+# Version of the format, in the manifest.
 VERSION = 1
 JPEG_QUALITY = 95
 
@@ -44,9 +55,9 @@ class EncodedCrops(Sequence[npt.NDArray[np.uint8]]):
     """Face crops kept as JPEG and decoded one at a time.
 
     Args:
-        data: All pictures, one after the other, uint8 (N,).
-        ends: Where each ends, (T,).
-        where: Where they were read from, for messages.
+        data: All images, one after the other, uint8 (N,).
+        ends: Position at which each ends, (T,).
+        where: File that they were read from, for messages.
     """
 
     def __init__(self, data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], where: str = "") -> None:
@@ -60,7 +71,7 @@ class EncodedCrops(Sequence[npt.NDArray[np.uint8]]):
     @overload
     def __getitem__(self, index: slice) -> list[npt.NDArray[np.uint8]]: ...
     def __getitem__(self, index: int | slice) -> npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8]]:
-        """One crop, uint8 RGB (256, 256, 3).
+        """Return one crop, uint8 RGB (256, 256, 3).
 
         Raises:
             MediaError: It is damaged.
@@ -70,15 +81,15 @@ class EncodedCrops(Sequence[npt.NDArray[np.uint8]]):
         index = range(len(self))[index]
         start = int(self.ends[index - 1]) if index else 0
         coded = self.data[start : int(self.ends[index])]
-        picture = cv2.imdecode(coded, cv2.IMREAD_COLOR) if len(coded) else None
-        if picture is None:
-            raise MediaError(f"{self.where}: picture {index} is damaged; prepare the data set anew")
-        return np.ascontiguousarray(picture[..., ::-1])
+        image = cv2.imdecode(coded, cv2.IMREAD_COLOR) if len(coded) else None
+        if image is None:
+            raise MediaError(f"{self.where}: image {index} is damaged; prepare the data set anew")
+        return np.ascontiguousarray(image[..., ::-1])
 
     @classmethod
-    def encode(cls, pictures: Iterable[npt.NDArray[np.uint8]]) -> EncodedCrops:
-        """Encode RGB pictures, one at a time."""
-        coded = [cv2.imencode(".jpg", p[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1] for p in pictures]
+    def encode(cls, images: Iterable[npt.NDArray[np.uint8]]) -> EncodedCrops:
+        """Encode RGB images, one at a time."""
+        coded = [cv2.imencode(".jpg", p[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1] for p in images]
         ends = np.cumsum([len(c) for c in coded], dtype=np.int64)
         return cls(np.concatenate(coded) if coded else np.zeros(0, np.uint8), ends)
 
@@ -89,16 +100,15 @@ class Clip:
 
     Attributes:
         key: Name within the data set.
-        speaker: Who is seen.
+        speaker: Name of the person who is seen.
         split: Such as "train" or "val".
         alpha: Shape, (I,).
         beta: Expression per frame, (T, E).
         pose: Head pose per frame in pixels of the source, (T, 6).
         time: Seconds of the frames after the clip's start, (T,); near k / 25, but the real times of the source.
-        sound: 16 kHz mono over the clip, in time with the picture, of the loudness that the networks are used to, int16
-            (N,); empty for a mute clip.
+        audio: 16 kHz mono over the clip, in sync with the video, loudness-normalised, int16 (N,); empty if mute.
         crops: Face crops of the frames, (T) of uint8 (256, 256, 3).
-        about: Where it comes from and what was measured: source, start, offset, quality.
+        about: Origin and measurements: source, start, offset, quality.
     """
 
     key: str
@@ -108,16 +118,16 @@ class Clip:
     beta: Array
     pose: Array
     time: npt.NDArray[np.float64]
-    sound: npt.NDArray[np.int16]
+    audio: npt.NDArray[np.int16]
     crops: EncodedCrops
     about: dict[str, Any]
 
     def samples(self) -> npt.NDArray[np.float32]:
-        """The sound as float, -1..1."""
-        return self.sound.astype(np.float32) / 32768
+        """Return the audio as float, -1..1."""
+        return self.audio.astype(np.float32) / 32768
 
     def beta_at_clock(self) -> tuple[int, Array]:
-        """Expression at the model's 25 frames a second.
+        """Return the expression at the model's 25 frames a second.
 
         Returns:
             The number of the first frame (its time is number / 25) and the coefficients (T', E).
@@ -128,12 +138,12 @@ class Clip:
         return first, resampled(self.beta, self.time, wanted)
 
     def members(self) -> dict[str, bytes]:
-        """The clip as members of a WebDataset sample, by suffix."""
+        """Return the clip as members of a WebDataset sample, by suffix."""
         about = {**self.about, "speaker": self.speaker, "split": self.split}
         return {
             "json": json.dumps(about).encode(),
             "npz": _npz(alpha=self.alpha, beta=self.beta, pose=self.pose, time=self.time),
-            "wav": _wav(self.sound),
+            "wav": _wav(self.audio),
             "crops.npz": _npz(data=self.crops.data, ends=self.crops.ends),
         }
 
@@ -146,7 +156,7 @@ class Clip:
         """
         try:
             return cls._from_members(key, members, f"{where or 'sample'}: {key}")
-        except DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             raise MediaError(f"{where or 'sample'}: {key} is damaged ({error!r}); prepare the data set anew") from error
 
     @classmethod
@@ -159,8 +169,8 @@ class Clip:
             with np.load(io.BytesIO(members["crops.npz"])) as file:
                 crops = EncodedCrops(file["data"], file["ends"], where)
         with wave.open(io.BytesIO(members["wav"])) as file:
-            sound = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-        clip = cls(key, about["speaker"], about["split"], **geometry, sound=sound, crops=crops, about=about)
+            audio = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+        clip = cls(key, about["speaker"], about["split"], **geometry, audio=audio, crops=crops, about=about)
         clip.check()
         return clip
 
@@ -181,7 +191,7 @@ class Clip:
             raise ValueError("frames are missing or out of order")
         ends = self.crops.ends
         if self.crops.data.dtype != np.uint8 or ends.dtype.kind != "i" or (np.diff(ends, prepend=0) < 0).any():
-            raise ValueError("its pictures are out of order")
+            raise ValueError("its images are out of order")
 
 
 def _npz(**arrays: npt.NDArray[Any]) -> bytes:
@@ -190,28 +200,28 @@ def _npz(**arrays: npt.NDArray[Any]) -> bytes:
     return stream.getvalue()
 
 
-def _wav(sound: npt.NDArray[np.int16]) -> bytes:
+def _wav(audio: npt.NDArray[np.int16]) -> bytes:
     stream = io.BytesIO()
     with wave.open(stream, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
-        file.writeframes(sound.tobytes())
+        file.writeframes(audio.tobytes())
     return stream.getvalue()
 
 
 @dataclass(frozen=True)
-class Row:
-    """What the index says of a sample.
+class IndexEntry:
+    """The entry of a clip in the index of a shard.
 
     Attributes:
         shard: Tar file.
-        key: Its name.
-        speaker: Who is seen.
+        key: Name of the clip.
+        speaker: Name of the person who is seen.
         split: Such as "train" or "val".
         frames: Number of frames T.
-        sounds: Whether it has sound.
-        members: Where its members lie in the shard: first byte and size, by suffix.
+        has_audio: Whether it has audio.
+        members: First byte and size of its members in the shard, by suffix.
     """
 
     shard: Path
@@ -219,11 +229,11 @@ class Row:
     speaker: str
     split: str
     frames: int
-    sounds: bool
+    has_audio: bool
     members: dict[str, tuple[int, int]]
 
     def load(self, crops: bool = True) -> Clip:
-        """Read the sample, with its crops or without.
+        """Read the clip, with its crops or without.
 
         Raises:
             MediaError: It cannot be read, or is damaged.
@@ -241,20 +251,22 @@ class Row:
         return Clip.from_members(self.key, members, str(self.shard))
 
 
-def spread(rows: list[Row], most: int) -> list[Row]:
-    """At most `most` samples, evenly over all."""
-    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
+def evenly_spaced(entries: list[IndexEntry], count: int) -> list[IndexEntry]:
+    """Return `count` entries at most, evenly over all."""
+    return [entries[i] for i in np.unique(np.linspace(0, len(entries) - 1, min(count, len(entries))).astype(int))]
 
 
-def write_shard(path: Path, clips: Iterable[Clip]) -> list[Row]:
+def write_shard(path: Path, clips: Iterable[Clip]) -> list[IndexEntry]:
     """Write a shard and its index, each at once or not at all; the index, written last, makes it count."""
     facts = {}
     with atomic_write(path) as draft, webdataset.TarWriter(str(draft), mtime=0) as writer:
         for clip in clips:
             writer.write({"__key__": clip.key, **clip.members()})
             facts[clip.key] = {
-                **{"speaker": clip.speaker, "split": clip.split},
-                **{"frames": len(clip.time), "sounds": len(clip.sound) > 0},
+                "speaker": clip.speaker,
+                "split": clip.split,
+                "frames": len(clip.time),
+                "sounds": len(clip.audio) > 0,
             }
     index: dict[str, Any] = {key: {**fact, "members": {}} for key, fact in facts.items()}
     with tarfile.open(path) as tar:
@@ -271,8 +283,8 @@ def write_json(path: Path, content: Any) -> None:
         json.dump(content, file, indent=1)
 
 
-def read_index(shard: Path) -> list[Row]:
-    """The samples of a shard.
+def read_index(shard: Path) -> list[IndexEntry]:
+    """Return the entries of a shard.
 
     Raises:
         MediaError: The index is damaged, or not that of the shard.
@@ -280,14 +292,14 @@ def read_index(shard: Path) -> list[Row]:
     index = shard.with_suffix(".json")
     try:
         size = shard.stat().st_size
-        return [_row(shard, key, size, **fact) for key, fact in json.loads(index.read_text()).items()]
-    except DAMAGE as error:
+        return [_entry(shard, key, size, **fact) for key, fact in json.loads(index.read_text()).items()]
+    except DAMAGE_ERRORS as error:
         raise MediaError(f"{index}: damaged index of a shard ({error!r}); prepare the data set anew") from error
 
 
-def _row(
+def _entry(
     shard: Path, key: str, shard_bytes: int, *, speaker: str, split: str, frames: int, sounds: bool, members: Any
-) -> Row:
+) -> IndexEntry:
     kinds = [(speaker, str), (split, str), (frames, int), (sounds, bool), (members, dict)]
     if not all(isinstance(value, kind) for value, kind in kinds):
         raise TypeError(f"facts of {key} are of the wrong kind")
@@ -295,33 +307,33 @@ def _row(
     for suffix, (start, size) in places.items():
         if not (isinstance(start, int) and isinstance(size, int) and 0 <= start <= start + size <= shard_bytes):
             raise ValueError(f"{suffix} of {key} lies outside the shard")
-    return Row(shard, key, speaker, split, frames, sounds, places)
+    return IndexEntry(shard, key, speaker, split, frames, sounds, places)
 
 
-def read_datasets(folders: Iterable[Path | str], splits: Sequence[str], sounds: bool = False) -> list[Row]:
-    """The samples of several data sets together.
+def read_datasets(folders: Iterable[Path | str], splits: Sequence[str], with_audio: bool = False) -> list[IndexEntry]:
+    """Return the entries of several data sets together.
 
     Args:
         folders: The data sets.
         splits: The splits that are wanted.
-        sounds: Leave out mute samples.
+        with_audio: Leave out mute clips.
 
     Raises:
-        MediaError: One is no data set, is of another version, or none holds such a sample.
+        MediaError: One is no data set, is of another version, or none holds such a clip.
     """
-    rows = [row for folder in folders for row in read_dataset(Path(folder))]
-    rows = [r for r in rows if r.split in splits and (r.sounds or not sounds)]
-    if not rows:
-        wanted = "with sound " if sounds else ""
-        raise MediaError(f"no sample {wanted}of the split {' or '.join(splits)} in {', '.join(map(str, folders))}")
-    return rows
+    entries = [entry for folder in folders for entry in read_dataset(Path(folder))]
+    entries = [e for e in entries if e.split in splits and (e.has_audio or not with_audio)]
+    if not entries:
+        wanted = "with audio " if with_audio else ""
+        raise MediaError(f"no clip {wanted}of the split {' or '.join(splits)} in {', '.join(map(str, folders))}")
+    return entries
 
 
-def read_dataset(folder: Path) -> list[Row]:
-    """The samples of a data set.
+def read_dataset(folder: Path) -> list[IndexEntry]:
+    """Return the entries of a data set.
 
     Raises:
-        MediaError: It is none, damaged, or of another version.
+        MediaError: It is no data set, damaged, or of another version.
     """
     manifest = folder / "manifest.json"
     if not manifest.is_file():
@@ -331,8 +343,8 @@ def read_dataset(folder: Path) -> list[Row]:
         version, names = content.get("version"), content["shards"] if content.get("version") == VERSION else []
         if any(Path(name).name != name for name in names):
             raise ValueError("a shard is not in its folder")
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise MediaError(f"{manifest}: damaged manifest ({error!r}); prepare the data set anew") from error
     if version != VERSION:
         raise MediaError(f"{folder}: data set of version {version}, {VERSION} is wanted; prepare it anew")
-    return [row for name in names for row in read_index(folder / name)]
+    return [entry for name in names for entry in read_index(folder / name)]
