@@ -60,13 +60,17 @@ def all_declared() -> set[str]:
 
 
 def imported(path: Path) -> set[str]:
-    """Top-level names of the absolute imports in a file."""
+    """Top-level names of the absolute imports in a file, those for type checkers alone left out."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    pending: list[ast.AST] = [ast.parse(path.read_text("utf-8"))]
+    while pending:
+        node = pending.pop()
         if isinstance(node, ast.Import):
             names.update(alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module is not None:
             names.add(node.module.split(".")[0])
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            pending.extend(ast.iter_child_nodes(node))
     return names - set(sys.stdlib_module_names) - {PROJECT["name"]}
 
 
