@@ -10,12 +10,12 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+# uint8 (H, W, 3), RGB unless said otherwise.
 Image = npt.NDArray[np.uint8]
-"""uint8 (H, W, 3), RGB unless said otherwise."""
 
 
 def runs(flags: npt.NDArray[np.bool_], breaks: npt.NDArray[np.bool_] | None = None) -> list[tuple[int, int]]:
-    """Stretches of true flags as (start, stop); a stretch also ends before every index with a break."""
+    """Return the runs of true flags (N,) as (start, stop); a run also ends before every index with a break (N,)."""
     found, start = [], -1
     for i, flag in enumerate(flags):
         broken = breaks is not None and bool(breaks[i])
@@ -28,5 +28,5 @@ def runs(flags: npt.NDArray[np.bool_], breaks: npt.NDArray[np.bool_] | None = No
 
 
 def resampled(series: Array, times: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Array:
-    """A series (T, C) known at rising times (T,), at the wanted times (N,) by linear interpolation: (N, C)."""
+    """Interpolate a series (T, C), known at rising times (T,), linearly at the wanted times (N,): (N, C)."""
     return np.stack([np.interp(wanted, times, column) for column in series.T], axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Pictures that are written for people to look at."""
+"""Images that are written for people to look at."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy.typing as npt
 
 from ..errors import MediaError
 
+# Formats of images that can be written.
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def check_picture(path: Path) -> None:
-    """Find out before the work that a picture cannot be written.
+    """Check before the work that an image can be written.
 
     Raises:
-        MediaError: The folder is missing, or the name is no picture's.
+        MediaError: The folder is missing, or the suffix is no image format's.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise MediaError(f"{path}: no picture format of that name; use .png or .jpg")
@@ -25,7 +26,7 @@ def check_picture(path: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Make sure that there is the folder of a file that will be written.
+    """Check that the folder of a file that will be written exists.
 
     Raises:
         MediaError: There is none.
@@ -35,13 +36,21 @@ def check_folder(path: Path) -> None:
 
 
 def write_text(picture: npt.NDArray[np.uint8], text: str, place: tuple[int, int], size: float, width: int) -> None:
-    """Write white letters with a dark edge into a picture; `place` is where their line begins."""
+    """Write white letters with a dark edge into an image.
+
+    Args:
+        picture: uint8 (H, W, 3), changed in place.
+        text: The words, in Latin letters.
+        place: (x, y) of the lower left corner of the first letter, in pixels.
+        size: Size of the letters, as of OpenCV.
+        width: Width of the strokes in pixels.
+    """
     for colour, thickness in ((0, 0, 0), width + 2), ((255, 255, 255), width):
         cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)
 
 
 def write_picture(path: Path | str, picture: npt.NDArray[np.uint8]) -> None:
-    """Write RGB, uint8 (H, W, 3), in the format that the suffix says.
+    """Write an RGB image, uint8 (H, W, 3), in the format that the suffix says.
 
     Raises:
         MediaError: It cannot be written.

@@ -16,7 +16,7 @@ class Interrupt:
         self.asked = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal."""
+        """Remember the signal and raise KeyboardInterrupt."""
         self.asked = True
         raise KeyboardInterrupt
 

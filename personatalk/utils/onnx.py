@@ -1,4 +1,4 @@
-"""personatalk.utils.onnx."""
+"""ONNX networks in onnxruntime."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import WeightsError
 
 
 def open_onnx(path: Path | str, inputs: int) -> Any:
-    """An ONNX network with a number of inputs.
+    """Open an ONNX network and check its number of inputs.
 
     Raises:
         WeightsError: onnxruntime is not installed, or the file is no such network.
@@ -31,7 +31,15 @@ def open_onnx(path: Path | str, inputs: int) -> Any:
 
 
 def trial_run(path: Path | str, ask: Callable[[], object]) -> None:
-    """Ask a network once: one that does not answer in its kind's convention is another network."""
+    """Call a network once, since one that fails on its own kind of input is another network.
+
+    Args:
+        path: The network's file, for the message.
+        ask: Makes the call.
+
+    Raises:
+        WeightsError: The call failed.
+    """
     try:
         ask()
     except Exception as error:  # each engine has its own classes

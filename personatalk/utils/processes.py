@@ -1,8 +1,8 @@
-"""Runs one piece of work on many items: in processes of this machine, or on a Ray cluster.
+"""Parallel work on many items: in processes of this machine, or on a Ray cluster.
 
 An item on which a decoder crashes costs its process, and nothing else: the process is replaced, and a result of the
-caller's making says what happened. Results come in the order of the items, so that what is made of them does not depend
-on who was faster, or, where that does not matter, as they are done.
+caller's making says what happened. Results come in the order of the items, so that the outcome does not depend on
+which process was faster, or, where that does not matter, as they are done.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from .interrupt import Interrupt
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Work = Callable[[Item], Result]
-Crashed = Callable[[Item, "int | None"], Result]
-"""Makes the result of an item whose process died, from the item and the exit code (None: not known)."""
 
+# Makes the result of an item whose process died, from the item and the exit code (None: not known).
+Crashed = Callable[[Item, "int | None"], Result]
+
+# Seconds that work has to clean up in when it is asked to end.
 GRACE = 10.0
-"""Seconds that work has to clean up in when it is asked to end."""
+
+# In a process of `local`: the request to end. Work in long loops of compiled code checks it now and then.
 interrupt = Interrupt()
-"""In a process of `local`: asked to end; work in long loops of compiled code checks it now and then."""
 
 
 def local(
@@ -45,10 +47,10 @@ def local(
     ordered: bool = True,
     threads: int = 1,
 ) -> Generator[Result, None, None]:
-    """Run on this machine.
+    """Run work on items in processes of this machine.
 
     Args:
-        work: What is done with an item; what it raises is raised here, and ends the run.
+        work: The work on an item; what it raises is raised here, and ends the run.
         items: The items.
         workers: Processes.
         crashed: Makes the result of an item whose process died.
@@ -68,10 +70,10 @@ def on_ray(
     restarts: int = 3,
     workers: int | None = None,
 ) -> Generator[Result, None, None]:
-    """Run on a Ray cluster; files lie in folders that all its nodes see.
+    """Run work on items on a Ray cluster; files lie in folders that all its nodes see.
 
     Args:
-        work: What is done with an item.
+        work: The work on an item.
         items: The items.
         address: As `ray.init` takes it: HOST:PORT, "auto", or "local" for a cluster of this machine alone.
         crashed: Makes the result of an item whose process died.
@@ -100,7 +102,7 @@ def on_ray(
 
 
 def _results(numbered: Generator[tuple[int, Result], None, None], ordered: bool) -> Generator[Result, None, None]:
-    """Results without their numbers, in the order of these if wanted."""
+    """Yield results without their numbers, in the order of these if wanted."""
     early: dict[int, Result] = {}
     wanted = 0
     with contextlib.closing(numbered):
@@ -124,6 +126,7 @@ def _in_processes(
     crashed: Crashed[Item, Result],
     threads: int,
 ) -> Generator[tuple[int, Result], None, None]:
+    """Yield numbered results as they are done; a process that died is replaced."""
     idle: list[_Process[Item, Result]] = []
     busy: dict[Connection, tuple[_Process[Item, Result], int, Item]] = {}
     try:
@@ -157,7 +160,7 @@ class _Process(Generic[Item, Result]):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(work, theirs, os.getpid(), threads), daemon=True)
-        with _unheard_interrupts():
+        with _interrupts_blocked():
             self.process.start()
         theirs.close()
 
@@ -181,14 +184,14 @@ class _Process(Generic[Item, Result]):
         return answer
 
     def exit_code(self) -> int | None:
-        """How a dead process ended: negative for a signal."""
+        """Return the exit code of a dead process, negative for a signal."""
         self.process.join(GRACE)
         return self.process.exitcode
 
 
 @contextlib.contextmanager
-def _unheard_interrupts() -> Iterator[None]:
-    """Processes started meanwhile never hear Ctrl-C, which a terminal sends to all; their master tells them itself."""
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C, which a terminal sends to all: their master ends them itself."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -211,7 +214,7 @@ def _end(processes: list[_Process[Item, Result]]) -> None:
 
 
 def _serve(work: Work[Item, Result], pipe: Connection, master: int, threads: int) -> None:
-    """What a process does: items in, results or errors out, until it is asked to end or its master is gone."""
+    """Serve as a process: items in, results or errors out, until it is asked to end or its master is gone."""
     torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, interrupt)
     threading.Thread(target=_end_with, args=(master,), daemon=True).start()
@@ -240,7 +243,7 @@ def _end_with(master: int) -> None:
 
 
 def _reach(address: str) -> None:
-    """Fail at once where nobody listens: Ray itself tries for minutes and then ends the process."""
+    """Fail at once where no server listens: Ray itself tries for minutes and then ends the process."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon:
         with socket.create_connection((host, int(port)), timeout=10):
@@ -250,6 +253,7 @@ def _reach(address: str) -> None:
 def _on_cluster(
     ray: Any, task: Any, queue: deque[tuple[int, Item]], crashed: Crashed[Item, Result]
 ) -> Generator[tuple[int, Result], None, None]:
+    """Yield numbered results as they are done; Ray gets some items more than it has cores."""
     ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     pending: dict[Any, tuple[int, Item]] = {}
     try:

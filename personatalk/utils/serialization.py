@@ -21,6 +21,15 @@ from safetensors.numpy import save_file
 from ..errors import WeightsError
 from .files import atomic_write
 
+# Types of tables' numbers in NumPy, by their names in the file.
+DTYPES = {"F32": "<f4", "F16": "<f2", "U8": "|u1"}
+
+# Rows of a table that are copied at once.
+BLOCK = 1 << 16
+
+# Folder of the package's own weights.
+PACKAGED = Path(__file__).parents[1] / "weights"
+
 # Exceptions that networks raise on a configuration that is not theirs.
 _UNBUILDABLE: tuple[type[Exception], ...] = (
     TypeError,
@@ -38,29 +47,29 @@ Packaged = TypeVar("Packaged", bound="PackagedModule")
 
 
 class RowSource(Protocol):
-    """Rows of numbers that are read where they are asked for, as there may be more than fit into memory."""
+    """A table whose rows are read where they are asked for, as there may be more than fit into memory."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Kind of the numbers."""
+        """Return the type of the numbers."""
         ...
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows and width."""
+        """Return (rows, width)."""
         ...
 
     def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Some rows, (stop - start, width)."""
+        """Return rows `start` to `stop` - 1: (stop - start, width)."""
         ...
 
 
 class LazyTensor:
-    """A table in a file of ours.
+    """A table in a file of `save_arrays`, mapped into memory.
 
     Args:
         path: The file.
-        name: The table's.
+        name: The table's name.
 
     Raises:
         WeightsError: The file cannot be read, or has no such table.
@@ -77,29 +86,19 @@ class LazyTensor:
             raise WeightsError(f"{path}: not a readable weights file ({error}); get or train it again") from error
 
     def rows(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Some rows."""
+        """Return rows `start` to `stop` - 1: (stop - start, width)."""
         found: npt.NDArray[Any] = self._slice[start:stop]
         return found
 
 
-DTYPES = {"F32": "<f4", "F16": "<f2", "U8": "|u1"}
-"""Numbers of tables, by their names in the file."""
-BLOCK = 1 << 16
-"""Rows of a table that are copied at once."""
-
-
-def blocks(table: RowSource) -> Iterator[npt.NDArray[Any]]:
-    """All rows of a table, piece by piece."""
-    for start in range(0, table.shape[0], BLOCK):
-        yield table.rows(start, min(start + BLOCK, table.shape[0]))
-
-
-PACKAGED = Path(__file__).parents[1] / "weights"
-"""Where the package has its own weights."""
+def blocks(table: RowSource, block_rows: int = BLOCK) -> Iterator[npt.NDArray[Any]]:
+    """Yield all rows of a table, block by block."""
+    for start in range(0, table.shape[0], block_rows):
+        yield table.rows(start, min(start + block_rows, table.shape[0]))
 
 
 def packaged(name: str) -> Path:
-    """Path of a weights file that is shipped inside the package."""
+    """Return the path of a weights file that is shipped inside the package."""
     return PACKAGED / name
 
 
@@ -112,6 +111,7 @@ def save_arrays(
     config: dict[str, Any],
     half: bool = True,
     tables: Mapping[str, RowSource] | None = None,
+    block_rows: int = BLOCK,
 ) -> None:
     """Write named arrays.
 
@@ -122,7 +122,8 @@ def save_arrays(
         version: Version of this kind's layout; a reader takes no other.
         config: JSON-able sizes that rebuild the network.
         half: Keep floating point arrays as float16, as networks need no more; otherwise all are kept as they are.
-        tables: Further arrays, which are copied piece by piece and read by `LazyTensor`.
+        tables: Further arrays, which are copied block by block and read by `LazyTensor`.
+        block_rows: Rows of a table that are copied at once.
 
     Raises:
         OSError: The file cannot be written.
@@ -138,10 +139,10 @@ def save_arrays(
     except SafetensorError as error:  # a full disk comes in its class
         raise OSError(str(error)) from error
     if tables:
-        _append(path, tables)
+        _append(path, tables, block_rows)
 
 
-def _append(path: Path, tables: Mapping[str, RowSource]) -> None:
+def _append(path: Path, tables: Mapping[str, RowSource], block_rows: int) -> None:
     """Add tables to a `.safetensors` file, which its library would only write from memory."""
     names = {dtype: name for name, dtype in DTYPES.items()}
     with atomic_write(path) as longer, path.open("rb") as file, longer.open("wb") as draft:
@@ -156,7 +157,7 @@ def _append(path: Path, tables: Mapping[str, RowSource]) -> None:
         draft.write(len(written).to_bytes(8, "little") + written)
         shutil.copyfileobj(file, draft)
         for table in tables.values():
-            for block in blocks(table):
+            for block in blocks(table, block_rows):
                 draft.write(np.ascontiguousarray(block).tobytes())
 
 

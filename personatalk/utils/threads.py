@@ -1,4 +1,4 @@
-"""Frames side by side on the cores of one machine."""
+"""Parallel work on frames, in threads of one process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from threadpoolctl import threadpool_limits
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# Most items that are worked on at once: each is held in memory.
 MOST = 8
-"""Most frames in work: each is held in memory."""
 
 
 class _Cores:
-    """Lets libraries use one core per thread while somebody works side by side.
+    """Limits numeric libraries to one core per thread while a parallel map runs.
 
-    Their settings are the process's, so the first who comes changes them and the last who goes restores them.
+    Their settings belong to the process: the first map that starts changes them, the last that ends restores them.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class _Cores:
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[int]:
-        """The number of cores that PyTorch was given before."""
+        """Hold the limit for the time of the block; yields the number of cores that PyTorch had before."""
         with self._lock:
             if self._users == 0:
                 self._cores = torch.get_num_threads()
@@ -44,7 +44,7 @@ class _Cores:
             with self._lock:
                 self._users -= 1
                 if self._users == 0 and self._limits is not None:
-                    # A thread's word for one core would hold for threads that others start later.
+                    # torch.set_num_threads(1) in a worker thread also holds for threads that are started later.
                     torch.set_num_threads(self._cores)
                     self._limits.restore_original_limits()
 

@@ -180,14 +180,14 @@ def test_nothing_is_left_of_a_save_that_failed(tmp_path: Path, known: tuple[Pers
     assert (tmp_path / "anna.persona").read_bytes() == b"the user's"
 
 
-def test_tables_are_copied_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serialization, "BLOCK", 7)
+def test_tables_are_copied_piece_by_piece(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     arrays = {"a": random.random((3, 2)), "b": np.arange(5)}
     table, wanted = GrowingTable(np.dtype(np.float16), 6), random.random((50, 6)).astype(np.float16)
     for start in range(0, 50, 20):
         table.append(wanted[start : start + 20])
-    save_arrays(tmp_path / "x", arrays, kind="k", version=1, config={}, half=False, tables={"big.table": table})
+    tables = {"big.table": table}
+    save_arrays(tmp_path / "x", arrays, kind="k", version=1, config={}, half=False, tables=tables, block_rows=7)
     kept = LazyTensor(tmp_path / "x", "big.table")
     assert kept.shape == (50, 6) and kept.dtype == np.float16
     np.testing.assert_array_equal(kept.rows(11, 43), wanted[11:43])
