@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ..errors import PersonaTalkError
 from ..pipeline.options import WeightPaths
 from ..utils.options import with_options
-from .options import Commands, Group, Groups, add_command, add_options
+from .options import Commands, Group, Groups, add_command, add_morphable, add_options
 
 if TYPE_CHECKING:
     from ..evaluation.compare import Comparison, ComparisonResult, MetricNetworks, Track
@@ -38,7 +38,8 @@ def add_evaluate(commands: Commands) -> None:
     groups["models"].add_argument(
         "--style-encoder", type=Path, metavar="FILE", help="style encoder of StyleSim (default: the package's)"
     )
-    add_options(groups, WeightPaths, ("morphable", "stage1", "stage2"))
+    add_morphable(groups["models"])
+    add_options(groups, WeightPaths, ("stage1", "stage2"))
     groups["output"].add_argument(
         "-o", "--output", type=Path, required=True, metavar="REPORT", help="folder of the report"
     )
@@ -98,7 +99,7 @@ def add_style_map(commands: Commands) -> None:
     groups["models"].add_argument(
         "--style-encoder", type=Path, metavar="FILE", help="style encoder of StyleSim (default: the package's)"
     )
-    add_options(groups, WeightPaths, ("morphable",))
+    add_morphable(groups["models"])
     style_map.set_defaults(run=_style_map)
 
 

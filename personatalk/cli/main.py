@@ -11,11 +11,12 @@ from ..errors import PersonaTalkError
 from ..utils.interrupt import Interrupt
 from ..version import __version__
 from .batch import add_batch
+from .data import add_data
 from .dub import add_dub
 from .evaluate import add_evaluate, add_study, add_style_map
 from .faces import add_faces, add_inspect
 from .persona import add_persona
-from .train import add_ablate, add_data, add_train
+from .train import add_ablate, add_train
 from .verify import add_verify
 
 # Exit code after Ctrl-C, as shells have it.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import textwrap
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any, Protocol
 
+from ..errors import PersonaTalkError
 from ..utils.options import Option, options_of, parse_number
 
 # Columns of the longest line of a description.
@@ -119,6 +122,22 @@ def at_least(least: float, kind: type = int) -> Callable[[str], Any]:
     return read
 
 
+def add_morphable(group: Group) -> None:
+    """Add the option of a morphable model of ours, where the Basel Face Model is not taken."""
+    group.add_argument("--morphable", type=Path, metavar="FILE", help="morphable model (default: the package's)")
+
+
 def add_quiet(group: Group, what: str = "no progress bars") -> None:
     """Add the option that keeps a command quiet."""
     group.add_argument("--quiet", action="store_true", help=what)
+
+
+def require(*modules: str) -> None:
+    """Make sure that modules that only training needs are installed.
+
+    Raises:
+        PersonaTalkError: One is missing.
+    """
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise PersonaTalkError(f"this needs {', '.join(missing)}; install: pip install 'personatalk[train]'")

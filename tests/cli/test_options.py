@@ -37,7 +37,6 @@ def commands(top: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str
 
 
 COMMANDS = dict(commands(parser()))
-TRAINING = ("data", "train", "ablate")
 
 
 def destinations(command: str) -> set[str]:
@@ -95,7 +94,7 @@ def test_a_word_of_another_type_is_wrong_usage(name: str, word: str, capsys: pyt
     assert f"argument --{name}: '{word}' is " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if not name.startswith(TRAINING)])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_argument_has_a_meaning_and_every_value_a_placeholder(command: str) -> None:
     for action in COMMANDS[command]._actions:
         if action.help == argparse.SUPPRESS or isinstance(action, argparse._SubParsersAction):

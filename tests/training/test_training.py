@@ -223,9 +223,9 @@ def test_all_variants_of_table_4_are_trained_and_compared(
 ) -> None:
     words = ["ablate", *map(str, datasets), "-o", str(tmp_path), "--accelerator", "cpu"]
     for change in ("steps=1", "batch_size=1", "num_variants=1", "warmup_steps=1"):
-        words += ["--stage1", change]
+        words += ["--set-stage1", change]
     for change in ("steps=1", "batch_size=1", "crop_size=64", "channels=16", "width=16", "warmup_steps=1"):
-        words += ["--stage2", change]
+        words += ["--set-stage2", change]
     assert main.main(words) == 0
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert [line.split(" | ")[0] for line in table] == [

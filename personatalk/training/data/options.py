@@ -11,6 +11,9 @@ from typing import Any
 
 from ...utils.options import check_options, option
 
+# Heading of the criteria in the help.
+KEPT = "what is kept"
+
 
 @dataclass(frozen=True)
 class PrepareOptions:
@@ -20,29 +23,55 @@ class PrepareOptions:
         PersonaTalkError: A number is out of its range.
     """
 
-    split: str = option("train", "split that the sources belong to")
-    min_seconds: float = option(1.0, "seconds of the shortest clip", least=0.1)
-    max_seconds: float = option(10.0, "seconds of the longest clip; longer stretches are divided evenly", least=0.1)
+    split: str = option("train", "split that the sources belong to", metavar="NAME", group=KEPT)
+    min_seconds: float = option(1.0, "seconds of the shortest clip", metavar="NUMBER", group=KEPT, least=0.1)
+    max_seconds: float = option(
+        10.0,
+        "seconds of the longest clip; longer stretches are divided evenly",
+        metavar="NUMBER",
+        group=KEPT,
+        least=0.1,
+    )
     min_eye_distance: float = option(
-        32.0, "least pixels between the outer corners of the eyes, median over a clip", least=0
+        32.0,
+        "least pixels between the outer corners of the eyes, median over a clip",
+        metavar="NUMBER",
+        group=KEPT,
+        least=0,
     )
     min_speech: float = option(
-        0.3, "least share of speech in a clip; a video without any audio is kept as mute", least=0
+        0.3,
+        "least share of speech in a clip; a video without any audio is kept as mute",
+        metavar="NUMBER",
+        group=KEPT,
+        least=0,
     )
     min_sync: float = option(
         0.15,
         "least correlation of the mouth's opening with stage 1's at the best offset; more is asked of a short"
         " recording, where chance alone agrees; 0 keeps all",
+        metavar="NUMBER",
+        group=KEPT,
         least=0,
     )
-    max_niqe: float = option(0.0, "largest NIQE of a clip's crops; 0 keeps all", least=0)
-    quality_model: Path | None = option(None, "NIQE's model of good images (default: the package's)", metavar="FILE")
-    hyperiqa: Path | None = option(None, "weights of HyperIQA, to be used instead of NIQE", metavar="FILE")
-    min_hyperiqa: float = option(40.0, "least score of HyperIQA")
-    morphable: Path | None = option(None, "morphable model (default: the package's)", metavar="FILE")
-    stage1: Path | None = option(None, "stage 1 weights that judge the offset (default: the package's)", metavar="FILE")
+    max_niqe: float = option(0.0, "largest NIQE of a clip's crops; 0 keeps all", metavar="NUMBER", group=KEPT, least=0)
+    min_hyperiqa: float = option(40.0, "least score of HyperIQA, with --hyperiqa", metavar="NUMBER", group=KEPT)
+    quality_model: Path | None = option(
+        None, "NIQE's model of good images", otherwise="the package's", metavar="FILE", group="models"
+    )
+    hyperiqa: Path | None = option(
+        None, "weights of HyperIQA, to be used instead of NIQE", metavar="FILE", group="models"
+    )
+    morphable: Path | None = option(None, "morphable model", otherwise="the package's", metavar="FILE", group="models")
+    stage1: Path | None = option(
+        None, "stage 1 weights that judge the offset", otherwise="the package's", metavar="FILE", group="models"
+    )
     face_model: Path | None = option(
-        None, "MediaPipe Tasks face landmarker (default: MediaPipe's face mesh)", metavar="FILE"
+        None,
+        "MediaPipe Tasks face landmarker",
+        otherwise="MediaPipe's face mesh",
+        metavar="FILE.task",
+        group="models",
     )
 
     def __post_init__(self) -> None:
