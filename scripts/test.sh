@@ -8,5 +8,5 @@ cd "$(dirname "$0")/.."
 .venv/bin/ruff format --check .
 .venv/bin/mypy
 .venv/bin/lint-imports
-.venv/bin/mkdocs build --quiet --strict
+NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
 .venv/bin/pytest -n auto --dist loadfile
