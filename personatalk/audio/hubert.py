@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
+# What `transformers.HubertConfig` calls this layout.
 LAYOUT = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
-"""What `transformers.HubertConfig` calls this layout."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Convolution(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """What hears: samples to features."""
+    """The temporal convolutions, from samples to features."""
 
     def __init__(self, config: HubertSizes) -> None:
         super().__init__()

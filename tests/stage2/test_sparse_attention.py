@@ -1,10 +1,6 @@
-"""Attention over the keys that can matter, against attention over all of them; and work side by side."""
+"""Attention over the keys that can matter, against attention over all of them."""
 
 from __future__ import annotations
-
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -18,7 +14,6 @@ from personatalk.stage2.geometry_map import geometry_map
 from personatalk.stage2.keys import PLACE, Keys
 from personatalk.stage2.renderer import Renderer
 from personatalk.stage2.runtime import RendererRuntime
-from personatalk.utils.threads import parallel_map
 
 
 def plain(
@@ -64,56 +59,6 @@ def test_the_shipped_renderer_loses_nothing(
     inside = target.face.numpy() > 0
     assert psnr(fast, slow, inside) > 50
     assert slow[inside].std() > 5
-
-
-def test_side_by_side_keeps_the_order_and_draws_only_a_few_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    drawn: list[int] = []
-    together = threading.Barrier(3, timeout=20)
-
-    def items() -> Iterator[int]:
-        for i in range(12):
-            drawn.append(i)
-            yield i
-
-    def work(i: int) -> int:
-        together.wait()  # passes only if three are at work at once
-        return 10 * i
-
-    results = []
-    for result in parallel_map(work, items()):
-        assert len(drawn) <= len(results) + 4
-        results.append(result)
-    assert results == [10 * i for i in range(12)]
-
-
-def test_an_error_comes_where_its_result_would_have() -> None:
-    def work(i: int) -> int:
-        if i == 2:
-            raise ValueError("two")
-        return i
-
-    results = parallel_map(work, range(1000))
-    assert [next(results), next(results)] == [0, 1]
-    with pytest.raises(ValueError, match="two"):
-        next(results)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("frames")]
-
-
-def test_later_threads_have_all_cores_again() -> None:
-    def cores() -> int:
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(torch.get_num_threads).result()
-
-    before, outer = cores(), parallel_map(lambda i: i, range(9))
-    next(outer)
-    inner = parallel_map(lambda i: i, range(9))
-    next(inner)
-    outer.close()
-    assert cores() == 1, "the second is still at work"
-    inner.close()
-    assert cores() == before
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e20])
