@@ -6,6 +6,7 @@ import wave
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -91,7 +92,7 @@ def make(clip: Clip) -> Path:
     return clip.path
 
 
-def encode_pictures(out, video, clip: Clip, time_base: Fraction) -> None:
+def encode_pictures(out: Any, video: Any, clip: Clip, time_base: Fraction) -> None:
     for number in range(clip.count):
         frame = av.VideoFrame.from_ndarray(picture(number, *clip.size), format="rgb24")
         if clip.colours:
@@ -104,19 +105,19 @@ def encode_pictures(out, video, clip: Clip, time_base: Fraction) -> None:
     out.mux(video.encode(None))
 
 
-def add_audio(out, codec: str, rate: int):
+def add_audio(out: Any, codec: str, rate: int) -> Any:
     track = out.add_stream(codec, rate=rate)
     track.codec_context.layout = "mono"
     track.codec_context.open()
     return track
 
 
-def encode_tone(out, track, tone: int, seconds: float, rate: int) -> None:
+def encode_tone(out: Any, track: Any, tone: int, seconds: float, rate: int) -> None:
     samples = 0.5 * np.sin(2 * np.pi * tone * np.arange(round(seconds * rate)) / rate)
     encode_samples(out, track, samples, rate)
 
 
-def encode_samples(out, track, samples: np.ndarray, rate: int, clock: int = 0) -> None:
+def encode_samples(out: Any, track: Any, samples: np.ndarray, rate: int, clock: int = 0) -> None:
     context = track.codec_context
     resampler = av.AudioResampler(context.format.name, "mono", rate, context.frame_size or 1024)
     frame = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], format="fltp", layout="mono")
@@ -128,14 +129,14 @@ def encode_samples(out, track, samples: np.ndarray, rate: int, clock: int = 0) -
     out.mux(track.encode(None))
 
 
-def add_subtitles(out, codec: str):
+def add_subtitles(out: Any, codec: str) -> Any:
     sub = out.add_stream(codec)
     sub.codec_context.subtitle_header = ASS_HEADER
     sub.metadata["language"] = "deu"
     return sub
 
 
-def subtitle_packet(sub):
+def subtitle_packet(sub: Any) -> Any:
     text = SubtitleSet.create(text=b"0,0,Default,,0,0,0,,Hallo Welt", start=0, end=400, pts=200_000)
     packet = sub.codec_context.encode_subtitle(text)
     packet.stream, packet.time_base = sub, Fraction(1, 1000)

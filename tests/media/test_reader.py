@@ -31,7 +31,7 @@ def one_line(error: pytest.ExceptionInfo[MediaError]) -> str:
 
 @pytest.mark.parametrize("fps", [Fraction(25), Fraction(30000, 1001), Fraction(50)])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_constant_rate(tmp_path, fps, suffix):
+def test_constant_rate(tmp_path: Path, fps: Fraction, suffix: str) -> None:
     path = make(Clip(tmp_path / f"clip{suffix}", fps=fps, count=30))
     with VideoReader(path) as reader:
         frames = list(reader.frames())
@@ -43,7 +43,7 @@ def test_constant_rate(tmp_path, fps, suffix):
     assert all(f.duration * tick == pytest.approx(1 / float(fps), abs=tick) for f in frames)
 
 
-def test_variable_rate_and_late_start(tmp_path):
+def test_variable_rate_and_late_start(tmp_path: Path) -> None:
     pts = [300, 340, 400, 500, 520, 900]
     clip = Clip(tmp_path / "a.mp4", count=6, pts=pts, time_base=Fraction(1, 1000), audio=[("aac", 440)])
     with VideoReader(make(clip)) as reader:
@@ -53,7 +53,7 @@ def test_variable_rate_and_late_start(tmp_path):
     np.testing.assert_allclose(times, np.array(pts) / 1000, atol=1e-9)
 
 
-def test_file_that_starts_late_starts_at_zero(tmp_path):
+def test_file_that_starts_late_starts_at_zero(tmp_path: Path) -> None:
     with VideoReader(make(Clip(tmp_path / "a.mpg", codec="mpeg2video"))) as reader:
         frames = list(reader.frames())
     assert reader.info.start_seconds > 0.1  # MPEG files start with a delay
@@ -62,7 +62,7 @@ def test_file_that_starts_late_starts_at_zero(tmp_path):
     assert frames[-1].time == pytest.approx(24 / 25, abs=1e-4)
 
 
-def test_missing_pts_follow_the_frame_before(tmp_path):
+def test_missing_pts_follow_the_frame_before(tmp_path: Path) -> None:
     raw = tmp_path / "a.h264"
     with av.open(str(make(Clip(tmp_path / "a.mp4")))) as source, raw.open("wb") as out:
         to_raw = av.BitStreamFilterContext("h264_mp4toannexb", source.streams.video[0])
@@ -75,7 +75,7 @@ def test_missing_pts_follow_the_frame_before(tmp_path):
     np.testing.assert_allclose(np.diff([f.time for f in frames]), 0.04, atol=1e-6)
 
 
-def test_frames_is_lazy_and_ranges_agree(tmp_path):
+def test_frames_is_lazy_and_ranges_agree(tmp_path: Path) -> None:
     options = {"bf": "2", "g": "10", "x264-params": "open-gop=1:scenecut=0", "preset": "fast"}
     path = make(Clip(tmp_path / "a.mp4", count=60, options=options))
     with VideoReader(path) as reader:
@@ -91,13 +91,13 @@ def test_frames_is_lazy_and_ranges_agree(tmp_path):
         assert [f.pts for f in fresh.frames(41, 44)] == [w[1] for w in whole[41:44]]
 
 
-def test_two_passes_side_by_side(tmp_path):
+def test_two_passes_side_by_side(tmp_path: Path) -> None:
     with VideoReader(make(Clip(tmp_path / "a.mp4"))) as reader:
         pairs = list(zip(reader.frames(), reader.frames(), strict=True))
     assert all(a.pts == b.pts for a, b in pairs) and len(pairs) == 25
 
 
-def test_closing_the_reader_ends_its_passes(tmp_path):
+def test_closing_the_reader_ends_its_passes(tmp_path: Path) -> None:
     with VideoReader(make(Clip(tmp_path / "a.mp4"))) as reader:
         frames = reader.frames()
         next(frames)
@@ -109,7 +109,7 @@ def test_closing_the_reader_ends_its_passes(tmp_path):
 
 @pytest.mark.parametrize("clockwise", [0, 90, 180, 270])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_rotation(tmp_path, clockwise, suffix):
+def test_rotation(tmp_path: Path, clockwise: int, suffix: str) -> None:
     path = make(Clip(tmp_path / f"a{suffix}", clockwise=clockwise, count=2, options={"crf": "1"}))
     with VideoReader(path) as reader:
         info, frame = reader.info, next(reader.frames())
@@ -120,7 +120,7 @@ def test_rotation(tmp_path, clockwise, suffix):
     assert np.abs(frame.rgb().astype(int) - upright).mean() < 6
 
 
-def test_mirrored_video_is_not_upside_down(tmp_path):
+def test_mirrored_video_is_not_upside_down(tmp_path: Path) -> None:
     from personatalk.media.pixels import rotation_of
 
     one = 65536
@@ -129,7 +129,7 @@ def test_mirrored_video_is_not_upside_down(tmp_path):
 
 
 @pytest.mark.parametrize("colours", [(1, 1, 1, 1), (6, 2, 6, 6), (9, 1, 9, 14)], ids=["bt709", "bt601-full", "bt2020"])
-def test_colour_tags_and_colours(tmp_path, colours):
+def test_colour_tags_and_colours(tmp_path: Path, colours: tuple[int, int, int, int]) -> None:
     clip = Clip(tmp_path / "a.mp4", count=1, colours=colours, pix_fmt="yuv444p", options={"crf": "1"})
     with VideoReader(make(clip)) as reader:
         info, frame = reader.info, next(reader.frames())
@@ -144,7 +144,7 @@ FORMATS = [
 ]
 
 
-def frame_of(pix_fmt: str, rotation: int, size=(61, 46)) -> Frame:
+def frame_of(pix_fmt: str, rotation: int, size: tuple[int, int] = (61, 46)) -> Frame:
     image = av.VideoFrame.from_ndarray(picture(0, *size), format="rgb24").reformat(format=pix_fmt)
     image.pts = 7
     image.colorspace, image.color_range = 1, 2 if pix_fmt.startswith("yuvj") else 1
@@ -157,7 +157,7 @@ def samples(frame: Frame) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 @pytest.mark.parametrize("pix_fmt", FORMATS)
-def test_paste_changes_the_place_and_nothing_else(pix_fmt, rotation):
+def test_paste_changes_the_place_and_nothing_else(pix_fmt: str, rotation: int) -> None:
     frame = frame_of(pix_fmt, rotation, (64, 48))  # packed 4:2:2 knows no odd widths
     before = bytes(frame.image.planes[0])
     rgb = frame.rgb()
@@ -180,7 +180,7 @@ def test_paste_changes_the_place_and_nothing_else(pix_fmt, rotation):
     assert np.array_equal(new[far], rgb[far])
 
 
-def frame_of_colour(pix_fmt, colour):
+def frame_of_colour(pix_fmt: str, colour: tuple[int, int, int]) -> Frame:
     flat = av.VideoFrame.from_ndarray(np.full((16, 16, 3), colour, np.uint8), format="rgb24")
     if pix_fmt.startswith("gray"):
         flat = flat.reformat(format="gray").reformat(format="rgb24")
@@ -195,7 +195,7 @@ def grown(place: np.ndarray, by: int) -> np.ndarray:
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le", "yuv422p", "nv12", "yuva420p", "gray", "rgb24"])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_samples_outside_the_mask_are_bit_exact(pix_fmt, rotation):
+def test_samples_outside_the_mask_are_bit_exact(pix_fmt: str, rotation: int) -> None:
     rng = np.random.default_rng(0)
     frame = frame_of(pix_fmt, rotation)  # an odd size: half a chroma sample at the edges
     height, width = frame.rgb().shape[:2]
@@ -217,7 +217,7 @@ def test_samples_outside_the_mask_are_bit_exact(pix_fmt, rotation):
     assert changed > 20
 
 
-def test_pasting_a_frames_own_pixels_changes_almost_nothing():
+def test_pasting_a_frames_own_pixels_changes_almost_nothing() -> None:
     for pix_fmt in ("yuv420p", "yuv420p10le", "yuv444p"):
         frame = frame_of(pix_fmt, 0, (64, 48))
         frame.image.colorspace = 1
@@ -226,7 +226,7 @@ def test_pasting_a_frames_own_pixels_changes_almost_nothing():
         assert np.abs(result.rgb().astype(int) - rgb).mean() < 1.0
 
 
-def test_half_mask_is_half_way():
+def test_half_mask_is_half_way() -> None:
     frame = frame_of("yuv444p", 0, (64, 48))
     patch = np.full((20, 20, 3), 255, np.uint8)
     whole = frame.pasted(patch, np.full((20, 20), 1.0, np.float32), 10, 10)
@@ -235,7 +235,7 @@ def test_half_mask_is_half_way():
         assert np.abs(mid.astype(int) - (old.astype(int) + full) / 2).max() <= 0.5
 
 
-def test_what_lies_under_mask_zero_does_not_bleed_in():
+def test_what_lies_under_mask_zero_does_not_bleed_in() -> None:
     frame = frame_of("yuv420p", 0, (64, 48))
     rgb = frame.rgb()
     mask = np.zeros((9, 9), np.float32)
@@ -247,7 +247,7 @@ def test_what_lies_under_mask_zero_does_not_bleed_in():
 
 
 @pytest.mark.parametrize("left, top", [(-30, 5), (5, -40), (1000, 5), (5, 1000), (-9, -9), (55, 40)])
-def test_patch_may_hang_over(left, top):
+def test_patch_may_hang_over(left: int, top: int) -> None:
     frame = frame_of("yuv420p", 90)
     height, width = frame.rgb().shape[:2]
     result = frame.pasted(np.zeros((12, 12, 3), np.uint8), np.ones((12, 12), np.float32), left, top)
@@ -255,7 +255,7 @@ def test_patch_may_hang_over(left, top):
     assert any(not np.array_equal(a, b) for a, b in zip(samples(frame), samples(result), strict=True)) == overlaps
 
 
-def test_pasted_rejects_sizes_that_do_not_fit():
+def test_pasted_rejects_sizes_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         frame_of("yuv420p", 0).pasted(np.zeros((4, 4, 3), np.uint8), np.ones((4, 5), np.float32), 0, 0)
 
@@ -263,7 +263,7 @@ def test_pasted_rejects_sizes_that_do_not_fit():
 # ------------------------------------------------------------------------------------------ broken files
 
 
-def test_errors_of_opening(tmp_path):
+def test_errors_of_opening(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "notes.txt").write_text("hello\n" * 50)
     (tmp_path / "empty.mp4").touch()
@@ -285,7 +285,7 @@ def test_errors_of_opening(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_unreadable(tmp_path):
+def test_unreadable(tmp_path: Path) -> None:
     path = make(Clip(tmp_path / "a.mp4", count=1))
     path.chmod(0)
     with pytest.raises(MediaError, match="may not be read"):
@@ -293,7 +293,7 @@ def test_unreadable(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_truncated_file_is_an_error_that_names_the_time(tmp_path, suffix):
+def test_truncated_file_is_an_error_that_names_the_time(tmp_path: Path, suffix: str) -> None:
     muxer = {"movflags": "faststart"} if suffix == ".mp4" else {}
     options = {"g": "10", "crf": "5"}
     path = make(Clip(tmp_path / f"whole{suffix}", count=100, options=options, muxer=muxer, audio=[("aac", 440)]))
@@ -311,21 +311,21 @@ def test_truncated_file_is_an_error_that_names_the_time(tmp_path, suffix):
         assert len(list(reader.frames())) == 100
 
 
-def test_truncated_before_the_index_cannot_be_opened(tmp_path):
+def test_truncated_before_the_index_cannot_be_opened(tmp_path: Path) -> None:
     path = make(Clip(tmp_path / "a.mp4"))
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(MediaError, match="not a media file"):
         VideoReader(path)
 
 
-def test_video_shorter_than_its_sound_is_whole(tmp_path):
+def test_video_shorter_than_its_sound_is_whole(tmp_path: Path) -> None:
     for suffix in (".mp4", ".mkv"):
         clip = Clip(tmp_path / f"a{suffix}", audio=[("aac", 440)], audio_seconds=4.0)
         with VideoReader(make(clip)) as reader:
             assert len(list(reader.frames())) == 25
 
 
-def test_one_bad_packet_is_survived_many_are_not(tmp_path):
+def test_one_bad_packet_is_survived_many_are_not(tmp_path: Path) -> None:
     path = make(Clip(tmp_path / "a.mp4", count=100, options={"g": "10", "crf": "5"}))
     spoil_packets(path, range(43, 44))
     with VideoReader(path) as reader:
@@ -338,7 +338,7 @@ def test_one_bad_packet_is_survived_many_are_not(tmp_path):
 # ------------------------------------------------------------------------------------------ speech
 
 
-def test_speech_is_the_mean_of_channels_at_the_wanted_rate(tmp_path):
+def test_speech_is_the_mean_of_channels_at_the_wanted_rate(tmp_path: Path) -> None:
     t = np.arange(44100) / 44100
     stereo = np.stack([0.6 * np.sin(2 * np.pi * 300 * t), 0.2 * np.sin(2 * np.pi * 300 * t)], -1)
     path = write_wav(tmp_path / "a.wav", stereo, 44100)
@@ -354,7 +354,7 @@ def test_speech_is_the_mean_of_channels_at_the_wanted_rate(tmp_path):
 @pytest.mark.parametrize(
     "name, codec", [("a.m4a", "aac"), ("a.mp3", "libmp3lame"), ("a.flac", "flac"), ("a.ogg", "libopus")]
 )
-def test_speech_starts_where_it_starts(tmp_path, name, codec):
+def test_speech_starts_where_it_starts(tmp_path: Path, name: str, codec: str) -> None:
     with av.open(str(tmp_path / name), "w", format="ogg" if name == "a.ogg" else None) as out:
         track = out.add_stream(codec, rate=48000)
         track.codec_context.layout = "mono"
@@ -363,7 +363,7 @@ def test_speech_starts_where_it_starts(tmp_path, name, codec):
     np.testing.assert_allclose(onsets(read_speech(tmp_path / name), 16000), [0.25, 0.75], atol=0.004)
 
 
-def test_speech_of_a_video_starts_with_the_file(tmp_path):
+def test_speech_of_a_video_starts_with_the_file(tmp_path: Path) -> None:
     # Sound from 0, video from 0.5 s and the other way round: both are on one timeline.
     path = tmp_path / "late.mkv"
     with av.open(str(path), "w") as out:
@@ -383,7 +383,7 @@ def test_speech_of_a_video_starts_with_the_file(tmp_path):
     assert not speech[:7000].any()
 
 
-def test_errors_of_speech(tmp_path):
+def test_errors_of_speech(tmp_path: Path) -> None:
     silent = make(Clip(tmp_path / "silent.mp4"))
     nothing = write_wav(tmp_path / "nothing.wav", np.zeros(0, np.float32), 16000)
     for path, words in {
@@ -400,8 +400,9 @@ def test_errors_of_speech(tmp_path):
 # ------------------------------------------------------------------------------------------ real clips
 
 
+@pytest.mark.real_clips
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared folder with real clips is not there")
-def test_real_clips_read_whole():
+def test_real_clips_read_whole() -> None:
     for name in (
         "neha_sherin_timit_sx65.mp4",
         "lipnet_pytorch_s31__bgiq6p.mpg",

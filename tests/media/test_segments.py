@@ -165,6 +165,7 @@ def test_two_runs_cannot_write_one_output(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_killed_process_lets_go_and_half_files_do_not_count(tmp_path: Path) -> None:
     script = f"""
         import os, signal

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from helpers.media_clips import Clip, make
+from hypothesis import given
+from hypothesis import strategies as st
 
 from personatalk.errors import MediaError
-from personatalk.media.reader import VideoReader
+from personatalk.media.options import LengthPolicy
+from personatalk.media.reader import Frame, VideoReader
 from personatalk.media.timeline import chunk_frames, frames_in_order, plan, retimed, runs
 
 TIMES = np.arange(10) / 25
@@ -17,7 +23,7 @@ DURATIONS = np.full(10, 1 / 25)
 
 
 @pytest.mark.parametrize("speech, limit", [(0.1, 0.4), (0.4, 0.4), (9.0, 0.4)])
-def test_video_keeps_all_frames(speech, limit):
+def test_video_keeps_all_frames(speech: float, limit: float) -> None:
     result = plan(TIMES, DURATIONS, speech, "video")
     assert result.source_index.tolist() == list(range(10))
     np.testing.assert_array_equal(result.time, TIMES)
@@ -25,7 +31,7 @@ def test_video_keeps_all_frames(speech, limit):
     assert result.speech_limit == pytest.approx(limit)
 
 
-def test_video_original_passes_the_rest_through():
+def test_video_original_passes_the_rest_through() -> None:
     result = plan(TIMES, DURATIONS, 0.2, "video-original")
     assert len(result) == 10
     assert result.dubbed.tolist() == [True] * 5 + [False] * 5
@@ -34,7 +40,7 @@ def test_video_original_passes_the_rest_through():
 
 
 @pytest.mark.parametrize("policy", ["shortest", "pingpong"])
-def test_short_speech_cuts_the_video(policy):
+def test_short_speech_cuts_the_video(policy: LengthPolicy) -> None:
     result = plan(TIMES, DURATIONS, 0.21, policy)
     assert result.source_index.tolist() == [0, 1, 2, 3, 4, 5]  # the frame that the speech ends in is whole
     assert result.speech_limit == pytest.approx(0.24)
@@ -42,12 +48,12 @@ def test_short_speech_cuts_the_video(policy):
     assert len(plan(TIMES, DURATIONS, 5 / 25, policy)) == 5
 
 
-def test_shortest_with_long_speech_is_the_video():
+def test_shortest_with_long_speech_is_the_video() -> None:
     result = plan(TIMES, DURATIONS, 3.0, "shortest")
     assert len(result) == 10 and result.speech_limit == pytest.approx(0.4)
 
 
-def test_pingpong_has_no_double_turning_frames_and_lasts_as_long_as_the_speech():
+def test_pingpong_has_no_double_turning_frames_and_lasts_as_long_as_the_speech() -> None:
     result = plan(TIMES[:4], DURATIONS[:4], 0.5, "pingpong")
     assert result.source_index.tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0]
     np.testing.assert_allclose(result.time, np.arange(13) / 25)
@@ -55,7 +61,7 @@ def test_pingpong_has_no_double_turning_frames_and_lasts_as_long_as_the_speech()
     assert result.dubbed.all()
 
 
-def test_pingpong_mirrors_uneven_durations():
+def test_pingpong_mirrors_uneven_durations() -> None:
     times = np.array([0.0, 0.1, 0.4])
     result = plan(times, [9, 9, 0.2], 1.5, "pingpong")
     assert result.source_index.tolist() == [0, 1, 2, 1, 0, 1, 2]
@@ -66,7 +72,7 @@ def test_pingpong_mirrors_uneven_durations():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 @pytest.mark.parametrize("speech", [0.05, 1.0, 7.77])
-def test_pingpong_covers_the_speech(count, speech):
+def test_pingpong_covers_the_speech(count: int, speech: float) -> None:
     rng = np.random.default_rng(count)
     spans = rng.uniform(0.02, 0.2, count)
     times = 0.03 + np.cumsum(np.append(0.0, spans[:-1]))
@@ -77,7 +83,7 @@ def test_pingpong_covers_the_speech(count, speech):
     assert result.time[-1] < speech <= result.speech_limit + spans.max()
 
 
-def test_ticks_return_the_sources_own():
+def test_ticks_return_the_sources_own() -> None:
     time_base, start = Fraction(1, 90000), 1.4
     pts = np.cumsum(np.random.default_rng(0).integers(1, 9000, 5000)) + 126000
     times = pts * float(time_base) - start
@@ -87,7 +93,7 @@ def test_ticks_return_the_sources_own():
     np.testing.assert_array_equal(durations[:-1], np.diff(pts))
 
 
-def test_pingpong_ticks_increase_by_the_mirrored_durations():
+def test_pingpong_ticks_increase_by_the_mirrored_durations() -> None:
     pts = np.array([0, 1001, 2002, 3004])
     result = plan(pts / 30000, np.full(4, 1001 / 30000), 0.3, "pingpong")
     ticks, durations = result.ticks(Fraction(1, 30000), 0.0)
@@ -95,7 +101,7 @@ def test_pingpong_ticks_increase_by_the_mirrored_durations():
     np.testing.assert_array_equal(durations[:-1], np.diff(ticks))
 
 
-def test_bad_plans_are_refused():
+def test_bad_plans_are_refused() -> None:
     for times, durations in [([], []), ([0.0, 0.0], [1, 1]), ([0.0], [0.0]), ([0.0, 1.0], [1.0])]:
         with pytest.raises(ValueError):
             plan(times, durations, 1.0, "video")
@@ -103,7 +109,7 @@ def test_bad_plans_are_refused():
         plan(TIMES, DURATIONS, 1.0, "loop")  # type: ignore[arg-type]
 
 
-def test_runs():
+def test_runs() -> None:
     assert runs([0, 1, 2, 3, 2, 1, 0, 1, 2]) == [(0, 4, 1), (2, 3, -1), (1, 2, 1)]
     assert runs([5]) == [(5, 1, 1)] and runs([]) == []
     assert runs([0, 0, 0]) == [(0, 3, 0)]
@@ -112,12 +118,12 @@ def test_runs():
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory):
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = {"g": "12", "bf": "2", "preset": "fast"}
     return make(Clip(tmp_path_factory.mktemp("clips") / "a.mp4", count=50, options=options))
 
 
-def test_any_order_gives_the_right_pictures(clip):
+def test_any_order_gives_the_right_pictures(clip: Path) -> None:
     with VideoReader(clip) as reader:
         whole = [frame.rgb() for frame in reader.frames()]
         order = [*range(50), *range(48, -1, -1), *range(1, 20), 3, 3, 3, 40]
@@ -126,11 +132,11 @@ def test_any_order_gives_the_right_pictures(clip):
     assert all(np.array_equal(rgb, whole[index]) for index, rgb in got)
 
 
-def test_forward_order_is_one_pass_and_backward_holds_one_chunk(clip, monkeypatch):
+def test_forward_order_is_one_pass_and_backward_holds_one_chunk(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[tuple[int, int | None]] = []
     real = VideoReader.frames
 
-    def counted(self, start=0, stop=None):
+    def counted(self: VideoReader, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         passes.append((start, stop))
         return real(self, start, stop)
 
@@ -142,18 +148,18 @@ def test_forward_order_is_one_pass_and_backward_holds_one_chunk(clip, monkeypatc
     assert all(stop - start <= 8 for start, stop in passes) and len(passes) == 7
 
 
-def test_chunk_size(clip):
+def test_chunk_size(clip: Path) -> None:
     with VideoReader(clip) as reader:
         assert chunk_frames(reader.info, 1) == 8
         assert chunk_frames(reader.info, 128 * 96 * 3 // 2 * 20) == 20
 
 
-def test_asking_for_frames_that_are_not_there(clip):
+def test_asking_for_frames_that_are_not_there(clip: Path) -> None:
     with pytest.raises(MediaError, match="no frame 50"):
         list(frames_in_order(clip, range(60)))
 
 
-def test_retimed_frames_continue_past_the_video(clip):
+def test_retimed_frames_continue_past_the_video(clip: Path) -> None:
     with VideoReader(clip) as reader:
         source = [(frame.time, frame.pts, frame.duration) for frame in reader.frames()]
         made = plan([s[0] for s in source], [0.04] * 50, 3.0, "pingpong")
@@ -164,8 +170,56 @@ def test_retimed_frames_continue_past_the_video(clip):
     assert {frame.duration for frame in frames} == {source[0][2]}
 
 
-def test_the_rest_of_a_plan_is_its_end():
+def test_the_rest_of_a_plan_is_its_end() -> None:
     made = plan(np.arange(10) / 25, [0.04] * 10, 1.0, "pingpong")
     rest = made.since(7)
     assert len(rest) == len(made) - 7 and rest.speech_limit == made.speech_limit
     assert (rest.source_index == made.source_index[7:]).all() and (rest.time == made.time[7:]).all()
+
+
+@st.composite
+def timelines(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Times and durations of the frames of a video, in seconds."""
+    spans = draw(st.lists(st.floats(1e-3, 2.0), min_size=1, max_size=25))
+    times = draw(st.floats(-1.0, 3.0)) + np.cumsum([0.0, *spans[:-1]])
+    return times, np.array(spans)
+
+
+@given(timelines(), st.floats(0.0, 20.0), st.sampled_from(get_args(LengthPolicy)))
+def test_a_plan_shows_source_frames_without_gaps_as_long_as_its_policy_says(
+    video: tuple[np.ndarray, np.ndarray], speech: float, policy: LengthPolicy
+) -> None:
+    times, spans = video
+    end = float(times[-1] + spans[-1])
+    made = plan(times, spans, speech, policy)
+    assert len(made) == len(made.time) == len(made.duration) == len(made.dubbed) >= 1
+    assert made.source_index.min() >= 0 and made.source_index.max() < len(times)
+    assert (made.duration > 0).all() and (np.diff(made.time) > 0).all()
+    np.testing.assert_allclose(made.time[1:], (made.time + made.duration)[:-1], atol=1e-9)
+    assert made.time[0] == times[0]
+    assert made.speech_limit == pytest.approx(made.time[-1] + made.duration[-1])
+    if policy in ("video", "video-original"):
+        assert made.source_index.tolist() == list(range(len(times)))
+    if policy == "shortest":
+        assert made.speech_limit <= end + 1e-9
+    if policy in ("shortest", "pingpong"):
+        assert len(made) == 1 or made.time[-1] < speech  # no frame starts after the speech
+    if policy == "pingpong":
+        assert made.speech_limit >= speech - 1e-6
+    if policy == "video-original":
+        assert (made.dubbed == (made.time < speech)).all()
+    else:
+        assert made.dubbed.all()
+
+
+@given(timelines(), st.floats(0.0, 20.0), st.sampled_from(get_args(LengthPolicy)))
+def test_ticks_of_a_plan_last_and_do_not_go_back(
+    video: tuple[np.ndarray, np.ndarray], speech: float, policy: LengthPolicy
+) -> None:
+    pts, duration = plan(*video, speech, policy).ticks(Fraction(1, 90_000), 1.4)
+    assert (duration >= 1).all() and (np.diff(pts) > 0).all()
+
+
+@given(st.lists(st.integers(0, 6), max_size=30))
+def test_runs_put_together_are_the_numbers(numbers: list[int]) -> None:
+    assert [first + k * step for first, count, step in runs(numbers) for k in range(count)] == numbers

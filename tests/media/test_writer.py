@@ -9,6 +9,7 @@ import textwrap
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -30,11 +31,13 @@ SHARED = ROOT.parent / "shared" / "clips" / "val"
 
 
 @pytest.fixture
-def speech(tmp_path):
+def speech(tmp_path: Path) -> Path:
     return write_wav(tmp_path / "speech.wav", clicks(0.9, 22050, (0.2, 0.6)), 22050)
 
 
-def dub(source: Path, output: Path, speech: Path | None, options=FAST, stop=None, **more) -> VideoWriter:
+def dub(
+    source: Path, output: Path, speech: Path | None, options: EncodeOptions = FAST, stop: int | None = None, **more: Any
+) -> VideoWriter:
     """Write all frames of a video as they are."""
     with VideoReader(source) as reader, VideoWriter(output, reader.info, speech, options, **more) as writer:
         for frame in reader.frames(0, stop):
@@ -59,7 +62,7 @@ def leftovers(folder: Path) -> list[str]:
 @pytest.mark.parametrize("fps", [Fraction(25), Fraction(30000, 1001), Fraction(50)])
 @pytest.mark.parametrize("source", [".mp4", ".mkv"])
 @pytest.mark.parametrize("target", [".mp4", ".mov", ".mkv", ".webm"])
-def test_constant_rate(tmp_path, speech, fps, source, target):
+def test_constant_rate(tmp_path: Path, speech: Path, fps: Fraction, source: str, target: str) -> None:
     path = make(Clip(tmp_path / f"a{source}", fps=fps, count=12, size=(64, 48)))
     dub(path, tmp_path / f"out{target}", speech)
     check_moments(path, tmp_path / f"out{target}")
@@ -83,7 +86,7 @@ UNEVEN = [0, 20, 100, 140, 300, 310, 330, 700]
 
 
 @pytest.mark.parametrize("target", [".mp4", ".mov", ".mkv", ".webm"])
-def test_variable_rate_and_late_start(tmp_path, speech, target):
+def test_variable_rate_and_late_start(tmp_path: Path, speech: Path, target: str) -> None:
     clip = Clip(
         tmp_path / "a.mp4",
         count=8,
@@ -107,7 +110,7 @@ def first_time(path: Path) -> float:
 
 
 @pytest.mark.parametrize("target", [".mp4", ".mkv"])
-def test_mpeg_with_a_late_clock(tmp_path, speech, target):
+def test_mpeg_with_a_late_clock(tmp_path: Path, speech: Path, target: str) -> None:
     source = make(Clip(tmp_path / "a.mpg", codec="mpeg2video", audio=[("mp2", 440)]))
     out = tmp_path / f"out{target}"
     dub(source, out, speech)
@@ -118,7 +121,7 @@ def test_mpeg_with_a_late_clock(tmp_path, speech, target):
 
 
 @pytest.mark.parametrize("target", [".avi", ".mpg", ".ts", ".m4v", ".flv"])
-def test_other_containers(tmp_path, speech, target):
+def test_other_containers(tmp_path: Path, speech: Path, target: str) -> None:
     source = make(Clip(tmp_path / "a.mp4", audio=[("aac", 440)]))
     out = tmp_path / f"out{target}"
     dub(source, out, speech)
@@ -133,7 +136,7 @@ def test_other_containers(tmp_path, speech, target):
 
 @pytest.mark.parametrize("clockwise", [0, 90, 180, 270])
 @pytest.mark.parametrize("target", [".mp4", ".mov", ".mkv"])
-def test_rotation_aspect_and_pictures(tmp_path, speech, clockwise, target):
+def test_rotation_aspect_and_pictures(tmp_path: Path, speech: Path, clockwise: int, target: str) -> None:
     source = make(Clip(tmp_path / "a.mp4", count=3, clockwise=clockwise, aspect=Fraction(4, 3)))
     out = tmp_path / f"out{target}"
     dub(source, out, speech, EncodeOptions(preset="ultrafast", crf=1))
@@ -147,7 +150,7 @@ def test_rotation_aspect_and_pictures(tmp_path, speech, clockwise, target):
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuvj420p", "gray"])
-def test_pixel_format(tmp_path, speech, pix_fmt):
+def test_pixel_format(tmp_path: Path, speech: Path, pix_fmt: str) -> None:
     source = make(Clip(tmp_path / "a.mp4", count=2, pix_fmt=pix_fmt))
     dub(source, tmp_path / "out.mp4", speech)
     assert probe_video(tmp_path / "out.mp4").pix_fmt == probe_video(source).pix_fmt
@@ -155,7 +158,7 @@ def test_pixel_format(tmp_path, speech, pix_fmt):
 
 @pytest.mark.parametrize("colours", [(1, 1, 1, 1), (6, 2, 6, 6), (9, 1, 9, 16)], ids=["bt709", "bt601-full", "hdr"])
 @pytest.mark.parametrize("target", [".mp4", ".mkv"])
-def test_colours(tmp_path, speech, colours, target):
+def test_colours(tmp_path: Path, speech: Path, colours: tuple[int, int, int, int], target: str) -> None:
     source = make(Clip(tmp_path / "a.mp4", count=2, colours=colours, pix_fmt="yuv420p10le"))
     out = tmp_path / f"out{target}"
     dub(source, out, speech, EncodeOptions(preset="ultrafast", crf=1))
@@ -166,7 +169,7 @@ def test_colours(tmp_path, speech, colours, target):
     assert error.mean() < 1
 
 
-def test_pixel_format_choice():
+def test_pixel_format_choice() -> None:
     assert choose_pix_fmt("libx264", "yuv422p", 64, 48) == ("yuv422p", "")
     assert choose_pix_fmt("libx264", "yuv420p", 63, 48)[0] == "yuv444p"
     assert choose_pix_fmt("libx264", "yuv411p", 64, 48)[0] in ("yuv422p", "yuv444p")
@@ -177,7 +180,7 @@ def test_pixel_format_choice():
 
 
 @pytest.mark.parametrize(("pix_fmt", "codec"), [("yuv420p", "libvpx-vp9"), ("yuv444p", "libx264")])
-def test_odd_size_survives(tmp_path, speech, pix_fmt, codec):
+def test_odd_size_survives(tmp_path: Path, speech: Path, pix_fmt: str, codec: str) -> None:
     source = make(Clip(tmp_path / "a.mkv", count=3, size=(321, 241), codec=codec, pix_fmt=pix_fmt))
     dub(source, tmp_path / "out.mp4", speech)
     assert probe_video(tmp_path / "out.mp4").upright_size == (321, 241)
@@ -185,7 +188,7 @@ def test_odd_size_survives(tmp_path, speech, pix_fmt, codec):
         assert np.abs(next(a.frames()).rgb().astype(int) - next(b.frames()).rgb()).mean() < 2
 
 
-def test_rgb_source(tmp_path, speech):
+def test_rgb_source(tmp_path: Path, speech: Path) -> None:
     source = make(Clip(tmp_path / "a.mkv", count=2, codec="ffv1", pix_fmt="bgr0"))
     dub(source, tmp_path / "out.mp4", speech, EncodeOptions(preset="ultrafast", crf=1))
     with VideoReader(source) as a, VideoReader(tmp_path / "out.mp4") as b:
@@ -194,7 +197,7 @@ def test_rgb_source(tmp_path, speech):
     assert error.mean() < 2.5
 
 
-def test_pasted_frames_are_written(tmp_path, speech):
+def test_pasted_frames_are_written(tmp_path: Path, speech: Path) -> None:
     source = make(Clip(tmp_path / "a.mp4", count=3, clockwise=90))
     patch, mask = np.full((30, 30, 3), (0, 255, 0), np.uint8), np.ones((30, 30), np.float32)
     with VideoReader(source) as reader, VideoWriter(tmp_path / "o.mp4", reader.info, speech, FAST) as writer:
@@ -209,14 +212,14 @@ HDR10 = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
 
 
 @pytest.fixture
-def hdr_clip(tmp_path):
+def hdr_clip(tmp_path: Path) -> Path:
     params = {"x264-params": f"mastering-display={HDR10}:cll=1000,400"}
     return make(Clip(tmp_path / "hdr.mp4", count=3, colours=(9, 1, 9, 16), pix_fmt="yuv420p10le", options=params))
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize("target", [".mp4", ".mkv"])
-def test_hdr_metadata_is_kept(tmp_path, speech, hdr_clip, codec, target):
+def test_hdr_metadata_is_kept(tmp_path: Path, speech: Path, hdr_clip: Path, codec: str, target: str) -> None:
     assert (probe_video(hdr_clip).mastering_display, probe_video(hdr_clip).light_level) == (HDR10, (1000, 400))
     out = tmp_path / f"out{target}"
     writer = dub(hdr_clip, out, speech, EncodeOptions(codec=codec, preset="ultrafast"))
@@ -226,7 +229,7 @@ def test_hdr_metadata_is_kept(tmp_path, speech, hdr_clip, codec, target):
     assert writer.warnings == []
 
 
-def test_hdr_metadata_that_is_lost_is_reported(tmp_path, speech, hdr_clip):
+def test_hdr_metadata_that_is_lost_is_reported(tmp_path: Path, speech: Path, hdr_clip: Path) -> None:
     warnings = dub(hdr_clip, tmp_path / "out.webm", speech, EncodeOptions(codec="libvpx-vp9")).warnings
     assert any("HDR mastering display" in warning for warning in warnings)
     with VideoReader(hdr_clip) as reader:
@@ -237,7 +240,7 @@ def test_hdr_metadata_that_is_lost_is_reported(tmp_path, speech, hdr_clip):
     assert any("HDR10+" in warning for warning in writer.warnings)
 
 
-def test_twelve_bits_become_ten_with_a_warning(tmp_path, speech):
+def test_twelve_bits_become_ten_with_a_warning(tmp_path: Path, speech: Path) -> None:
     source = make(Clip(tmp_path / "a.mkv", count=2, codec="ffv1", pix_fmt="yuv420p12le"))
     (warning,) = dub(source, tmp_path / "out.mp4", speech).warnings
     assert "yuv420p12le" in warning and "depth" in warning
@@ -246,7 +249,7 @@ def test_twelve_bits_become_ten_with_a_warning(tmp_path, speech):
     assert probe_video(tmp_path / "out.mkv").pix_fmt == "yuv420p12le"
 
 
-def test_interlaced_video_is_refused(tmp_path):
+def test_interlaced_video_is_refused(tmp_path: Path) -> None:
     source = make(Clip(tmp_path / "a.mp4", count=3, options={"x264-params": "tff=1"}))
     with pytest.raises(MediaError, match=r"a\.mp4 is interlaced.*deinterlace it"):
         check_source(probe_video(source), tmp_path / "out.mp4", "libx264")
@@ -255,14 +258,14 @@ def test_interlaced_video_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("codec", "target"), [("prores_ks", ".mov"), ("ffv1", ".mkv")])
-def test_transparency_is_kept_where_the_codec_has_it(tmp_path, speech, codec, target):
+def test_transparency_is_kept_where_the_codec_has_it(tmp_path: Path, speech: Path, codec: str, target: str) -> None:
     source = make(Clip(tmp_path / "a.mkv", count=2, codec="ffv1", pix_fmt="yuva444p10le"))
     check_source(probe_video(source), tmp_path / f"out{target}", codec)
     dub(source, tmp_path / f"out{target}", speech, EncodeOptions(codec=codec))
     assert probe_video(tmp_path / f"out{target}").pix_fmt.startswith("yuva444p1")
 
 
-def test_transparency_is_refused_where_it_would_be_lost(tmp_path):
+def test_transparency_is_refused_where_it_would_be_lost(tmp_path: Path) -> None:
     source = probe_video(make(Clip(tmp_path / "a.mkv", count=2, codec="ffv1", pix_fmt="yuva420p")))
     with pytest.raises(MediaError, match="transparency, which libx264 cannot hold; use --codec prores_ks"):
         check_source(source, tmp_path / "out.mp4", "libx264")
@@ -327,7 +330,7 @@ def subtitle_texts(path: Path) -> list[tuple[float, bytes]]:
         (".mov", "mov_text", ".mov"),
     ],
 )
-def test_everything_else_is_kept(tmp_path, speech, source, subtitles, target):
+def test_everything_else_is_kept(tmp_path: Path, speech: Path, source: str, subtitles: str, target: str) -> None:
     path = rich(tmp_path / f"a{source}", subtitles)
     out = tmp_path / f"out{target}"
     writer = dub(path, out, speech, extra_metadata={"personatalk_version": "1.2", "comment": "dubbed"})
@@ -354,7 +357,7 @@ def test_everything_else_is_kept(tmp_path, speech, source, subtitles, target):
     np.testing.assert_allclose(onsets(read_speech(out), 16000), [0.2, 0.6], atol=0.005)
 
 
-def test_copied_sound_is_bit_exact_and_in_time(tmp_path, speech):
+def test_copied_sound_is_bit_exact_and_in_time(tmp_path: Path, speech: Path) -> None:
     path = rich(tmp_path / "a.mkv", "srt")
     dub(path, tmp_path / "out.mp4", speech)
 
@@ -367,14 +370,14 @@ def test_copied_sound_is_bit_exact_and_in_time(tmp_path, speech):
     np.testing.assert_allclose([t for t, _ in after], [t for t, _ in before], atol=0.0011)
 
 
-def test_without_speech_all_sound_is_kept(tmp_path):
+def test_without_speech_all_sound_is_kept(tmp_path: Path) -> None:
     path = rich(tmp_path / "a.mp4", "mov_text")
     dub(path, tmp_path / "out.mp4", None)
     assert pitch(tmp_path / "out.mp4", 0) == pytest.approx(440, abs=3)
     assert pitch(tmp_path / "out.mp4", 1) == pytest.approx(880, abs=3)
 
 
-def test_default_track_is_the_one_replaced(tmp_path, speech):
+def test_default_track_is_the_one_replaced(tmp_path: Path, speech: Path) -> None:
     path = tmp_path / "a.mkv"
     rich(path, "srt")
     marked = tmp_path / "marked.mkv"
@@ -391,7 +394,7 @@ def test_default_track_is_the_one_replaced(tmp_path, speech):
     assert pitch(tmp_path / "out.mkv", 1) == pytest.approx(440, abs=3)
 
 
-def test_what_the_container_cannot_hold_is_reported(tmp_path, speech):
+def test_what_the_container_cannot_hold_is_reported(tmp_path: Path, speech: Path) -> None:
     path = rich(tmp_path / "a.mkv", "srt")
     writer = dub(path, tmp_path / "out.webm", speech)
     assert any("left out" in line and "aac" in line for line in writer.warnings)
@@ -402,7 +405,7 @@ def test_what_the_container_cannot_hold_is_reported(tmp_path, speech):
     assert moment == pytest.approx(0.2, abs=0.002) and text == b"Hallo Welt"
 
 
-def test_attachments(tmp_path, speech):
+def test_attachments(tmp_path: Path, speech: Path) -> None:
     path = tmp_path / "a.mkv"
     with av.open(str(make(Clip(tmp_path / "plain.mkv", count=5)))) as source, av.open(str(path), "w") as out:
         video = out.add_stream_from_template(source.streams.video[0], opaque=True)
@@ -418,7 +421,7 @@ def test_attachments(tmp_path, speech):
     assert "attachment" in dub(path, tmp_path / "out.mp4", speech).warnings[0]
 
 
-def test_cover_picture(tmp_path, speech):
+def test_cover_picture(tmp_path: Path, speech: Path) -> None:
     covered = tmp_path / "covered.mp4"
     with av.open(str(make(Clip(tmp_path / "a.mp4")))) as source, av.open(str(covered), "w") as out:
         video = out.add_stream_from_template(source.streams.video[0], opaque=True)
@@ -445,7 +448,7 @@ def test_cover_picture(tmp_path, speech):
         assert np.all(picture.decode()[0].to_ndarray() == 77)
 
 
-def test_other_encoders(tmp_path, speech):
+def test_other_encoders(tmp_path: Path, speech: Path) -> None:
     source = make(Clip(tmp_path / "a.mkv", count=5, pix_fmt="yuv420p10le", pts=[0, 1, 4, 5, 9]))
     out = tmp_path / "out.mp4"
     dub(source, out, speech, EncodeOptions(codec="libx265", preset="ultrafast", crf=10))
@@ -453,12 +456,12 @@ def test_other_encoders(tmp_path, speech):
     check_moments(source, out, last=False)  # MP4 keeps the length of the last frame in the file's order
 
 
-def test_nothing_is_printed(tmp_path, speech, capfd):
+def test_nothing_is_printed(tmp_path: Path, speech: Path, capfd: pytest.CaptureFixture[str]) -> None:
     dub(rich(tmp_path / "a.mp4", "mov_text"), tmp_path / "out.mkv", speech)
     assert capfd.readouterr() == ("", "")
 
 
-def test_cut_video_cuts_the_other_streams_too(tmp_path, speech):
+def test_cut_video_cuts_the_other_streams_too(tmp_path: Path, speech: Path) -> None:
     path = rich(tmp_path / "a.mkv", "srt")
     dub(path, tmp_path / "out.mkv", speech, stop=25, speech_seconds_limit=0.5)
     with av.open(str(tmp_path / "out.mkv")) as file:
@@ -469,7 +472,7 @@ def test_cut_video_cuts_the_other_streams_too(tmp_path, speech):
     assert ends[0] == pytest.approx(1.0, abs=0.05)
 
 
-def test_sound_longer_than_the_video_is_kept_whole(tmp_path, speech):
+def test_sound_longer_than_the_video_is_kept_whole(tmp_path: Path, speech: Path) -> None:
     clip = Clip(tmp_path / "a.mkv", audio=[("aac", 440), ("aac", 880)], audio_seconds=2.0)
     dub(make(clip), tmp_path / "out.mkv", speech)
     with av.open(str(tmp_path / "out.mkv")) as file:
@@ -504,7 +507,9 @@ def speech_file(path: Path, codec: str, rate: int = 48000) -> Path:
         ("s.m4a", "aac", ".avi", False),
     ],
 )
-def test_speech_is_copied_where_it_fits_and_always_in_time(tmp_path, name, codec, target, kept):
+def test_speech_is_copied_where_it_fits_and_always_in_time(
+    tmp_path: Path, name: str, codec: str, target: str, kept: bool
+) -> None:
     speech = speech_file(tmp_path / name, codec)
     source, out = make(Clip(tmp_path / "a.mp4", audio=[("aac", 440)])), tmp_path / f"out{target}"
     dub(source, out, speech)
@@ -521,7 +526,7 @@ def test_speech_is_copied_where_it_fits_and_always_in_time(tmp_path, name, codec
 
 
 @pytest.mark.parametrize("target, rate", [(".mp4", 22050), (".mkv", 22050), (".webm", 48000), (".mov", 22050)])
-def test_speech_keeps_its_rate_and_channels(tmp_path, target, rate):
+def test_speech_keeps_its_rate_and_channels(tmp_path: Path, target: str, rate: int) -> None:
     both = np.stack([clicks(0.5, 22050, (0.1,)), clicks(0.5, 22050, (0.3,))], -1)
     speech = write_wav(tmp_path / "s.wav", both, 22050)
     dub(make(Clip(tmp_path / "a.mp4")), tmp_path / f"out{target}", speech)
@@ -529,7 +534,7 @@ def test_speech_keeps_its_rate_and_channels(tmp_path, target, rate):
     assert (info.rate, info.channels) == (rate, 2)
 
 
-def test_flac_and_pcm_are_lossless(tmp_path, speech):
+def test_flac_and_pcm_are_lossless(tmp_path: Path, speech: Path) -> None:
     for target in (".mkv", ".avi"):
         dub(make(Clip(tmp_path / "a.mp4")), tmp_path / f"out{target}", speech)
         before, after = read_speech(speech, 22050), read_speech(tmp_path / f"out{target}", 22050)
@@ -537,7 +542,7 @@ def test_flac_and_pcm_are_lossless(tmp_path, speech):
 
 
 @pytest.mark.parametrize("target", [".mp4", ".mkv", ".webm"])
-def test_speech_is_cut_at_the_limit(tmp_path, target):
+def test_speech_is_cut_at_the_limit(tmp_path: Path, target: str) -> None:
     rate = 48000
     tone = np.sin(2 * np.pi * 440 * np.arange(5 * rate) / rate) * 0.5
     speech = write_wav(tmp_path / "long.wav", tone, rate)
@@ -548,7 +553,7 @@ def test_speech_is_cut_at_the_limit(tmp_path, target):
     assert read_speech(out).size / 16000 == pytest.approx(5.0, abs=0.03)
 
 
-def test_speech_track_of_a_late_video(tmp_path, speech):
+def test_speech_track_of_a_late_video(tmp_path: Path, speech: Path) -> None:
     # A sound track that starts 0.5 s after its video keeps that silence when it becomes the speech.
     late = tmp_path / "late.mkv"
     with av.open(str(late), "w") as out:
@@ -571,7 +576,7 @@ def test_speech_track_of_a_late_video(tmp_path, speech):
     assert heard.size / 16000 == pytest.approx(0.65, abs=0.002)
 
 
-def test_choices_for_speech():
+def test_choices_for_speech() -> None:
     assert choose_rate("aac", 22050) == 22050
     assert choose_rate("aac", 192000) == 96000
     assert choose_rate("libopus", 44100) == 48000
@@ -584,7 +589,7 @@ def test_choices_for_speech():
 # ------------------------------------------------------------------------------------------ refusals
 
 
-def test_outputs_that_are_refused(tmp_path):
+def test_outputs_that_are_refused(tmp_path: Path) -> None:
     source = make(Clip(tmp_path / "a.mp4", count=1))
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "link.mp4").symlink_to(source)
@@ -616,14 +621,14 @@ def test_outputs_that_are_refused(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody may write to")
-def test_folder_that_is_not_writable():
+def test_folder_that_is_not_writable() -> None:
     with pytest.raises(MediaError, match="not writable"):
         check_output(Path("/proc/self/out.mp4"), [])
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 @pytest.mark.parametrize("existing", [True, False])
-def test_interruption_leaves_nothing(tmp_path, speech, error, existing):
+def test_interruption_leaves_nothing(tmp_path: Path, speech: Path, error: type[BaseException], existing: bool) -> None:
     source, out = make(Clip(tmp_path / "a.mp4")), tmp_path / "out.mp4"
     if existing:
         out.write_bytes(b"precious")
@@ -641,7 +646,7 @@ def test_interruption_leaves_nothing(tmp_path, speech, error, existing):
     assert out.exists() == existing and (not existing or out.read_bytes() == b"precious")
 
 
-def test_output_appears_only_when_whole(tmp_path, speech):
+def test_output_appears_only_when_whole(tmp_path: Path, speech: Path) -> None:
     source, out = make(Clip(tmp_path / "a.mp4")), tmp_path / "out.mp4"
     out.write_bytes(b"old")
     with VideoReader(source) as reader, VideoWriter(out, reader.info, speech, FAST) as writer:
@@ -651,13 +656,13 @@ def test_output_appears_only_when_whole(tmp_path, speech):
     assert len(moments(out)) == 25 and not leftovers(tmp_path)
 
 
-def test_index_is_at_the_front(tmp_path, speech):
+def test_index_is_at_the_front(tmp_path: Path, speech: Path) -> None:
     dub(make(Clip(tmp_path / "a.mp4")), tmp_path / "out.mp4", speech)
     data = (tmp_path / "out.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
 
-def test_writing_errors(tmp_path, speech):
+def test_writing_errors(tmp_path: Path, speech: Path) -> None:
     source = make(Clip(tmp_path / "a.mp4", count=3))
     info = probe_video(source)
     with pytest.raises(MediaError, match="no frame"), VideoWriter(tmp_path / "o.mp4", info, speech, FAST):
@@ -704,10 +709,11 @@ except MediaError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a matter of Unix")
 @pytest.mark.parametrize("limit", [20_000, 300, 0.97])
 @pytest.mark.parametrize("target", [".mp4", ".mkv"])
-def test_full_disk(tmp_path, speech, limit, target):
+def test_full_disk(tmp_path: Path, speech: Path, limit: float, target: str) -> None:
     noise = Clip(tmp_path / "a.mp4", count=50, size=(320, 240))
     source, out = make(noise), tmp_path / f"out{target}"
     if limit < 1:  # the disk gets full at the very end
@@ -721,8 +727,9 @@ def test_full_disk(tmp_path, speech, limit, target):
     assert not leftovers(tmp_path) and not out.exists()
 
 
+@pytest.mark.real_clips
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared folder with real clips is not there")
-def test_real_clips(tmp_path):
+def test_real_clips(tmp_path: Path) -> None:
     speech = SHARED / "neha_sherin_timit_sx65.mp4"
     for name in ("video_retalking_face__1.mp4", "lipnet_pytorch_s31__bgiq6p.mpg"):
         wanted = []
