@@ -224,8 +224,9 @@ def a_persona() -> Any:
     """A persona of one video of six frames, and its morphable model."""
     from personatalk.faces.analysis import Analysis, Shot, SkipReason
     from personatalk.geometry.morphable_model import MorphableModel
+    from personatalk.pipeline.footage import Footage, reference_names
     from personatalk.pipeline.latent_cache import COLOURS, GrowingTable, LatentCache, table_layout
-    from personatalk.pipeline.persona import Footage, Persona, names
+    from personatalk.pipeline.persona import Persona
     from personatalk.pipeline.weights import fingerprint
     from personatalk.stage2.renderer import Reference
 
@@ -244,14 +245,14 @@ def a_persona() -> Any:
         **series,
     )
     lips = {n: np.ones((4, width), np.float32) for n, width in Reference.table_widths(CHANNELS).items()}
-    lips |= {n: np.array([2, 2]) for n in names() if n.endswith("count")}
+    lips |= {n: np.array([2, 2]) for n in reference_names() if n.endswith("count")}
     tables = {name: GrowingTable(*kind) for name, kind in table_layout(CHANNELS).items()}
     for name, rows in (("keys", 8), ("places", 8), ("values", 8), (COLOURS, 4)):
         tables[name].append(np.ones((rows, tables[name].shape[1]), np.float32))
-    textures = LatentCache(np.array([0, 2, 2, 0, 2, 2]), dict(tables))
-    footage = [Footage("a.mp4", "00", None, "{}", analysis.arrays(), {0: lips}, textures=textures)]
-    pictures = np.zeros((2, 96, 96, 3), np.uint8)
-    return Persona(analysis.beta, shots[0].alpha, pictures, "x", fingerprint(model), footage), model
+    latents = LatentCache(np.array([0, 2, 2, 0, 2, 2]), dict(tables))
+    footage = [Footage("a.mp4", "00", None, "{}", analysis.arrays(), {0: lips}, latents=latents)]
+    mouths = np.zeros((2, 96, 96, 3), np.uint8)
+    return Persona(analysis.beta, shots[0].alpha, mouths, "x", fingerprint(model), footage), model
 
 
 def persona_seed(folder: Path) -> list[Path]:
@@ -263,19 +264,18 @@ def persona_seed(folder: Path) -> list[Path]:
 def load_persona(path: Path, out: Path) -> None:
     """All of a persona: what a dub takes of it, and what is shown."""
     from personatalk.geometry.morphable_model import MorphableModel
-    from personatalk.pipeline.persona import Persona, analysis_of, checked_textures, references
-    from personatalk.pipeline.persona_sheet import draw
+    from personatalk.pipeline.persona import Persona
+    from personatalk.pipeline.persona_sheet import draw_persona
 
     model = MorphableModel.load()
     persona = Persona.load(path, model)
-    for known in persona.footage:
-        analysis = analysis_of(known, None, model)  # type: ignore[arg-type]
-        textures = checked_textures(known, CHANNELS, CELLS)
-        for frame in range(len(analysis)) if textures else ():
-            textures.lookup(frame)
-        for arrays in known.lips.values():
-            references(arrays, known, CHANNELS, CELLS)
-    assert draw(persona, model).dtype == np.uint8
+    for footage in persona.footage:
+        analysis = footage.load_analysis(None, model)  # type: ignore[arg-type]
+        latents = footage.load_latents(CHANNELS, CELLS)
+        for frame in range(len(analysis)) if latents else ():
+            latents.lookup(frame)
+        footage.load_lips(CHANNELS, CELLS)
+    assert draw_persona(persona, model).dtype == np.uint8
 
 
 def cue_seed(folder: Path) -> list[Path]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from helpers import tiny
 
-from personatalk.faces import selection
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.pipeline.weights import Models
 
@@ -44,11 +43,10 @@ def tiny_models() -> Models:
 
 
 @pytest.fixture
-def drawn_faces(monkeypatch: pytest.MonkeyPatch, tiny_models: Models) -> None:
+def drawn_faces(tiny_models: Models) -> Iterator[None]:
     """Let everything that looks for faces find drawn ones, and the command line take the tiny networks."""
-    monkeypatch.setattr(selection, "open_tracker", lambda model=None, max_faces=1: tiny.DrawnFaceTracker(max_faces))
-    monkeypatch.setattr(selection, "open_multi_face_tracker", lambda model=None: tiny.DrawnFaceTracker())
-    monkeypatch.setattr(Models, "load", classmethod(lambda cls, *paths, **named: tiny_models))
+    with tiny.in_place(tiny_models):
+        yield
 
 
 @pytest.fixture(scope="session")

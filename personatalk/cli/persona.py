@@ -71,28 +71,31 @@ def _add_show(steps: Commands) -> None:
 
 def run_make(given: argparse.Namespace) -> int:
     """Run `personatalk persona make`."""
-    from ..pipeline import persona, persona_sheet
+    from ..pipeline.persona import check_persona_path
+    from ..pipeline.persona_making import make_persona
+    from ..pipeline.persona_sheet import describe_persona
 
-    persona.check_name(given.output, given.videos)
+    check_persona_path(given.output, given.videos)
     search = with_options(DubOptions(), vars(given)).search()
     models = with_options(WeightPaths(), vars(given)).load()
     with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
-        made = persona.make_persona(
+        made = make_persona(
             given.videos, models, search, bars, 1e9 * given.latent_cache, given.output.absolute().parent
         )
     made.save(given.output)
-    print("\n".join([str(given.output), *persona_sheet.describe(made, models)]))
+    print("\n".join([str(given.output), *describe_persona(made, models)]))
     return 0
 
 
 def run_show(given: argparse.Namespace) -> int:
     """Run `personatalk persona show`."""
-    from ..pipeline import persona, persona_sheet
+    from ..pipeline.persona import Persona
+    from ..pipeline.persona_sheet import describe_persona, draw_persona
     from ..utils.drawing import write_picture
 
     models = with_options(WeightPaths(), vars(given)).load()
-    kept = persona.Persona.load(given.persona, models.morphable)
-    print("\n".join(persona_sheet.describe(kept, models)))
+    kept = Persona.load(given.persona, models.morphable)
+    print("\n".join(describe_persona(kept, models)))
     if given.plot is not None:
-        write_picture(given.plot, persona_sheet.draw(kept, models.morphable))
+        write_picture(given.plot, draw_persona(kept, models.morphable))
     return 0

@@ -28,7 +28,8 @@ from ..utils.arrays import Array
 from .audio_mix import mix_cues
 from .context import RunContext
 from .cues import Cue, refuse_overlaps
-from .persona import Footage, Persona, analysis_of
+from .footage import Footage
+from .persona import SUFFIX, Persona
 from .speaker import Speaker
 
 # Files in the job's folder: the person of each cue, and the audio that the cues make.
@@ -112,7 +113,7 @@ def cast_single(context: RunContext, speech: Path) -> DubPlan:
         dubbed = dubbed & speech_mask(samples, timeline.time)
     speaker = Speaker(analysis, motion, dubbed)
     if persona is not None and footage is not None:
-        speaker = replace(speaker, lips=persona.lips(footage, models), faces=persona.textures(footage, models))
+        speaker = replace(speaker, lips=persona.lips(footage, models), faces=persona.latents(footage, models))
     return DubPlan([speaker], timeline, speech)
 
 
@@ -120,7 +121,7 @@ def _analysis_for(context: RunContext, footage: Footage | None) -> Analysis:
     """Return the analysis of a persona's footage, or the run's own where there is none."""
     if footage is None:
         return _load_or_analyse(context, "analysis", context.options.search)
-    return _indexed(context, analysis_of(footage, context.reader.info, context.models.morphable))
+    return _indexed(context, footage.load_analysis(context.reader.info, context.models.morphable))
 
 
 # ------------------------------------------------------------------------------------------- several speakers
@@ -297,7 +298,7 @@ def _style(context: RunContext, source: Analysis | Persona) -> torch.Tensor:
 def _expressions(context: RunContext, path: Path) -> Array:
     """Return the expressions (N, E) of a persona or of a video."""
     models = context.models
-    if path.suffix == ".persona":
+    if path.suffix == SUFFIX:
         return Persona.load(path, models.morphable).beta
     search = FaceSearch(face_model=context.options.face_model)
     with VideoReader(path) as reader, search.open(reader, models.morphable) as (tracker, follower):

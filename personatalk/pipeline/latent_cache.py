@@ -29,30 +29,35 @@ from ..utils.serialization import RowSource
 from ..utils.threads import parallel_map
 from .weights import Models
 
-Numbers = npt.NDArray[Any]
+Table = npt.NDArray[Any]
 
+# Tables with a row for each cell: the learned part of the keys, their place codes (which need more digits), and values.
 TABLES = ("keys", "places", "values")
-"""Learned part of the keys, where they lie (which needs more digits), and values: a row for each cell."""
+
+# Table with a row for each frame that is kept: the colours of its crop.
 COLOURS = "colours"
-"""The crops' colours: a row for each frame that is kept."""
+
+# Numbers of references are smaller by far.
 LARGEST = 1e6
-"""Numbers of references are smaller by far."""
 
 
 def table_layout(channels: int) -> dict[str, tuple[np.dtype[Any], int]]:
-    """Kind and number of the numbers in a row of each table, for a renderer with so many channels."""
-    half, single, byte = (np.dtype(kind) for kind in (np.float16, np.float32, np.uint8))
-    cells = dict(zip(TABLES, ((half, channels), (single, PACKED_PLACE), (half, channels)), strict=True))
-    return {**cells, COLOURS: (byte, 3 * COLOUR_GRID**2)}
+    """Return data type and width of each table, for a renderer with so many channels."""
+    return {
+        "keys": (np.dtype(np.float16), channels),
+        "places": (np.dtype(np.float32), PACKED_PLACE),
+        "values": (np.dtype(np.float16), channels),
+        COLOURS: (np.dtype(np.uint8), 3 * COLOUR_GRID**2),
+    }
 
 
 class GrowingTable:
     """A table that grows, in a file without a name that is gone with it.
 
     Args:
-        dtype: Kind of the numbers.
-        width: Numbers of a row.
-        folder: Where the disk has room for it, if not where the system keeps such files.
+        dtype: Data type.
+        width: Numbers in a row.
+        folder: Where the file lies; None for where the system keeps temporary files.
     """
 
     def __init__(self, dtype: np.dtype[Any], width: int, folder: Path | None = None) -> None:
@@ -60,7 +65,7 @@ class GrowingTable:
         self._lock = threading.Lock()
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with the table
 
-    def append(self, rows: Numbers) -> None:
+    def append(self, rows: Table) -> None:
         """Add rows.
 
         Raises:
@@ -69,8 +74,8 @@ class GrowingTable:
         self._file.write(np.ascontiguousarray(rows, self.dtype).tobytes())
         self.shape = (self.shape[0] + len(rows), self.shape[1])
 
-    def rows(self, start: int, stop: int) -> Numbers:
-        """Some rows."""
+    def rows(self, start: int, stop: int) -> Table:
+        """Return the rows from `start` to `stop` - 1."""
         size = self.dtype.itemsize * self.shape[1]
         with self._lock:
             self._file.seek(size * start)
@@ -81,32 +86,32 @@ class GrowingTable:
 
 @dataclass(frozen=True)
 class LatentCache:
-    """Face references of a video.
+    """Face references of a video's frames.
 
     Attributes:
-        cells: Cells of each frame, 0 where it is not kept, (T,).
-        tables: By the names of `TABLES`, the frames' rows one after the other, and `COLOURS`.
+        cells: Number of cells of each frame, 0 where it is not kept, (T,).
+        tables: Tables by the names of `TABLES` and `COLOURS`, with the frames' rows one after the other.
     """
 
     cells: npt.NDArray[np.int64]
     tables: dict[str, RowSource]
 
-    def check(self, channels: int, most: int, frames: int) -> None:
-        """Find out whether they are a renderer's.
+    def check(self, channels: int, max_cells: int, frames: int) -> None:
+        """Make sure that cells and tables fit each other, a renderer and a video.
 
         Args:
-            channels: Of the renderer.
-            most: Cells of its grid.
-            frames: Of the video.
+            channels: Channels of the renderer.
+            max_cells: Cells of its grid.
+            frames: Frames of the video.
 
         Raises:
-            ValueError: They are not, or do not fit each other.
+            ValueError: They do not.
         """
         wanted = table_layout(channels)
         if self.cells.shape != (frames,) or (self.cells < 0).any() or set(self.tables) != set(wanted):
             raise ValueError(f"textures of {self.cells.shape} frames, not of {frames}")
-        if (self.cells > most).any():
-            raise ValueError(f"textures of a frame with {self.cells.max()} cells of {most}")
+        if (self.cells > max_cells).any():
+            raise ValueError(f"textures of a frame with {self.cells.max()} cells of {max_cells}")
         for name, (dtype, width) in wanted.items():
             rows, table = np.count_nonzero(self.cells) if name == COLOURS else int(self.cells.sum()), self.tables[name]
             if table.shape != (rows, width) or table.dtype != dtype:
@@ -121,7 +126,7 @@ class LatentCache:
         return np.cumsum(self.cells > 0)
 
     def lookup(self, frame: int) -> tuple[Reference, npt.NDArray[np.uint8]] | None:
-        """A frame as a face reference, without lips, and its colours; None where it is not kept, or damaged."""
+        """Return a frame as a face reference, without lips, and its colours; None where it is not kept, or damaged."""
         stop = int(self._ends[frame])
         start = stop - int(self.cells[frame])
         if start == stop:
@@ -136,8 +141,13 @@ class LatentCache:
         return Reference.unpack(tables), colours
 
 
-def encode(
-    reader: VideoReader, analysis: Analysis, models: Models, most: float, folder: Path | None, tell: Progress
+def encode_frames(
+    reader: VideoReader,
+    analysis: Analysis,
+    models: Models,
+    max_bytes: float,
+    folder: Path | None,
+    on_progress: Progress,
 ) -> LatentCache:
     """Encode the frames of a video that show the face, from the first on.
 
@@ -145,26 +155,26 @@ def encode(
         reader: The video.
         analysis: Where the face is.
         models: The trained parts.
-        most: Bytes that they may take; frames for which there is no more room are left out.
-        folder: Where there is room on the disk; None for where the system keeps such files.
-        tell: Told about the progress, as `pipeline.dub` tells it.
+        max_bytes: Bytes that they may take; frames for which there is no more room are left out.
+        folder: Where the tables lie; None for where the system keeps temporary files.
+        on_progress: Told about the progress.
 
     Raises:
         OSError: The disk is full.
     """
-    crops = FaceCropper(models.morphable, analysis, models.stage2.size)
-    spools = {name: GrowingTable(*kind, folder) for name, kind in table_layout(models.stage2.channels).items()}
-    cells = np.zeros(len(analysis), np.int64)
+    cropper = FaceCropper(models.morphable, analysis, models.stage2.size)
+    tables = {name: GrowingTable(*kind, folder) for name, kind in table_layout(models.stage2.channels).items()}
+    cells, room = np.zeros(len(analysis), np.int64), max_bytes
 
     def encoded(frame: Frame) -> tuple[int, Reference, npt.NDArray[np.uint8]] | None:
         if not analysis.usable[frame.index]:
             return None
-        crop = crops.cut(frame)
-        return frame.index, crops.encode(models.renderer, frame.index, crop), coarse_colours(crop)
+        crop = cropper.cut(frame)
+        return frame.index, cropper.encode(models.renderer, frame.index, crop), coarse_colours(crop)
 
     with closing(parallel_map(encoded, reader.frames())) as steps:
         for found in steps:
-            tell("textures", 1, len(analysis))
+            on_progress("textures", 1, len(analysis))
             if found is None:
                 continue
             index, reference, seen = found
@@ -173,10 +183,10 @@ def encode(
                 continue
             rows = {"keys": keys[:, : values.shape[1]], "places": keys[:, values.shape[1] :], "values": values}
             rows[COLOURS] = seen.reshape(1, -1)
-            most -= sum(spools[name].dtype.itemsize * part.size for name, part in rows.items())
-            if not most >= 0:
+            room -= sum(tables[name].dtype.itemsize * part.size for name, part in rows.items())
+            if not room >= 0:
                 break
             for name, part in rows.items():
-                spools[name].append(part)
+                tables[name].append(part)
             cells[index] = len(values)
-    return LatentCache(cells, dict(spools))
+    return LatentCache(cells, dict(tables))

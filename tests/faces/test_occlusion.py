@@ -23,7 +23,7 @@ from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
 from personatalk.media.options import EncodeOptions
 from personatalk.media.reader import VideoReader
-from personatalk.pipeline import persona
+from personatalk.pipeline.persona_making import make_persona
 from personatalk.sample import sample_files
 from personatalk.utils.arrays import Array, Image
 
@@ -237,7 +237,7 @@ def test_things_survive_a_dub(tmp_path: Path, model: MorphableModel, bare: Seen)
     assert np.quantile(inside, 0.98) < 12
     # Elsewhere the mouth is new.
     assert max(c.max() for c in change[:12]) > 30
-    persona.make_persona([source], models, folder=tmp_path).save(tmp_path / "anna.persona")
+    make_persona([source], models, folder=tmp_path).save(tmp_path / "anna.persona")
     options = replace(options, persona=tmp_path / "anna.persona")
     personatalk.dub(source, speech, tmp_path / "kept.mp4", models=models, options=options)
     np.testing.assert_array_equal(np.stack(decoded(tmp_path / "kept.mp4")), np.stack(new))

@@ -7,17 +7,20 @@ The fixtures `tiny_models` and `drawn_faces` in conftest.py put both in place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
 from helpers.sample_clips import write_sound, write_video
 from helpers.synthetic import opened, speech_like
 from personatalk.audio.encoder import SMALL_HUBERT
+from personatalk.faces import selection
 from personatalk.geometry.mediapipe_mesh import NUM_LANDMARKS
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.pipeline.weights import Models
@@ -109,6 +112,16 @@ def clip_of(path: Path, frames: Sequence[Image] | None = None) -> Path:
 def speech_of(path: Path, seconds: float = 0.4) -> Path:
     """Write a speech of noise with syllables as WAV."""
     return write_sound(path, speech_like(seconds))
+
+
+@contextmanager
+def in_place(models: Models) -> Iterator[None]:
+    """Let everything that looks for faces find drawn ones, and `Models.load` return the given models."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "open_tracker", lambda model=None, max_faces=1: DrawnFaceTracker(max_faces))
+        patch.setattr(selection, "open_multi_face_tracker", lambda model=None: DrawnFaceTracker())
+        patch.setattr(Models, "load", classmethod(lambda cls, *paths, **named: models))
+        yield
 
 
 class DrawnFaceTracker:
