@@ -171,3 +171,17 @@ def test_names_are_checked_before_the_work(tmp_path: Path, clip: Path, capsys: p
     assert "given twice" in capsys.readouterr().err
     with pytest.raises(MediaError, match="folder"):
         check_persona_path(tmp_path / "no" / "x.persona", [clip])
+
+
+def test_shots_of_a_known_video_are_sought(tmp_path: Path, tiny_models: Models, speech: Path) -> None:
+    # A cut to other colours: the lip references of the second shot lie in the middle of the file.
+    far = [np.roll(frame[..., ::-1], 1, axis=2) for frame in tiny.talking(5)]
+    source = tiny.clip_of(tmp_path / "cut.mp4", [*tiny.talking(5), *[tiny.nobody()] * 4, *far])
+    make_persona([source], tiny_models).save(tmp_path / "anna.persona")
+    outputs = [tmp_path / f"{name}.mp4" for name in ("without", "with")]
+    for output, persona in zip(outputs, (None, tmp_path / "anna.persona"), strict=True):
+        options = DubOptions(persona=persona)
+        report = personatalk.dub(source, speech, output, models=tiny_models, options=options)
+        assert len(report.shots) > 1
+    for a, b in zip(*map(decoded, outputs), strict=True):
+        np.testing.assert_array_equal(a, b)
