@@ -107,6 +107,7 @@ def kept_and_lost(model: MorphableModel, places: ProbePoints, got: Seen) -> tupl
     return kept / things, flagged / others
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "least"), [("microphone", 0.9), ("cup", 0.9), ("hand", 0.8)])
 def test_things_are_found_where_they_are(
     kind: str, least: float, model: MorphableModel, places: ProbePoints, bare: Seen
@@ -116,6 +117,7 @@ def test_things_are_found_where_they_are(
     assert flagged < 0.03
 
 
+@pytest.mark.slow
 def test_a_lock_of_hair_stays_in_front(model: MorphableModel, places: ProbePoints, bare: Seen) -> None:
     layers = []
     for i, e in enumerate(bare.estimates):
@@ -133,6 +135,7 @@ def test_a_lock_of_hair_stays_in_front(model: MorphableModel, places: ProbePoint
     assert flagged < 0.04
 
 
+@pytest.mark.slow
 def test_a_bare_face_is_not_flagged(bare: Seen) -> None:
     assert not bare.occlusions.any()
 
@@ -157,6 +160,7 @@ def in_shadow(frames: list[Image], i: int) -> Image:
     return np.clip(frames[i] * shadow[None, :, None], 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [shaded, smeared, in_shadow])
 def test_light_shadow_and_blur_are_nothing_in_front(
     change: object, model: MorphableModel, places: ProbePoints, bare: Seen
@@ -172,6 +176,7 @@ def nothing(frames: list[Image]) -> list[Layer]:
     return [(frame.astype(np.float32), np.zeros(frame.shape[:2], np.float32)) for frame in frames]
 
 
+@pytest.mark.slow
 def test_what_is_found_does_not_flicker(model: MorphableModel, places: ProbePoints, bare: Seen) -> None:
     occlusions = seen(model, places, bare.frames, passing("cup", model, bare)).occlusions.astype(int)
     held_still = occlusions[int(0.45 * FRAMES) : int(0.55 * FRAMES)]
@@ -218,6 +223,7 @@ def test_visible_is_one_without_things_and_follows_them(places: ProbePoints, mod
     assert middle[:, 70:120].max() < 0.1 and middle[:, 135:190].min() > 0.9
 
 
+@pytest.mark.slow
 def test_things_survive_a_dub(tmp_path: Path, model: MorphableModel, bare: Seen) -> None:
     layers = passing("cup", model, bare, (0.05, 0.28))
     pictures = [held(frame, layer) for frame, layer in zip(bare.frames, layers, strict=True)]

@@ -1,4 +1,4 @@
-"""Several faces at once, and who is who."""
+"""The people of real clips, and the choice of one of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import people_clips
 from helpers.people_clips import SIDE, Scene, assigned, beside, canvas, crossing, found, mistakes, sample_pair, swapped
-from helpers.sample_clips import decoded, sample_frames, write_sound, write_video
+from helpers.sample_clips import decoded, write_sound, write_video
 from helpers.synthetic import smooth_picture
 
 import personatalk
@@ -21,20 +21,18 @@ from personatalk import DubOptions
 from personatalk.cli.main import main
 from personatalk.errors import FaceError
 from personatalk.faces.analysis import SkipReason, analyse
-from personatalk.faces.boxes import face_box, same_face
 from personatalk.faces.follow import BoxFollower
-from personatalk.faces.landmarks import open_tracker
-from personatalk.faces.multi_face import open_multi_face_tracker, tiles
+from personatalk.faces.multi_face import open_multi_face_tracker
 from personatalk.faces.people import People
 from personatalk.faces.resolution import merge_choices, resolve_choice
 from personatalk.faces.selection import FaceSearch
-from personatalk.faces.tracklets import MAX_SNAPSHOTS, TrackletLinker, frontality
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
 from personatalk.media.options import EncodeOptions
 from personatalk.media.reader import VideoReader
 from personatalk.sample import sample_files
-from personatalk.utils.arrays import Array
+
+pytestmark = pytest.mark.slow
 
 COUNT = 40
 
@@ -64,63 +62,6 @@ def people(together: Scene, model: MorphableModel) -> People:
     return everybody(together.path, model)
 
 
-# ---------------------------------------------------------------------------------------------- the tracker
-
-
-def small_pair(face: int) -> np.ndarray:
-    """A wide picture of two faces of some width in pixels, of 1280."""
-    one, two = (people_clips.fitted(frames, 2 * face) for frames in sample_pair(1))
-    room = canvas(1280, 720)
-    for left, picture in ((150, one[0]), (800, two[0])):
-        room[300 : 300 + 2 * face, left : left + 2 * face] = picture
-    return room
-
-
-def test_small_faces_of_a_wide_picture_are_all_found_in_its_first_frame() -> None:
-    picture = small_pair(90)
-    with closing(open_multi_face_tracker()) as crowd, closing(open_tracker(max_faces=5)) as plain:
-        assert len(crowd.detect(picture)) == 2
-        assert len(plain.detect(picture)) < 2, "MediaPipe finds them itself: the detector of our own is not needed"
-
-
-def test_one_face_is_seen_as_by_the_tracker_of_one() -> None:
-    frames = sample_frames(8)
-    with closing(open_multi_face_tracker()) as crowd, closing(open_tracker()) as plain:
-        for rgb in frames:
-            (ours,), (theirs,) = crowd.detect(rgb), plain.detect(rgb)
-    eyes = np.linalg.norm(theirs[33, :2] - theirs[263, :2])
-    assert np.linalg.norm(ours - theirs, axis=1)[:468].mean() < 0.03 * eyes
-
-
-def test_a_new_face_is_found_within_a_few_frames_and_a_lost_one_at_once() -> None:
-    both, nobody = small_pair(120), canvas(1280, 720)
-    one = both.copy()
-    one[:, 640:] = nobody[:, 640:]
-    with closing(open_multi_face_tracker()) as crowd:
-        counts = [len(crowd.detect(rgb)) for rgb in [one, one, both, both, both, one, nobody, both]]
-    assert counts[:2] == [1, 1] and counts[4] == 2 and counts[5:] == [1, 0, 2]
-
-
-def test_no_face_is_seen_in_clouds_and_no_more_than_asked_for() -> None:
-    with closing(open_multi_face_tracker(max_faces=1)) as crowd:
-        assert crowd.detect(smooth_picture(120, 260, 15)) == []
-        assert len(crowd.detect(small_pair(120))) == 1
-
-
-@pytest.mark.parametrize(("width", "height", "count"), [(512, 512, 1), (600, 512, 1), (1920, 1080, 3), (720, 1280, 3)])
-def test_tiles_cover_the_picture(width: int, height: int, count: int) -> None:
-    parts = tiles(width, height)
-    assert len(parts) == count and parts[0] == (0, 0, width, height)
-    covered = np.zeros((height, width), bool)
-    for left, top, right, bottom in parts[1:]:
-        assert right - left == bottom - top == min(width, height)
-        covered[top:bottom, left:right] = True
-    assert count == 1 or covered.all()
-
-
-# ---------------------------------------------------------------------------------------------- who is who
-
-
 @pytest.mark.parametrize("make", [beside, crossing, swapped, away])
 def test_nobody_is_taken_for_somebody_else(
     tmp_path: Path,
@@ -141,6 +82,7 @@ REAL = [
 ]
 
 
+@pytest.mark.real_clips
 @pytest.mark.parametrize("make", [crossing, swapped])
 @pytest.mark.parametrize("names", REAL)
 def test_real_people_are_told_apart(
@@ -161,6 +103,7 @@ def test_real_people_are_told_apart(
     assert found(people, made.truth) > 0.9
 
 
+@pytest.mark.real_clips
 def test_a_network_tells_them_apart_where_there_is_one(shared: Path, people: People, model: MorphableModel) -> None:
     network = shared / "evaluators" / "mobilefacenet_arcface_112.onnx"
     pytest.importorskip("onnxruntime")
@@ -188,81 +131,6 @@ def test_nobody_in_the_video(tmp_path: Path, model: MorphableModel) -> None:
     plain = write_video(tmp_path / "plain.mp4", [np.full((128, 128, 3), 80, np.uint8)] * 5)
     with pytest.raises(FaceError, match=r"plain\.mp4: no face"):
         everybody(plain, model)
-
-
-class Colour:
-    """A recogniser by the colour under the nose."""
-
-    threshold = 10.0
-
-    def embed(self, image: np.ndarray, landmarks: Array) -> Array:
-        x, y = landmarks[1, :2].round().astype(int)
-        return image[y, x].astype(np.float32)
-
-
-def fake_face(x: float, y: float = 100, side: float = 60) -> Array:
-    marks = np.random.default_rng(0).uniform(-0.5, 0.5, (478, 3)).astype(np.float32)
-    marks[[1, 234, 454]] = [[0, 0, 0], [-0.5, 0, 0], [0.5, 0, 0]]
-    return marks * np.float32(side) + np.array([x, y, 0], np.float32)
-
-
-def linked(*frames: list[float], cuts: tuple[int, ...] = ()) -> list[tuple[list[int], bool]]:
-    """Frames of each tracklet, and whether it is doubtful, of faces at some places."""
-    linker, rgb = TrackletLinker(Colour()), np.zeros((200, 600, 3), np.uint8)
-    for number, places in enumerate(frames):
-        linker.take(number, rgb, [fake_face(x) for x in places], number in cuts)
-    return [(tracklet.frames, tracklet.ambiguous) for tracklet in linker.tracklets]
-
-
-def test_a_face_is_followed_and_others_are_not_taken_for_it() -> None:
-    assert linked([100], [110], [120, 400], [130, 405]) == [([0, 1, 2, 3], False), ([2, 3], False)]
-    assert linked([100], [300]) == [([0], False), ([1], False)]
-    assert linked([100], [101], [102], cuts=(1,)) == [([0], False), ([1, 2], False)]
-
-
-def test_a_short_absence_is_bridged_by_its_motion_and_a_long_one_is_not() -> None:
-    assert linked([100], [120], [140], [], [], [200], [220]) == [([0, 1, 2, 5, 6], False)]
-    assert linked([100], [100], [], [], [], [], [], [], [100]) == [([0, 1], False), ([8], False)]
-
-
-def test_tracklets_end_where_two_faces_meet() -> None:
-    found = linked([100, 200], [120, 180], [140, 165], [160, 145], [190, 120], [210, 100])
-    assert [ambiguous for _, ambiguous in found[:2]] == [False, False]
-    assert all(max(frames) < 3 for frames, _ in found[:2])
-    after = [frames for frames, ambiguous in found if not ambiguous and 5 in frames]
-    assert len(after) == 2 and all(min(frames) > 2 for frames in after)
-    assert any(ambiguous for _, ambiguous in found)
-
-
-def test_one_face_left_in_front_of_another_is_soon_followed_again() -> None:
-    alone = [[200.0 - 10 * i] for i in range(10)]
-    found = linked([100, 240], [120, 220], [140, 205], *alone)
-    assert found[-1] == (list(range(found[-1][0][0], 13)), False)
-    assert len(found[-1][0]) >= 6 and len(found) <= 6
-
-
-def test_the_pictures_of_a_tracklet_do_not_grow_with_its_length() -> None:
-    linker, rgb = TrackletLinker(Colour()), np.zeros((200, 600, 3), np.uint8)
-    for number in range(700):
-        linker.take(number, rgb, [fake_face(200)], False)
-    (tracklet,) = linker.tracklets
-    frames = np.array([snapshot.frame for snapshot in tracklet.snapshots])
-    assert MAX_SNAPSHOTS / 2 <= len(frames) <= MAX_SNAPSHOTS
-    assert np.diff(frames).min() > 20 and frames[-1] > 600
-
-
-def test_frontality_falls_as_the_head_turns() -> None:
-    face = fake_face(0)
-    values = []
-    for nose in (0, 10, 20, 29, 40):
-        turned = face.copy()
-        turned[1, 0] += nose
-        values.append(frontality(turned))
-    assert values[0] == 1 and values[-1] == 0
-    assert values == sorted(values, reverse=True)
-
-
-# ---------------------------------------------------------------------------------------------- choosing
 
 
 def number_of(people: People, scene: Scene, who: int) -> int:
@@ -362,15 +230,6 @@ def test_the_chosen_face_is_followed_and_no_other(together: Scene, people: Peopl
     assert analysis.usable[~hidden].sum() >= 0.9 * (~hidden).sum()
     off = np.linalg.norm(analysis.pose[analysis.usable, 4:] - together.truth[analysis.usable, 1], axis=1)
     assert off.max() < 0.25 * SIDE
-
-
-def test_boxes_of_one_face() -> None:
-    box = face_box(fake_face(100))
-    assert same_face(box, face_box(fake_face(115)))
-    assert not same_face(box, face_box(fake_face(150)))
-
-
-# ---------------------------------------------------------------------------------------------- commands
 
 
 def test_only_the_chosen_person_is_dubbed(tmp_path: Path, pair: tuple[list[np.ndarray], list[np.ndarray]]) -> None:

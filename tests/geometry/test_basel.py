@@ -208,6 +208,7 @@ class TestLoading:
         assert np.abs(again.mean - model.mean).max() < 1e-3
         assert (again.keypoints == model.keypoints).all()
 
+    @pytest.mark.slow
     def test_drawing(self, model: MorphableModel) -> None:
         pose = np.array([0.1, 0.4, 0.05, np.log(26), 32, 22], np.float32)
         points = project(model.mean, pose)
@@ -215,6 +216,7 @@ class TestLoading:
         assert np.abs(fast - render_reference(points, model.triangles, model.colours(), 64)).max() < 1e-5
         assert (fast.sum(axis=-1) > 0).mean() > 0.2
 
+    @pytest.mark.slow
     def test_stage1_of_another_mesh_is_refused(self, model: MorphableModel) -> None:
         hubert = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
         with pytest.raises(WeightsError, match="train stage 1 on it"):
@@ -398,6 +400,7 @@ class TestNetwork:
         assert features.shape == (1, 2048, 7, 7)
         assert net.backbone.layer2[0].conv1.stride == (1, 1) and net.backbone.layer2[0].conv2.stride == (2, 2)
 
+    @pytest.mark.slow
     def test_saved_and_reloaded(self, net: ReconNet, tmp_path: Path) -> None:
         target = tmp_path / "epoch_20.pth"
         torch.save({"net_recon": net.state_dict(), "opt_00": {"state": {}}, "sched_00": {"gamma": 0.2}}, target)
@@ -420,6 +423,7 @@ class TestNetwork:
             with pytest.raises(WeightsError, match="no network named net_recon"):
                 ReconNet.load(target)
 
+    @pytest.mark.slow
     def test_strict(self, net: ReconNet, tmp_path: Path) -> None:
         target = tmp_path / "net.pth"
         state = net.state_dict()

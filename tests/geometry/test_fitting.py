@@ -116,6 +116,7 @@ def test_tuning_reduces_jitter(
     assert after < before
 
 
+@pytest.mark.slow
 def test_windows_join_without_a_trace(model: MorphableModel) -> None:
     clip = talk(model, 150, NOISE, seed=3)
     tables, alpha = estimated(model, clip)
