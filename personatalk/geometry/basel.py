@@ -61,7 +61,7 @@ LIP_DEPTH = 0.15
 
 @dataclass(frozen=True)
 class BaselFrame:
-    """Where the model space lies in Basel space (decimetres from the mean of the mean face's vertices).
+    """The position of the model space in Basel space (decimetres from the mean of the mean face's vertices).
 
     Attributes:
         origin: Middle between the outer eye corners of the mean face, in dm, (3,).
@@ -141,7 +141,7 @@ def load_basel_face_model(path: Path | str) -> MorphableModel:
 
 
 def load_basel_frame(path: Path | str) -> BaselFrame:
-    """Read only where the model space lies in Basel space; arguments and errors as in `load_basel_face_model`."""
+    """Read only the position of the model space in Basel space; arguments and errors as in `load_basel_face_model`."""
     file = _read(Path(path), ("meanshape", "keypoints"))
     return _frame(file.mean[file.keypoints], path)
 

@@ -292,6 +292,3 @@ def _to_model_space(points: Array, pose: Array, depth: float) -> Array:
     """Undo a pose: image points (K, 3) with depth in pixels to model space."""
     origin = np.array([pose[4], pose[5], depth], np.float32)
     return ((points - origin) @ rotations(pose) / np.exp(pose[3])).astype(np.float32)
-
-
-"""The learned initialisation: upright picture (H, W, 3) and landmarks (478, 3) to the coefficients of a frame."""
