@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from personatalk.geometry.morphable_model import MorphableModel
+from personatalk.training.data.layouts import VideoSource
+from personatalk.training.data.options import PrepareOptions
+from personatalk.training.data.outcomes import PrepareOutcome
+from personatalk.training.data.prepare import prepare
 from personatalk.training.data.shards import (
     VERSION,
     Clip,
@@ -14,6 +19,22 @@ from personatalk.training.data.shards import (
     write_json,
     write_shard,
 )
+
+# Criteria that every clip of a face meets.
+KEEP_ALL = PrepareOptions(min_sync=0, min_speech=0)
+
+
+def one_by_one(
+    work: Callable[[VideoSource], PrepareOutcome], sources: Iterable[VideoSource]
+) -> Iterator[PrepareOutcome]:
+    """Run workers in this process."""
+    return map(work, sources)
+
+
+def prepared(folder: Path, sources: list[VideoSource], options: PrepareOptions = KEEP_ALL) -> Path:
+    """Prepare videos into a data set."""
+    prepare(sources, folder, options, one_by_one)
+    return folder
 
 
 def made_up(

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from helpers.datasets import made_up
+from helpers.datasets import KEEP_ALL, one_by_one, prepared
 from helpers.sample_clips import sample_frames, write_video
 
-from personatalk.audio.encoder import SAMPLE_RATE
 from personatalk.cli import main
 from personatalk.errors import MediaError, PersonaTalkError
 from personatalk.geometry.camera import crop_transform, warp
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.sample import sample_files
-from personatalk.stage1.network import GeometryGenerator
-from personatalk.training.data import offset, prepare
-from personatalk.training.data.clips import ClipDraft, assemble_video, clip_sync, cut_audio, synchronise
-from personatalk.training.data.dataset import DatasetWriter
+from personatalk.training.data import prepare
 from personatalk.training.data.layouts import VideoSource, find_videos
 from personatalk.training.data.options import PrepareOptions
 from personatalk.training.data.outcomes import PrepareOutcome, RejectReason, crash_outcome
-from personatalk.training.data.shards import Clip, read_dataset
+from personatalk.training.data.shards import read_dataset
 from personatalk.utils import processes
 
-ALL = PrepareOptions(min_sync=0, min_speech=0)
 SAMPLE = VideoSource("sample", sample_files()[0], "nobody")
 
 
-def one_by_one(
-    work: Callable[[VideoSource], PrepareOutcome], sources: Iterable[VideoSource]
-) -> Iterator[PrepareOutcome]:
-    return map(work, sources)
-
-
+@pytest.mark.slow
 def test_stretches_are_cut_at_length_and_at_cuts(tmp_path: Path) -> None:
     frames = sample_frames(60)
     other = [np.ascontiguousarray(255 - f[:, ::-1] // 3) for f in frames[:20]]
@@ -52,6 +40,7 @@ def test_stretches_are_cut_at_length_and_at_cuts(tmp_path: Path) -> None:
     assert outcome.rejected[RejectReason.SHORT.value] >= 1
 
 
+@pytest.mark.slow
 def test_the_clock_is_25_a_second_whatever_the_videos(tmp_path: Path) -> None:
     frames = sample_frames(60)
     video = write_video(tmp_path / "v.mp4", frames, times=[i / 50 for i in range(60)])
@@ -70,11 +59,7 @@ def test_the_clock_is_25_a_second_whatever_the_videos(tmp_path: Path) -> None:
         assert min(errors) == errors[0 if number == 0 else 1]
 
 
-def prepared(folder: Path, sources: list[VideoSource], options: PrepareOptions = ALL) -> Path:
-    prepare.prepare(sources, folder, options, one_by_one)
-    return folder
-
-
+@pytest.mark.slow
 def test_every_rejection_is_counted_with_its_reason(tmp_path: Path) -> None:
     grey = [np.full((96, 128, 3), 90, np.uint8)] * 30
     small = [cv2.resize(f, None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA) for f in sample_frames(40)]
@@ -96,6 +81,7 @@ def test_every_rejection_is_counted_with_its_reason(tmp_path: Path) -> None:
     assert manifest["options"]["min_seconds"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_kill_loses_nothing_and_nothing_is_done_twice(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", sample_frames(30))
     sources = [VideoSource(f"s{i}", video, f"p{i}") for i in range(4)]
@@ -114,13 +100,13 @@ def test_a_kill_loses_nothing_and_nothing_is_done_twice(tmp_path: Path) -> None:
         return engine
 
     with pytest.raises(KeyboardInterrupt):
-        prepare.prepare(sources, folder, ALL, killed_after(1), shard_bytes=1)
+        prepare.prepare(sources, folder, KEEP_ALL, killed_after(1), shard_bytes=1)
     # The kill comes in the middle of a line of the journal, and in the middle of a part.
     (folder / "journal.jsonl").open("a").write('{"key": "s1", "cl')
     (folder / "parts" / "s1.77.part").write_bytes(b"half")
     with pytest.raises(KeyboardInterrupt):
-        prepare.prepare(sources, folder, ALL, killed_after(2), shard_bytes=1 << 30)
-    manifest = prepare.prepare(sources, folder, ALL, killed_after(9), shard_bytes=1 << 30)
+        prepare.prepare(sources, folder, KEEP_ALL, killed_after(2), shard_bytes=1 << 30)
+    manifest = prepare.prepare(sources, folder, KEEP_ALL, killed_after(9), shard_bytes=1 << 30)
     assert worked == ["s0", "s1", "s2", "s3"]
     assert manifest["videos"] == manifest["clips"] == 4
     assert [row.key for row in read_dataset(folder)] == [f"s{i}-000000" for i in range(4)]
@@ -130,135 +116,23 @@ def test_a_kill_loses_nothing_and_nothing_is_done_twice(tmp_path: Path) -> None:
         np.testing.assert_array_equal(a.load().beta, b.load().beta)
 
 
+@pytest.mark.slow
 def test_a_kill_between_a_shard_and_its_parts_doubles_nothing(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", sample_frames(30))
     folder = prepared(tmp_path / "data", [VideoSource("s0", video, "x")])
     (folder / "manifest.json").unlink()
     (folder / "parts" / "s0.tar").write_bytes(b"left over")
-    manifest = prepare.prepare([VideoSource("s0", video, "x")], folder, ALL, one_by_one)
+    manifest = prepare.prepare([VideoSource("s0", video, "x")], folder, KEEP_ALL, one_by_one)
     assert manifest["clips"] == 1
     assert not list((folder / "parts").iterdir())
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="same name"):
-        prepare.prepare([SAMPLE, SAMPLE], tmp_path, ALL, one_by_one)
+        prepare.prepare([SAMPLE, SAMPLE], tmp_path, KEEP_ALL, one_by_one)
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(MediaError, match="cannot be written"):
-        DatasetWriter(tmp_path / "file" / "data", ALL)
-
-
-def test_pictures_become_a_video_without_loss(tmp_path: Path) -> None:
-    frames = sample_frames(30)
-    folder = tmp_path / "Clip+_0tf2n3rlJU+P0+C1+F0-29"
-    folder.mkdir()
-    for number, frame in enumerate(frames):
-        cv2.imwrite(str(folder / f"{number:08d}.png"), frame[..., ::-1])
-    from personatalk.media.reader import VideoReader
-
-    with VideoReader(assemble_video(folder, tmp_path)) as reader:
-        read = list(reader.frames())
-    assert [round(f.time * 25) for f in read] == list(range(30))
-    np.testing.assert_array_equal(read[7].rgb(), frames[7])
-    (row,) = read_dataset(prepared(tmp_path / "data", find_videos(folder.parent, "vfhq")))
-    assert row.frames == 30 and not row.has_audio and row.speaker == "_0tf2n3rlJU+P0"
-
-
-def test_pictures_of_different_sizes_are_refused(tmp_path: Path) -> None:
-    for name, side in (("a", 32), ("b", 48)):
-        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((side, side, 3), np.uint8))
-    with pytest.raises(MediaError, match="another size"):
-        assemble_video(tmp_path, tmp_path)
-    with pytest.raises(MediaError, match="no images"):
-        (tmp_path / "empty").mkdir()
-        assemble_video(tmp_path / "empty", tmp_path)
-
-
-def draft(clip: Clip, begin: float) -> ClipDraft:
-    return ClipDraft(clip, np.arange(len(clip.time)), begin, begin + len(clip.time) / 25)
-
-
-def noise(seconds: float, level: float = 0.1) -> np.ndarray:
-    return (32767 * level * np.random.default_rng(5).standard_normal(round(16000 * seconds))).astype(np.int16)
-
-
-@pytest.mark.parametrize("lag", [-4, 0, 3])
-def test_an_offset_is_found_over_all_stretches_and_undone(model: MorphableModel, lag: int) -> None:
-    random = np.random.default_rng(1)
-    real = random.random(200).astype(np.float32)
-
-    def measure(clip: Clip) -> offset.Agreement:
-        got = np.roll(real, -lag) + 0.3 * random.standard_normal(200).astype(np.float32)
-        return replace(offset.compare_openings(got, real), frames=len(clip.beta_at_clock()[1]))
-
-    sound = noise(10)
-    drafts = []
-    for begin in (0.0, 2.0, 8.0):
-        clip = made_up(model, frames=50)
-        clip = Clip(**{**clip.__dict__, "audio": cut_audio(sound, begin, begin + 2)})
-        drafts.append(draft(clip, begin))
-    outcome = PrepareOutcome("x")
-    kept = synchronise(drafts, sound, measure, PrepareOptions(min_speech=0), outcome)
-    assert outcome.offset == lag and len(kept) == 3
-    step = lag * SAMPLE_RATE // 25
-    padded = np.pad(sound, 16000)
-    for kept_draft, begin in zip(kept, (0, 2, 8), strict=True):
-        # What is seen `lag` frames late was said so much earlier; the recording goes on beyond the clip's edges.
-        first = 16000 + begin * SAMPLE_RATE - step
-        np.testing.assert_array_equal(kept_draft.clip.audio, padded[first : first + 2 * SAMPLE_RATE])
-        assert kept_draft.clip.about["offset_frames"] == lag
-
-
-@pytest.mark.parametrize("frames", [75, 300])
-def test_sound_that_does_not_fit_the_mouth_is_left_out(model: MorphableModel, frames: int) -> None:
-    random, left_out, moved = np.random.default_rng(2), 0, 0
-
-    def smooth() -> np.ndarray:
-        return np.convolve(random.standard_normal(frames + 3), np.ones(4) / 4, mode="valid")
-
-    def measure(clip: Clip) -> offset.Agreement:
-        return offset.Agreement(offset.correlations(smooth(), smooth()), 1.0, frames)
-
-    for _ in range(40):
-        outcome = PrepareOutcome("x")
-        drafts = [draft(made_up(model, frames=20, crops=1), 0.0)]
-        kept = synchronise(drafts, noise(1), measure, PrepareOptions(min_speech=0), outcome)
-        left_out += not kept
-        assert (outcome.rejected == {RejectReason.OUT_OF_SYNC.value: 1}) == (not kept)
-        moved += outcome.offset not in (None, 0)
-    assert left_out > 25
-    assert moved < 4
-
-
-def test_a_silent_clip_is_left_out(model: MorphableModel) -> None:
-    # Room noise 60 dB under the speech before it: normalised by itself it would pass for speech.
-    sound = np.concatenate([noise(2), noise(2, 0.0001)])
-    outcome = PrepareOutcome("x")
-    drafts = []
-    for begin in (0.0, 2.0):
-        clip = made_up(model, frames=50, crops=1)
-        drafts.append(draft(Clip(**{**clip.__dict__, "audio": cut_audio(sound, begin, begin + 2)}), begin))
-    measure = functools.partial(clip_sync, GeometryGenerator.load(), model)
-    kept = synchronise(drafts, sound, measure, PrepareOptions(min_sync=0), outcome)
-    assert kept == drafts[:1]
-    assert outcome.rejected == {RejectReason.QUIET.value: 1}
-
-
-def test_beyond_a_recording_there_is_silence() -> None:
-    sound = np.arange(1, 32001, dtype=np.int16)
-    np.testing.assert_array_equal(cut_audio(sound, 0.5, 1.5), sound[8000:24000])
-    early = cut_audio(sound, -0.25, 0.75)
-    assert len(early) == 16000 and (early[:4000] == 0).all()
-    np.testing.assert_array_equal(early[4000:], sound[:12000])
-    late = cut_audio(sound, 1.75, 2.75)
-    np.testing.assert_array_equal(late[:4000], sound[28000:])
-    assert len(late) == 16000 and (late[4000:] == 0).all()
-    assert (cut_audio(sound, 5, 6) == 0).all() and len(cut_audio(sound, -3, -2)) == 16000
-
-
+@pytest.mark.slow
 def test_a_data_set_keeps_to_its_options_and_its_videos(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", sample_frames(30))
     folder = prepared(tmp_path / "data", [VideoSource("s", video, "x")])
@@ -269,6 +143,7 @@ def test_a_data_set_keeps_to_its_options_and_its_videos(tmp_path: Path) -> None:
         prepared(folder, [VideoSource("s", other, "x")])
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_tried_again(tmp_path: Path) -> None:
     source = VideoSource("s", tmp_path / "v.mp4", "x")
     folder = prepared(tmp_path / "data", [source])
@@ -283,6 +158,7 @@ def test_a_missing_model_ends_the_run_and_spares_the_videos(tmp_path: Path) -> N
     assert not (tmp_path / "data" / "journal.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_poor_picture_is_left_out(tmp_path: Path) -> None:
     blurred = [cv2.GaussianBlur(f, (0, 0), 6) for f in sample_frames(30)]
     good = VideoSource("good", write_video(tmp_path / "good.mp4", sample_frames(30)), "x")
@@ -304,6 +180,7 @@ def crash_on_s1(source: VideoSource) -> PrepareOutcome:
     return PrepareOutcome(source.key, [f"{source.key}-000000"])
 
 
+@pytest.mark.slow
 def test_a_crash_costs_one_video_only() -> None:
     sources = [VideoSource(f"s{i}", Path("x"), "x") for i in range(3)]
     found = list(processes.local(crash_on_s1, sources, 1, crash_outcome))
@@ -311,6 +188,8 @@ def test_a_crash_costs_one_video_only() -> None:
     assert {o.key: o.rejected for o in found if not o.clips} == {"s1": {RejectReason.CRASHED.value: 1}}
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_the_same_command_runs_on_a_ray_cluster(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], model: MorphableModel
 ) -> None:
@@ -329,12 +208,14 @@ def test_the_same_command_runs_on_a_ray_cluster(
         assert np.abs(vertices[0] - vertices[1]).max() < 0.005
 
 
+@pytest.mark.ray
 def test_a_cluster_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["data", "prepare", str(sample_files()[0]), "-o", str(tmp_path / "d"), "--ray", "127.0.0.1:1"]
     assert main.main(words) == 1
     assert "no Ray cluster at 127.0.0.1:1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_without_a_clip_does_not_pass_for_a_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     assert (

@@ -26,6 +26,8 @@ def test_a_gaussian_is_told_from_heavier_tails() -> None:
     assert high / low == pytest.approx(3, rel=0.05)
 
 
+@pytest.mark.slow
+@pytest.mark.real_clips
 def test_damage_is_seen(shared: Path) -> None:
     from personatalk.media.reader import VideoReader
 
@@ -42,12 +44,14 @@ def test_damage_is_seen(shared: Path) -> None:
     assert model.score(coded) > 1.1 * score
 
 
+@pytest.mark.real_clips
 def test_the_authors_parameters_can_be_given(shared: Path, tmp_path: Path) -> None:
     model = QualityModel.load(shared / "evaluators" / "niqe_pris_params.npz")
     frames = sample_frames(4)
     assert model.score([cv2.GaussianBlur(f, (0, 0), 3) for f in frames]) > model.score(frames) > 0
 
 
+@pytest.mark.slow
 def test_a_model_comes_back_as_it_was(tmp_path: Path) -> None:
     model = QualityModel.learn(sample_frames(30))
     model.save(tmp_path / "q.safetensors")
@@ -69,6 +73,7 @@ def test_other_parameters_are_refused(tmp_path: Path, arrays: dict[str, np.ndarr
         QualityModel.load(tmp_path / "n.npz")
 
 
+@pytest.mark.slow
 def test_hyperiqa_loads_a_file_of_its_format(tmp_path: Path) -> None:
     torch.manual_seed(0)
     made_up = HyperIQA()

@@ -1,4 +1,4 @@
-"""The trainers, for a few steps, on the embedded sample: they run from the command line, and what they write loads."""
+"""The trainers, for a few steps, on the embedded sample: they run from the command line, and their files load."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.sample import sample_files
 from personatalk.stage1.network import GeometryGenerator
 from personatalk.stage2.renderer import Renderer
-from personatalk.training.audio import AudioTask, Recording
-from personatalk.training.config import AudioConfig
-from personatalk.training.config_files import read_config
 from personatalk.training.data import prepare
 from personatalk.training.data.layouts import VideoSource
 from personatalk.training.data.options import PrepareOptions
@@ -49,6 +46,7 @@ def train(network: str, data: tuple[Path, ...], run: Path, *changes: str, config
     return main.main(words)
 
 
+@pytest.mark.slow
 def test_stage_1_trains_resumes_and_loads(datasets: tuple[Path, Path], tmp_path: Path) -> None:
     assert train("stage1", datasets, tmp_path, "batch_size=2", "num_variants=1", "steps=2") == 0
     first = GeometryGenerator.load(tmp_path / "last.safetensors")
@@ -60,6 +58,7 @@ def test_stage_1_trains_resumes_and_loads(datasets: tuple[Path, Path], tmp_path:
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 def test_stage_1_without_style_does_not_hear_of_it(datasets: tuple[Path, Path], tmp_path: Path) -> None:
     assert train("stage1", datasets, tmp_path, "batch_size=1", "num_variants=1", "steps=2", "use_style=false") == 0
     network = GeometryGenerator.load(tmp_path / "last.safetensors")
@@ -67,6 +66,7 @@ def test_stage_1_without_style_does_not_hear_of_it(datasets: tuple[Path, Path], 
     assert network.encode_style(offsets).abs().max() == 0
 
 
+@pytest.mark.slow
 def test_a_hubert_checkpoint_drops_in(datasets: tuple[Path, Path], tmp_path: Path) -> None:
     small = HubertConfig(
         hidden_size=24,
@@ -84,6 +84,7 @@ def test_a_hubert_checkpoint_drops_in(datasets: tuple[Path, Path], tmp_path: Pat
     assert GeometryGenerator.load(run / "last.safetensors").audio.hubert.config.hidden_size == 24
 
 
+@pytest.mark.slow
 def test_stage_2_trains_with_all_its_losses(
     datasets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +118,7 @@ def test_stage_2_trains_with_all_its_losses(
     assert Renderer.load(tmp_path / "run" / "last.safetensors").config["size"] == 256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", ["use_lip", "use_face", "use_selection"])
 def test_stage_2_trains_without_a_part(datasets: tuple[Path, Path], tmp_path: Path, switch: str) -> None:
     words = ("batch_size=1", "crop_size=64", "channels=16", "width=16", "steps=2", f"{switch}=false")
@@ -126,6 +128,7 @@ def test_stage_2_trains_without_a_part(datasets: tuple[Path, Path], tmp_path: Pa
         assert Renderer.load(tmp_path / "last.safetensors").config[switch] is False
 
 
+@pytest.mark.slow
 def test_the_feature_network_trains(datasets: tuple[Path, Path], tmp_path: Path) -> None:
     assert train("features", datasets, tmp_path, "batch_size=2", "crop_size=64", "steps=2") == 0
     network = FeatureNetwork.load(tmp_path / "last.safetensors")
@@ -133,6 +136,7 @@ def test_the_feature_network_trains(datasets: tuple[Path, Path], tmp_path: Path)
     assert [f.shape[-1] for f in features] == [64, 32, 16, 8]
 
 
+@pytest.mark.slow
 def test_the_audio_encoder_pretrains_and_starts_stage_1(datasets: tuple[Path, Path], tmp_path: Path) -> None:
     folder = sample_files()[1].parent
     words = ("batch_size=1", "window_seconds=1", "num_clusters=8", "steps=4", "transformer_start_step=2")
@@ -142,6 +146,7 @@ def test_the_audio_encoder_pretrains_and_starts_stage_1(datasets: tuple[Path, Pa
     assert train("stage1", datasets, tmp_path / "run", *words) == 0
 
 
+@pytest.mark.slow
 def test_the_morphable_model_is_learned(tmp_path: Path) -> None:
     path = tmp_path / "morphable.safetensors"
     assert main.main(["train", "morphable", str(sample_files()[0]), "-o", str(path)]) == 0
@@ -152,6 +157,7 @@ def test_the_morphable_model_is_learned(tmp_path: Path) -> None:
     assert np.linalg.norm(eyes[0] - eyes[1]) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_configuration_is_refused(
     datasets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,13 +186,7 @@ def test_a_training_that_cannot_begin_says_why(
     assert message in capsys.readouterr().err
 
 
-def test_held_out_sounds_are_not_trained_on() -> None:
-    sounds = [Recording(0.1 * np.sin(np.arange(20000) * 0.01 * (k + 1)).astype(np.float32)) for k in range(21)]
-    task = AudioTask(read_config(AudioConfig, changes=["num_clusters=4", "window_seconds=1", "phone_weight=0"]), sounds)
-    assert set(task.held_out) == {0, 20}
-    assert set(task.heard).isdisjoint(task.held_out)
-
-
+@pytest.mark.slow
 def test_the_dataset_of_the_fixture_is_whole(datasets: tuple[Path, Path]) -> None:
     (row,) = read_datasets(datasets[:1], ["train"], with_audio=True)
     clip = row.load()
@@ -196,28 +196,7 @@ def test_the_dataset_of_the_fixture_is_whole(datasets: tuple[Path, Path]) -> Non
     assert len(clip.audio) / 16000 == pytest.approx(clip.time[-1], abs=0.1)
 
 
-@pytest.mark.parametrize("speed", [0.85, 1.0, 1.15, 1.2])
-def test_a_window_pairs_what_is_played_with_what_is_said(speed: float) -> None:
-    # A tone that rises by one step a second: its cluster is its pitch.
-    steps = 200 * 2 ** (np.arange(8) / 2)
-    pitch = np.repeat(steps, 16000)
-    sound = (0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / 16000)).astype(np.float32)
-    task = AudioTask(
-        read_config(AudioConfig, changes=["num_clusters=8", "window_seconds=4", "phone_weight=0"]), [Recording(sound)]
-    )
-    task.labels[0] = np.arange(400) // 50
-    for seed in range(4):
-        sample = task._window(0, np.random.default_rng(seed), speed)
-        assert sample.samples.shape == (64000,) and sample.cluster.shape == (200,)
-        for frame in range(3, 197, 12):
-            here = sample.samples[(frame - 2) * 320 : (frame + 3) * 320].numpy()
-            heard = np.abs(np.fft.rfft(here * np.hanning(1600), 16000)).argmax()
-            said = steps[sample.cluster[frame]] * speed
-            edges = sample.cluster[frame - 3 : frame + 4]
-            if len(set(edges.tolist())) == 1:
-                assert heard == pytest.approx(said, rel=0.03)
-
-
+@pytest.mark.slow
 def test_all_variants_of_table_4_are_trained_and_compared(
     datasets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
