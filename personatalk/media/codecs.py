@@ -1,4 +1,4 @@
-"""personatalk.media.codecs."""
+"""Tables of codecs and containers, and choices of what a container can hold."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ import av
 
 from ..errors import MediaError
 
+# Suffixes of files that hold video.
+VIDEO_SUFFIXES = (".mp4", ".mpg", ".mpeg", ".mkv", ".mov", ".webm", ".avi", ".m4v")
+
 # Video encoders to fall back on when the container cannot hold the wanted codec, best first.
 FALLBACK_VIDEO = ("libx264", "libvpx-vp9", "mpeg4", "mpeg2video", "mpeg1video")
 
 # Encoders whose bitstream counts frames, so that their clock has to be one tick per frame.
 FRAME_CLOCK = {"mpeg4", "mpeg2video", "mpeg1video"}
 
-# Suffixes whose container could hold video, but which promise sound.
-SOUND_SUFFIXES = {".m4a", ".m4b", ".m4r", ".aac", ".mka", ".oga", ".opus"}
+# Suffixes whose container could hold video, but which promise audio only.
+AUDIO_SUFFIXES = {".m4a", ".m4b", ".m4r", ".aac", ".mka", ".oga", ".opus"}
 
 # The codec that the speech is encoded with, by FFmpeg's name of the output container.
 SPEECH_ENCODERS = {
@@ -64,6 +67,7 @@ FILE_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "du
 # some codecs start lies before time 0. Elsewhere it would push the whole file, video included, back.
 EDIT_LISTS = {"mp4", "mov", "ipod", "3gp"}
 
+# Codecs that start with a run-in, which is decoded and not played.
 RUN_IN_CODECS = {"aac", "mp3"}
 
 
@@ -76,7 +80,7 @@ def is_encoder(name: str, kind: str) -> bool:
 
 
 def choose_video_codec(wanted: str, supported: set[str]) -> str:
-    """The wanted encoder if the container supports its codec, else the best that it supports.
+    """Return the wanted encoder if the container supports its codec, else the best that it supports.
 
     Raises:
         MediaError: FFmpeg has no such encoder.
@@ -87,7 +91,7 @@ def choose_video_codec(wanted: str, supported: set[str]) -> str:
 
 
 def choose_pix_fmt(codec: str, pix_fmt: str, width: int, height: int) -> tuple[str, str]:
-    """The encoder's pixel format for a source's, and what is lost ("" for nothing).
+    """Return the encoder's pixel format for a source's, and what is lost ("" for nothing).
 
     Args:
         codec: FFmpeg's name of the encoder.
@@ -113,7 +117,7 @@ def choose_pix_fmt(codec: str, pix_fmt: str, width: int, height: int) -> tuple[s
 
 
 def _fits(pix_fmt: str, width: int, height: int) -> bool:
-    """Whether a picture's size is whole in chroma samples of a format."""
+    """Return whether an image's size is whole in chroma samples of a format."""
     layout = av.VideoFormat(pix_fmt, width, height)
     across = layout.chroma_width(4) or 4
     down = layout.chroma_height(4) or 4
@@ -121,7 +125,7 @@ def _fits(pix_fmt: str, width: int, height: int) -> bool:
 
 
 def choose_rate(codec: str, rate: int) -> int:
-    """The encoder's sample rate for a source's: the same, else the next higher, else its highest."""
+    """Return the encoder's sample rate for a source's: the same, else the next higher, else its highest."""
     rates = sorted(av.Codec(codec, "w").audio_rates or ())
     if not rates or rate in rates:
         return rate
@@ -129,7 +133,7 @@ def choose_rate(codec: str, rate: int) -> int:
 
 
 def choose_layout(codec: str, layout: str, channels: int) -> str:
-    """The encoder's channel layout for a source's."""
+    """Return the encoder's channel layout for a source's."""
     most = {"mp2": 2, "libmp3lame": 2, "wmav2": 2}.get(codec, 8)
     if channels > most:
         return "stereo"
@@ -137,7 +141,7 @@ def choose_layout(codec: str, layout: str, channels: int) -> str:
 
 
 def kept_tags(tags: dict[str, str]) -> dict[str, str]:
-    """Metadata of a source that still holds for the output."""
+    """Return the metadata of a source that still holds for the output."""
     return {
         key: value
         for key, value in tags.items()
@@ -172,7 +176,7 @@ def without_run_in(packets: Iterable[Any], start: float) -> Iterator[Any]:
 
 
 def has_run_in(format_name: str, codec: str, start: float) -> bool:
-    """Whether the packets of a codec must not begin before the file's start in a container.
+    """Return whether the packets of a codec must not begin before the file's start in a container.
 
     Edit lists work around time 0 alone; a later start would leave the run-in audible.
     """
@@ -180,8 +184,5 @@ def has_run_in(format_name: str, codec: str, start: float) -> bool:
 
 
 def copy_arguments(template: Any) -> dict[str, Any]:
-    """Arguments that copy a stream's parameters even where there is no encoder for its codec."""
+    """Return arguments that copy a stream's parameters even where there is no encoder for its codec."""
     return {"opaque": True} if template.codec_context is not None else {}
-
-
-VIDEO_SUFFIXES = (".mp4", ".mpg", ".mpeg", ".mkv", ".mov", ".webm", ".avi", ".m4v")

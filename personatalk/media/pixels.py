@@ -1,4 +1,4 @@
-"""Pictures in FFmpeg's pixel formats: conversion to RGB, and blending a patch into a picture's planes."""
+"""Images in FFmpeg's pixel formats: conversion to RGB, and blending a patch into an image's planes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from ..utils.arrays import Array
+from ..utils.arrays import Array, Image
 
-UInt8 = npt.NDArray[np.uint8]
-
+# FFmpeg's numbers of the ranges (AVColorRange).
 FULL_RANGE = 2
 LIMITED_RANGE = 1
+
 # swscale's numbers of YUV matrices by FFmpeg's (AVColorSpace). Untagged video is taken as BT.601, as
 # swscale does: any choice is good as long as reading and pasting make the same one.
 BT601 = 5
 MATRICES = {1: 1, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: 9, 10: 9}
-# What pictures become for blending when their own format has no whole samples in memory.
+
+# Formats that images become for blending when their own format has no whole samples in memory.
 BLENDABLE = ("yuv422p", "yuv422p10le", "yuv444p", "yuv444p10le", "rgb24", "rgba", "rgb48le", "gray")
+
 # Without full chroma interpolation (SWS_FULL_CHR_H_INT) swscale takes a short cut from subsampled formats to RGB that
 # comes out one to two grey levels too dark.
 FULL_CHROMA = 0x2000
@@ -41,13 +43,13 @@ class Box:
 
     @property
     def empty(self) -> bool:
-        """Whether the rectangle holds no pixel."""
+        """Return whether the rectangle holds no pixel."""
         return self.right <= self.left or self.bottom <= self.top
 
 
 @dataclass(frozen=True)
 class Plane:
-    """One plane of a picture as an array that shares its memory.
+    """One plane of an image as an array that shares its memory.
 
     Attributes:
         samples: (h, w, c) uint8 or uint16; c is 1 except in formats that interleave.
@@ -63,7 +65,7 @@ class Plane:
 
 
 def rotation_of(matrix: tuple[int, ...]) -> int:
-    """Degrees clockwise (0, 90, 180, 270) by which a display matrix turns a picture.
+    """Return the degrees clockwise (0, 90, 180, 270) by which a display matrix turns an image.
 
     Args:
         matrix: Nine numbers, row by row; the first two of the first two rows in 16.16 fixed point.
@@ -78,13 +80,13 @@ def rotation_of(matrix: tuple[int, ...]) -> int:
 
 
 def _matrix_and_range(image: Any) -> tuple[int, int]:
-    """Return swscale's numbers of a picture's matrix and range."""
+    """Return swscale's numbers of an image's matrix and range."""
     full = image.format.name.startswith("yuvj") or image.color_range == FULL_RANGE
     return MATRICES.get(int(image.colorspace), BT601), FULL_RANGE if full else LIMITED_RANGE
 
 
-def to_rgb(image: Any) -> UInt8:
-    """Convert a stored picture to RGB, uint8 (height, width, 3)."""
+def to_rgb(image: Any) -> Image:
+    """Convert a stored image to RGB, uint8 (height, width, 3)."""
     matrix, color_range = _matrix_and_range(image)
     if image.format.is_rgb:
         rgb = image.reformat(format="rgb24", interpolation=INTERPOLATION)
@@ -99,8 +101,8 @@ def to_rgb(image: Any) -> UInt8:
     return np.asarray(rgb.to_ndarray(), np.uint8)
 
 
-def from_rgb(rgb: UInt8, like: Any) -> Any:
-    """Convert uint8 (h, w, 3) RGB to a picture of the pixel format, matrix and range of `like`."""
+def from_rgb(rgb: Image, like: Any) -> Any:
+    """Convert uint8 (h, w, 3) RGB to an image of the pixel format, matrix and range of `like`."""
     matrix, color_range = _matrix_and_range(like)
     image = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
     if like.format.is_rgb:
@@ -115,7 +117,7 @@ def from_rgb(rgb: UInt8, like: Any) -> Any:
 
 
 def convert_frame(image: Any, pix_fmt: str) -> Any:
-    """Convert a picture to another pixel format; YUV stays in the same matrix and range."""
+    """Convert an image to another pixel format; YUV stays in the same matrix and range."""
     if image.format.name == pix_fmt:
         return image
     matrix, color_range = _matrix_and_range(image)
@@ -145,7 +147,7 @@ def copy_tags(source: Any, target: Any) -> None:
 
 
 def planes_of(image: Any) -> list[Plane] | None:
-    """The planes of a picture, or None if its samples are not whole bytes or 16-bit words."""
+    """Return the planes of an image, or None if its samples are not whole bytes or 16-bit words."""
     layout = image.format
     parts = layout.components
     widest = max(part.bits for part in parts)
@@ -172,14 +174,14 @@ def planes_of(image: Any) -> list[Plane] | None:
 
 
 def _alpha(parts: list[Any], name: str) -> int | None:
-    """Which channel of a plane is transparency: formats named "a..." store it first, others last."""
+    """Return the channel of a plane that is transparency: formats named "a..." store it first, others last."""
     if not any(part.is_alpha for part in parts):
         return None
     return 0 if len(parts) == 1 or name.startswith("a") else len(parts) - 1
 
 
-def paste(image: Any, rotation: int, patch: UInt8, mask: Array, left: int, top: int) -> Any:
-    """Blend an upright patch into a copy of a stored picture; see `Frame.pasted`."""
+def paste(image: Any, rotation: int, patch: Image, mask: Array, left: int, top: int) -> Any:
+    """Blend an upright patch into a copy of a stored image; see `Frame.pasted`."""
     if patch.shape != (*mask.shape, 3):
         raise ValueError(f"patch {patch.shape} and mask {mask.shape} do not fit")
     work = image if planes_of(image) is not None else convert_frame(image, _blendable(image.format.name))
@@ -191,13 +193,13 @@ def paste(image: Any, rotation: int, patch: UInt8, mask: Array, left: int, top: 
 
 
 def _blendable(name: str) -> str:
-    """The nearest format that `planes_of` knows."""
+    """Return the nearest format that `planes_of` knows."""
     best, _ = av.codec.find_best_pix_fmt_of_list(list(BLENDABLE), name)
     return str(best.name) if best is not None else "rgb24"
 
 
 def duplicate(image: Any) -> Any:
-    """Copy a picture into buffers of its own."""
+    """Copy an image into buffers of its own."""
     copy = av.VideoFrame(image.width, image.height, image.format.name)
     copy_tags(image, copy)
     for target, source in zip(planes_of(copy) or (), planes_of(image) or (), strict=True):
@@ -206,8 +208,8 @@ def duplicate(image: Any) -> Any:
 
 
 def _stored(
-    patch: UInt8, mask: Array, left: int, top: int, rotation: int, width: int, height: int
-) -> tuple[Box, UInt8, Array]:
+    patch: Image, mask: Array, left: int, top: int, rotation: int, width: int, height: int
+) -> tuple[Box, Image, Array]:
     """Turn a patch from upright to stored coordinates and cut off what hangs over the edges.
 
     Args:
@@ -216,8 +218,8 @@ def _stored(
         left: Upright x of the patch.
         top: Upright y of the patch.
         rotation: Degrees clockwise from stored to upright.
-        width: Stored width of the picture.
-        height: Stored height of the picture.
+        width: Stored width of the image.
+        height: Stored height of the image.
     """
     rows, columns = mask.shape
     x, y = {
@@ -233,10 +235,10 @@ def _stored(
     return box, patch[inside], mask[inside]
 
 
-def _blend(source: Any, target: Any, box: Box, patch: UInt8, mask: Array) -> None:
+def _blend(source: Any, target: Any, box: Box, patch: Image, mask: Array) -> None:
     """Blend a stored-coordinates patch into `target`, a copy of `source`.
 
-    The patch is converted together with the picture's own pixels around it and under mask 0: they share
+    The patch is converted together with the image's own pixels around it and under mask 0: they share
     chroma samples with the patch, and foreign colours must not bleed into those.
     """
     planes = planes_of(target) or []
@@ -255,7 +257,7 @@ def _blend(source: Any, target: Any, box: Box, patch: UInt8, mask: Array) -> Non
 
 
 def _aligned(box: Box, across: int, down: int, width: int, height: int) -> Box:
-    """Grow a box to whole chroma samples, inside the picture, with one sample of its surroundings."""
+    """Grow a box to whole chroma samples, inside the image, with one sample of its surroundings."""
     return Box(
         max(0, box.left // across - 1) * across,
         max(0, box.top // down - 1) * down,
@@ -265,7 +267,7 @@ def _aligned(box: Box, across: int, down: int, width: int, height: int) -> Box:
 
 
 def _window(plane: Plane, box: Box) -> tuple[slice, slice]:
-    """The samples of a plane that an aligned box covers."""
+    """Return the samples of a plane that an aligned box covers."""
     return (
         slice(box.top // plane.step_y, -(-box.bottom // plane.step_y)),
         slice(box.left // plane.step_x, -(-box.right // plane.step_x)),
@@ -273,7 +275,7 @@ def _window(plane: Plane, box: Box) -> tuple[slice, slice]:
 
 
 def crop(image: Any, box: Box) -> Any:
-    """Copy an aligned part of a picture into a small picture of the same format."""
+    """Copy an aligned part of an image into a small image of the same format."""
     part = av.VideoFrame(box.right - box.left, box.bottom - box.top, image.format.name)
     copy_tags(image, part)
     for target, source in zip(planes_of(part) or (), planes_of(image) or (), strict=True):
@@ -294,7 +296,7 @@ def _mixed(plane: Plane, old: npt.NDArray[Any], new: npt.NDArray[Any], weight: A
 
 
 def _averaged(weight: Array, step_x: int, step_y: int) -> Array:
-    """Mean of a mask over blocks of pixels; blocks that the picture's edge cuts count what is there."""
+    """Return the mean of a mask over blocks of pixels; blocks that the image's edge cuts count what is there."""
     if step_x == 1 and step_y == 1:
         return weight
     rows, columns = weight.shape

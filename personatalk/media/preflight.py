@@ -1,4 +1,4 @@
-"""personatalk.media.preflight."""
+"""Checks of the output and the source before any work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import av
 
 from ..errors import MediaError
 from ..utils.files import same_file
-from .codecs import FALLBACK_VIDEO, SOUND_SUFFIXES, choose_pix_fmt, choose_video_codec
+from .codecs import FALLBACK_VIDEO, AUDIO_SUFFIXES, choose_pix_fmt, choose_video_codec
 from .probe import VideoInfo, has_alpha
 
 
@@ -58,12 +58,12 @@ def _check_suffix(output: Path) -> None:
             usable = holds and not container.format.no_file and container.default_video_codec != "none"
     except (ValueError, av.error.FFmpegError):
         raise MediaError(f"the output {output} has a suffix that FFmpeg cannot write; {advice}") from None
-    if not usable or output.suffix.lower() in SOUND_SUFFIXES:
+    if not usable or output.suffix.lower() in AUDIO_SUFFIXES:
         raise MediaError(f"the output {output} has a suffix that cannot hold this video; {advice}")
 
 
 def check_source(source: VideoInfo, output: Path | str, codec: str) -> None:
-    """Make sure, before any work, that a video's pictures are of a kind that can be dubbed and written whole.
+    """Make sure, before any work, that a video is of a kind that can be dubbed and written whole.
 
     Args:
         source: The video.

@@ -1,4 +1,4 @@
-"""personatalk.media.streams."""
+"""The output's tracks beside the video: the speech, and what is copied from the source."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CUT_TOLERANCE = 0.005
 
 
 class SpeechStream:
-    """The new sound track: packets for an output stream, up to a time at a time."""
+    """The new audio track: packets for an output stream, up to a time at a time."""
 
     def __init__(
         self, path: Path, output: Any, options: EncodeOptions, start_seconds: float, limit: float | None
@@ -80,7 +80,7 @@ class SpeechStream:
             yield packet
 
     def _copies(self, output: Any, options: EncodeOptions) -> bool:
-        """Whether the speech goes in unchanged: a codec that suits, and nothing to cut."""
+        """Return whether the speech goes in unchanged: a codec that suits, and nothing to cut."""
         fits = self.info.codec in SPEECH_COPIES.get(output.format.name, set())
         whole = self.limit is None or 0 < self.info.seconds <= self.limit + CUT_TOLERANCE
         plain = options.audio_codec is None and options.audio_bitrate is None
@@ -105,21 +105,21 @@ class SpeechStream:
         return stream
 
     def _sample_format(self, codec: str, default: str) -> str:
-        """The encoder's sample format: deep sound stays deep in a lossless codec."""
+        """Return the encoder's sample format: deep audio stays deep in a lossless codec."""
         known = [known.name for known in av.Codec(codec, "w").audio_formats or ()]
         deep = self._source.codec_context.format.name.startswith("s32")
         return "s32" if deep and "s32" in known else (known[0] if known else default)
 
     @staticmethod
     def _bitrate(codec: str, context: Any) -> int:
-        """A generous bitrate; AAC allows 6 bits per sample, and MP2 less at low rates."""
+        """Return a generous bitrate in bits per second; AAC allows 6 bits per sample, and MP2 less at low rates."""
         per_channel = min(SPEECH_BITRATES[codec], 5 * context.sample_rate)
         if codec == "mp2" and context.sample_rate < 32000:
             per_channel = 64_000
         return int(per_channel * context.layout.nb_channels)
 
     def _copied(self) -> Iterator[Any]:
-        """Packets of the speech file, moved to the output's clock."""
+        """Yield the packets of the speech file, moved to the output's clock."""
         base = self._source.time_base
         shift = round((self.start_seconds - container_start(self._input, self._source)) / base)
         for packet in self._input.demux(self._source):
@@ -156,7 +156,7 @@ class SpeechStream:
 
 
 def head(frame: Any, samples: int) -> Any:
-    """The first samples of an audio frame."""
+    """Return the first samples of an audio frame."""
     if samples >= frame.samples:
         return frame
     values = frame.to_ndarray()
@@ -191,7 +191,7 @@ class CopiedStreams:
         self._exit.close()
 
     def _replaced(self) -> int | None:
-        """Number of the audio track whose place the speech takes."""
+        """Return the number of the audio track whose place the speech takes."""
         if not self.input.streams.audio:
             return None
         return int(audio_stream(self.input, self.info.path).index)
@@ -228,15 +228,15 @@ class CopiedStreams:
                 self.clipped.add(stream.index)
 
     def _add_cover(self, output: Any, stream: Any) -> None:
-        """Add a cover picture to Matroska, where it is an attached file."""
+        """Add a cover image to Matroska, where it is an attached file."""
         kind = stream.codec_context.codec.canonical_name
         suffix, mime = {"mjpeg": ("jpg", "image/jpeg")}.get(kind, (kind, f"image/{kind}"))
         with open_input(self.info.path) as again:
-            picture = next(again.demux(again.streams[stream.index]))
-            output.add_attachment(f"cover.{suffix}", mime, bytes(picture))
+            cover_image = next(again.demux(again.streams[stream.index]))
+            output.add_attachment(f"cover.{suffix}", mime, bytes(cover_image))
 
     def _rewritten(self, stream: Any) -> bool:
-        """Whether a data stream is made anew by the muxer: QuickTime's chapter titles and time code."""
+        """Return whether a data stream is made anew by the muxer: QuickTime's chapter titles and time code."""
         mov = self.info.container.startswith("mov")
         return mov and (bool(self.input.chapters()) or "timecode" in stream.metadata)
 
@@ -254,7 +254,7 @@ class CopiedStreams:
         return copy
 
     def _read(self) -> Iterator[Any]:
-        """Packets of the copied streams, as they lie in the file."""
+        """Yield the packets of the copied streams, as they lie in the file."""
         if not self.streams:
             return  # else the search for a first packet would read the whole file
         for packet in self.input.demux():
@@ -267,7 +267,7 @@ class CopiedStreams:
                 yield from self._prepared(packet)
 
     def _prepared(self, packet: Any) -> Iterator[Any]:
-        """A packet as its output stream takes it."""
+        """Yield a packet as its output stream takes it, or nothing."""
         number = packet.stream_index
         if packet.pts is None:
             packet.pts = packet.dts
@@ -310,5 +310,5 @@ class CopiedStreams:
 
 
 def _start(packet: Any) -> float:
-    """When a packet starts, in seconds on its stream's clock."""
+    """Return the start of a packet, in seconds on its stream's clock."""
     return float(packet.pts * packet.time_base)

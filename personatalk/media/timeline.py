@@ -1,4 +1,4 @@
-"""Which source frame is shown when: the policies for speech that is longer or shorter than the video."""
+"""The source frame of each moment of the output, where speech may be longer or shorter than the video."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from .reader import Frame, VideoReader
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
+# Bytes of the frames that are held when a run goes backward, and how many are held at least.
 BACKWARD_BYTES = 128 * 1024 * 1024
 BACKWARD_FRAMES = 8
 
@@ -30,10 +31,10 @@ class Plan:
     """The frames of the output, in order.
 
     Attributes:
-        source_index: int64 (N,), which source frame is shown.
-        time: float64 (N,), when, in seconds on the presentation timeline.
-        duration: float64 (N,), for how long, in seconds.
-        dubbed: bool (N,), whether the mouth is new; False passes the original mouth through.
+        source_index: int64 (N,), the source frame that is shown.
+        time: float64 (N,), the time at which it appears, in seconds on the presentation timeline.
+        duration: float64 (N,), the time that each is shown for, in seconds.
+        dubbed: bool (N,), True where the mouth is new; False passes the original mouth through.
         speech_limit: Seconds after which the speech is cut: where the last frame ends.
     """
 
@@ -47,7 +48,7 @@ class Plan:
         return len(self.source_index)
 
     def since(self, first: int) -> Plan:
-        """The frames from number `first` on."""
+        """Return the frames from number `first` on."""
         return replace(
             self,
             source_index=self.source_index[first:],
@@ -57,7 +58,7 @@ class Plan:
         )
 
     def ticks(self, time_base: Fraction, start_seconds: float) -> tuple[Int64, Int64]:
-        """Times and durations on the source's own clock, int64 (N,) each, in ticks.
+        """Return times and durations on the source's own clock, int64 (N,) each, in ticks.
 
         Source frames at their source times get exactly their source pts back.
 
@@ -77,7 +78,7 @@ def plan(
     speech_seconds: float,
     policy: LengthPolicy = "video",
 ) -> Plan:
-    """Decide which frame is shown when.
+    """Plan the frames of the output.
 
     Args:
         frame_times: (T,) presentation times of the source frames in seconds, increasing.
@@ -109,7 +110,7 @@ def plan(
 
 
 def _spans(times: Float64, durations: Float64) -> Float64:
-    """How long each frame is shown: until the next one, the last for its own duration."""
+    """Return the time that each frame is shown for: until the next one, the last for its own duration."""
     if times.ndim != 1 or not times.size or durations.shape != times.shape:
         raise ValueError(f"need (T,) times and durations with T > 0, got {times.shape}, {durations.shape}")
     spans = np.append(np.diff(times), durations[-1])
@@ -119,7 +120,7 @@ def _spans(times: Float64, durations: Float64) -> Float64:
 
 
 def _there_and_back(times: Float64, spans: Float64, until: float) -> Int64:
-    """Frame numbers 0..T-1, T-2..0, 1..T-1... that last at least until the given time."""
+    """Return frame numbers 0..T-1, T-2..0, 1..T-1... that last at least until the given time."""
     count = len(times)
     if count == 1:
         return np.zeros(int(np.ceil((until - times[0]) / spans[0])) + 1, np.int64)
@@ -129,7 +130,7 @@ def _there_and_back(times: Float64, spans: Float64, until: float) -> Int64:
 
 
 def _steps(order: Int64, spans: Float64) -> Float64:
-    """How long each frame of a walk is shown: what lies between it and the next one in the source."""
+    """Return the time that each frame of a walk is shown for: what lies between it and the next one in the source."""
     if len(spans) == 1:
         return np.full(len(order), spans[0])
     steps = spans[np.minimum(order[:-1], order[1:])]
@@ -200,7 +201,7 @@ def _backward(reader: VideoReader, start: int, stop: int, byte_budget: int) -> I
 
 
 def chunk_frames(info: VideoInfo, byte_budget: int) -> int:
-    """How many decoded frames fit into a number of bytes, at least 8."""
+    """Return the number of decoded frames that fit into a number of bytes, at least 8."""
     bits = av.VideoFormat(info.pix_fmt, info.width, info.height).padded_bits_per_pixel
     return max(BACKWARD_FRAMES, byte_budget * 8 // max(1, int(bits) * info.width * info.height))
 

@@ -104,7 +104,7 @@ class FrameWriter(abc.ABC):
 
     @property
     def warnings(self) -> list[str]:
-        """What could not be kept from the source, one line each."""
+        """Return what could not be kept from the source, one line each."""
         return self._muxer.warnings
 
     def __enter__(self) -> Self:
