@@ -1,7 +1,12 @@
+from .faces.selection import find_people as find_people
+from .pipeline.batch import run_batch as run_batch
 from .pipeline.dub import dub as dub
 from .pipeline.dub import dub_cues as dub_cues
 from .pipeline.options import DubOptions as DubOptions
+from .pipeline.persona import Persona as Persona
+from .pipeline.persona_making import make_persona as make_persona
 from .pipeline.report import Report as Report
 from .pipeline.weights import Models as Models
 from .provenance.options import Provenance as Provenance
+from .provenance.verify import verify as verify
 from .version import __version__ as __version__

@@ -96,7 +96,7 @@ class People:
         return [person.number for person, seen in zip(self.persons, self.seen()[:, frame], strict=True) if seen]
 
 
-def find_people(
+def scan_people(
     reader: VideoReader, tracker: FaceTracker, recogniser: Recogniser, progress: Progress | None = None
 ) -> People:
     """Find everybody who is seen in a video, in one pass over it.

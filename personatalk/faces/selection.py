@@ -17,7 +17,7 @@ from .choice import FaceImage, parse_choice
 from .follow import BoxFollower, FaceFollower, LargestFaceFollower
 from .landmarks import FaceTracker, open_tracker
 from .multi_face import open_multi_face_tracker
-from .people import People, find_people
+from .people import People, scan_people
 from .recognition import open_recogniser
 from .resolution import read_reference, resolve_choice
 
@@ -67,10 +67,10 @@ class FaceSearch:
         return json.dumps(words)
 
     def people(self, reader: VideoReader, model: MorphableModel, progress: Progress | None = None) -> People:
-        """Find everybody in a video; see `people.find_people`."""
+        """Find everybody in a video; see `people.scan_people`."""
         recogniser = open_recogniser(model, self.identity)
         with closing(open_multi_face_tracker(self.face_model)) as tracker:
-            return find_people(reader, tracker, recogniser, progress)
+            return scan_people(reader, tracker, recogniser, progress)
 
     @contextmanager
     def open(
@@ -96,3 +96,33 @@ class FaceSearch:
         chosen = resolve_choice(people, self.face, self.face_model)
         with closing(open_multi_face_tracker(self.face_model)) as multi:
             yield multi, BoxFollower(people.track(*chosen))
+
+
+def find_people(
+    video: Path | str,
+    *,
+    model: MorphableModel | None = None,
+    face_model: Path | str | None = None,
+    identity: Path | str | None = None,
+    progress: Progress | None = None,
+) -> People:
+    """Find everybody who is seen in a video.
+
+    Args:
+        video: The video.
+        model: The morphable model, whose shape tells people apart; the package's where None.
+        face_model: MediaPipe Tasks model; None takes the face mesh of the mediapipe wheel.
+        identity: ArcFace network in ONNX; None tells people apart by their appearance in the video.
+        progress: Told about the progress.
+
+    Returns:
+        People by number, with their boxes and times; `DubOptions.face` takes the numbers.
+
+    Raises:
+        MediaError: The file cannot be read.
+        FaceError: It shows nobody.
+        WeightsError: A network cannot be read.
+    """
+    search = FaceSearch(face_model=face_model, identity=identity)
+    with VideoReader(video) as reader:
+        return search.people(reader, model or MorphableModel.load(), progress)
