@@ -40,8 +40,7 @@ def public_names() -> list[str]:
     lines: list[str] = []
     for module, name in EXPORT.findall(stub):
         if not name.startswith("_"):
-            lines += ["", f"::: personatalk.{module}.{name}"]
-            lines += ["    options:", "      show_root_heading: true", "      show_root_toc_entry: true"]
+            lines += ["", f"## {name}", "", f"::: personatalk.{module}.{name}"]
     return lines
 
 
