@@ -1,6 +1,6 @@
 """Table 4 of the paper at a small scale: trains the networks with and without their parts, and compares.
 
-Stage 1 is judged by how its mouth follows the real one on speakers never seen, stage 2 by its picture, with true
+Stage 1 is judged by how its mouth follows the real one on speakers never seen, stage 2 by its images, with true
 geometry. All variants of a stage see the same samples in the same order.
 """
 
@@ -62,7 +62,7 @@ def ablate(
     changes: dict[str, list[str]],
     morphable: Path | None = None,
     accelerator: str = "auto",
-    tell: Callable[[str], None] = print,
+    on_row: Callable[[str], None] = print,
 ) -> dict[str, dict[str, float]]:
     """Train and judge all variants; those that are done already are not trained again.
 
@@ -72,7 +72,7 @@ def ablate(
         changes: Fields to change in all runs of "stage1" and "stage2", each "FIELD=VALUE".
         morphable: The morphable model; the package's where None.
         accelerator: As Lightning Fabric takes it.
-        tell: Called with every line of the table.
+        on_row: Called with every line of the table.
 
     Returns:
         Figures by variant.
@@ -86,7 +86,7 @@ def ablate(
         wanted = [*changes.get(stage, []), f"datasets={json.dumps(list(datasets))}", *switches]
         table[name] = _train(stage, wanted, run, morphable, accelerator)
         write_json(output / "ablation.json", table)
-        tell(f"| {name} | " + " | ".join(f"{k} {v:.3f}" for k, v in table[name].items()) + " |")
+        on_row(f"| {name} | " + " | ".join(f"{k} {v:.3f}" for k, v in table[name].items()) + " |")
     return table
 
 

@@ -19,7 +19,7 @@ from ..utils import serialization
 class Discriminator(nn.Module):
     """Patch discriminator with spectral norm (Isola et al. 2017, Miyato et al. 2018).
 
-    It sees the picture together with its PNCC map, so that it also tells a mouth that does not fit its geometry.
+    It sees the image together with its PNCC map, so that it also tells a mouth that does not fit its geometry.
 
     Args:
         width: Channels of the first layer.

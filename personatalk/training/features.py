@@ -43,14 +43,14 @@ class FeatureTask(Task[LandmarkedCrop]):
     Args:
         config: The fields that configure it.
         model: The morphable model.
-        rows: Clips to train on.
+        entries: Clips to train on.
         held_out: Clips of other speakers.
     """
 
     network: nn.Sequential
 
     def __init__(
-        self, config: FeatureConfig, model: MorphableModel, rows: list[IndexEntry], held_out: list[IndexEntry]
+        self, config: FeatureConfig, model: MorphableModel, entries: list[IndexEntry], held_out: list[IndexEntry]
     ) -> None:
         super().__init__()
         torch.manual_seed(config.seed)
@@ -58,8 +58,10 @@ class FeatureTask(Task[LandmarkedCrop]):
         self.vertices = np.flatnonzero(model.lower > 0.5)
         self.network = nn.Sequential(FeatureNetwork(SMALL), _PositionHead(SMALL[-1], 2 * len(self.vertices)))
         self.held_out = evenly_spaced(held_out, VALIDATION_CLIPS)
-        self.choose = clip_sampler([r.frames for r in rows], [r.speaker for r in rows], config.max_frames_per_speaker)
-        self._clip = functools.lru_cache(maxsize=256)(lambda i: rows[i].load())
+        self.sample_clip = clip_sampler(
+            [r.frames for r in entries], [r.speaker for r in entries], config.max_frames_per_speaker
+        )
+        self._clip = functools.lru_cache(maxsize=256)(lambda i: entries[i].load())
 
     @classmethod
     def from_config(cls, config: FeatureConfig, morphable: Path | None = None) -> FeatureTask:
@@ -68,9 +70,9 @@ class FeatureTask(Task[LandmarkedCrop]):
         Raises:
             PersonaTalkError: A data set cannot be read.
         """
-        rows = read_datasets(config.datasets, config.train_splits)
+        entries = read_datasets(config.datasets, config.train_splits)
         held_out = read_datasets(config.datasets, config.val_splits)
-        return cls(config, MorphableModel.load(morphable), rows, held_out)
+        return cls(config, MorphableModel.load(morphable), entries, held_out)
 
     def parameter_groups(self) -> dict[str, list[dict[str, Any]]]:
         """Return one part with all parameters."""
@@ -78,7 +80,7 @@ class FeatureTask(Task[LandmarkedCrop]):
 
     def sample(self, random: np.random.Generator) -> LandmarkedCrop:
         """Return a random crop in a random light, slightly shifted."""
-        clip = self._clip(self.choose(random))
+        clip = self._clip(self.sample_clip(random))
         return self._sample(clip, int(random.integers(len(clip.crops))), random)
 
     def _sample(self, clip: Clip, frame: int, random: np.random.Generator | None) -> LandmarkedCrop:
@@ -106,7 +108,7 @@ class FeatureTask(Task[LandmarkedCrop]):
         """Measure the share of the variance of the positions that the network explains, on speakers never seen."""
         samples = [
             self._sample(clip, frame, None)
-            for clip in (row.load() for row in self.held_out)
+            for clip in (entry.load() for entry in self.held_out)
             for frame in np.linspace(0, len(clip.crops) - 1, 6).astype(int)
         ]
         positions = torch.stack([s.positions for s in samples])

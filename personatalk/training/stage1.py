@@ -57,9 +57,9 @@ class SpeechClip:
     template: Array
 
     @classmethod
-    def load(cls, row: IndexEntry, model: MorphableModel) -> SpeechClip:
+    def load(cls, entry: IndexEntry, model: MorphableModel) -> SpeechClip:
         """Read a sample of the data set."""
-        clip = row.load(crops=False)
+        clip = entry.load(crops=False)
         first, beta = clip.beta_at_clock()
         shape = model.shape(clip.alpha)
         order = np.argsort(model.mouth_opening(shape + model.offsets(beta)), kind="stable")
@@ -179,17 +179,17 @@ class Stage1Task(Task[SpeechWindow]):
     Args:
         config: The fields that configure it.
         model: The morphable model.
-        rows: Clips to train on, with audio.
+        entries: Clips to train on, with audio.
         held_out: Clips of other speakers.
     """
 
     network: GeometryGenerator
 
     def __init__(
-        self, config: Stage1Config, model: MorphableModel, rows: list[IndexEntry], held_out: list[IndexEntry]
+        self, config: Stage1Config, model: MorphableModel, entries: list[IndexEntry], held_out: list[IndexEntry]
     ) -> None:
         super().__init__()
-        self.config, self.model, self.rows = config, model, rows
+        self.config, self.model, self.entries = config, model, entries
         self.network = initial_network(config, model)
         self.network.audio.hubert.feature_extractor.requires_grad_(False)
         for module in self.network.modules():
@@ -197,12 +197,12 @@ class Stage1Task(Task[SpeechWindow]):
                 module.p = config.dropout
         self.loss = GeneratorLoss(model, config)
         self.sample_clip = clip_sampler(
-            [r.frames for r in rows], [r.speaker for r in rows], config.max_frames_per_speaker
+            [r.frames for r in entries], [r.speaker for r in entries], config.max_frames_per_speaker
         )
-        self._load_clip = functools.lru_cache(maxsize=4096)(lambda i: SpeechClip.load(rows[i], model))
+        self._load_clip = functools.lru_cache(maxsize=4096)(lambda i: SpeechClip.load(entries[i], model))
         self._load_variant = functools.lru_cache(maxsize=8192)(self._variant)
         self._features = functools.lru_cache(maxsize=4096)(self._convolved)
-        self.held_out = [SpeechClip.load(row, model) for row in evenly_spaced(held_out, VALIDATION_CLIPS)]
+        self.held_out = [SpeechClip.load(entry, model) for entry in evenly_spaced(held_out, VALIDATION_CLIPS)]
 
     @classmethod
     def from_config(cls, config: Stage1Config, morphable: Path | None = None) -> Stage1Task:
@@ -211,9 +211,9 @@ class Stage1Task(Task[SpeechWindow]):
         Raises:
             PersonaTalkError: A data set or weights file cannot be read.
         """
-        rows = read_datasets(config.datasets, config.train_splits, with_audio=True)
+        entries = read_datasets(config.datasets, config.train_splits, with_audio=True)
         held_out = read_datasets(config.datasets, config.val_splits, with_audio=True)
-        return cls(config, MorphableModel.load(morphable), rows, held_out)
+        return cls(config, MorphableModel.load(morphable), entries, held_out)
 
     def _variant(self, clip: int, variant: int) -> SpeechClip:
         return self._load_clip(clip).at_speed(SPEEDS[variant % len(SPEEDS)])

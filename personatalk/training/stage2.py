@@ -61,9 +61,9 @@ class WindowSampler:
 
     Args:
         model: The morphable model.
-        rows: Clips; those too short to sample from are left out.
+        entries: Clips; those too short to sample from are left out.
         size: Side of the crops wanted; 256 or a whole fraction of it.
-        most_frames: Frames at most counted of one speaker.
+        max_frames_per_speaker: Frames at most counted of one speaker.
         tint: Spread of a window's random colour cast.
         use_selection: False samples all references at random from the clip.
     """
@@ -71,22 +71,24 @@ class WindowSampler:
     def __init__(
         self,
         model: MorphableModel,
-        rows: list[IndexEntry],
+        entries: list[IndexEntry],
         size: int,
-        most_frames: int = 750,
+        max_frames_per_speaker: int = 750,
         tint: float = 0.08,
         use_selection: bool = True,
     ) -> None:
         self.model, self.size, self.tint, self.use_selection = model, size, tint, use_selection
-        self.rows = [r for r in rows if r.frames >= MIN_CLIP_FRAMES]
-        if not self.rows:
+        self.entries = [r for r in entries if r.frames >= MIN_CLIP_FRAMES]
+        if not self.entries:
             raise PersonaTalkError(f"no clip of {MIN_CLIP_FRAMES} frames or more to draw references and targets from")
-        self.choose = clip_sampler([r.frames for r in self.rows], [r.speaker for r in self.rows], most_frames)
-        self._clip = functools.lru_cache(maxsize=256)(lambda i: self.rows[i].load())
+        self.sample_clip = clip_sampler(
+            [r.frames for r in self.entries], [r.speaker for r in self.entries], max_frames_per_speaker
+        )
+        self._clip = functools.lru_cache(maxsize=256)(lambda i: self.entries[i].load())
 
     def sample(self, random: np.random.Generator, targets: int) -> RenderWindow:
         """Return one random window by Algorithm 1's training strategy."""
-        clip: Clip = self._clip(self.choose(random))
+        clip: Clip = self._clip(self.sample_clip(random))
         length = len(clip.crops)
         centre = int(random.integers(length))
         near = np.arange(max(0, centre - 4), min(length, centre + 5))
@@ -169,14 +171,14 @@ class Stage2Task(Task[RenderWindow]):
     Args:
         config: The fields that configure it.
         model: The morphable model.
-        rows: Clips to train on.
+        entries: Clips to train on.
         held_out: Clips of other speakers.
     """
 
     network: Renderer
 
     def __init__(
-        self, config: Stage2Config, model: MorphableModel, rows: list[IndexEntry], held_out: list[IndexEntry]
+        self, config: Stage2Config, model: MorphableModel, entries: list[IndexEntry], held_out: list[IndexEntry]
     ) -> None:
         super().__init__()
         torch.manual_seed(config.seed)
@@ -203,7 +205,7 @@ class Stage2Task(Task[RenderWindow]):
             )
         self.sampler, self.val_sampler = (
             WindowSampler(model, r, config.crop_size, config.max_frames_per_speaker, tint, config.use_selection)
-            for r, tint in ((rows, config.tint_std), (held_out, 0.0))
+            for r, tint in ((entries, config.tint_std), (held_out, 0.0))
         )
 
     @classmethod
@@ -213,9 +215,9 @@ class Stage2Task(Task[RenderWindow]):
         Raises:
             PersonaTalkError: A data set or weights file cannot be read.
         """
-        rows = read_datasets(config.datasets, config.train_splits)
+        entries = read_datasets(config.datasets, config.train_splits)
         held_out = read_datasets(config.datasets, config.val_splits)
-        return cls(config, MorphableModel.load(morphable), rows, held_out)
+        return cls(config, MorphableModel.load(morphable), entries, held_out)
 
     def parameter_groups(self) -> dict[str, list[dict[str, Any]]]:
         """Return the renderer's group, then the discriminator's where there is one."""

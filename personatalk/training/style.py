@@ -37,21 +37,21 @@ class StyleTask(Task[SpeakerPairs]):
     Args:
         config: The fields that configure it.
         model: The morphable model.
-        rows: Clips to train on.
+        entries: Clips to train on.
         held_out: Clips of other speakers.
     """
 
     network: StyleSimilarityEncoder
 
     def __init__(
-        self, config: StyleConfig, model: MorphableModel, rows: list[IndexEntry], held_out: list[IndexEntry]
+        self, config: StyleConfig, model: MorphableModel, entries: list[IndexEntry], held_out: list[IndexEntry]
     ) -> None:
         super().__init__()
         torch.manual_seed(config.seed)
         self.config = config
         self.network = StyleSimilarityEncoder(model.num_vertices, model.num_expression, dropout=config.dropout)
         self.network.set_expressions(model)
-        self.clips = clips_by_speaker(rows)
+        self.clips = clips_by_speaker(entries)
         if len(self.clips) < 2:
             raise PersonaTalkError("the style encoder needs clips of two speakers or more")
         self.held_out = clips_by_speaker(held_out)
@@ -64,9 +64,9 @@ class StyleTask(Task[SpeakerPairs]):
         Raises:
             PersonaTalkError: A data set cannot be read, or has too few speakers.
         """
-        rows = read_datasets(config.datasets, config.train_splits)
+        entries = read_datasets(config.datasets, config.train_splits)
         held_out = read_datasets(config.datasets, config.val_splits)
-        return cls(config, MorphableModel.load(morphable), rows, held_out)
+        return cls(config, MorphableModel.load(morphable), entries, held_out)
 
     def parameter_groups(self) -> dict[str, list[dict[str, Any]]]:
         """Return one part with all parameters."""
@@ -83,16 +83,16 @@ class StyleTask(Task[SpeakerPairs]):
             torch.from_numpy(beta + self.config.noise_std * random.standard_normal(beta.shape).astype(np.float32))
         )
 
-    def _beta(self, row: IndexEntry) -> Array:
+    def _beta(self, entry: IndexEntry) -> Array:
         """Return the expression of a clip at 25 frames a second, (T, E)."""
-        place = (str(row.shard), row.key)
+        place = (str(entry.shard), entry.key)
         if place not in self._kept:
-            self._kept[place] = row.load(crops=False).beta_at_clock()[1]
+            self._kept[place] = entry.load(crops=False).beta_at_clock()[1]
         return self._kept[place]
 
-    def _pair(self, rows: list[IndexEntry], length: int, random: np.random.Generator) -> Array:
+    def _pair(self, entries: list[IndexEntry], length: int, random: np.random.Generator) -> Array:
         """Return two windows of a speaker, (2, T, E), that share no frame where there are enough."""
-        first, second = rows[int(random.integers(len(rows)))], rows[int(random.integers(len(rows)))]
+        first, second = entries[int(random.integers(len(entries)))], entries[int(random.integers(len(entries)))]
         a, b = self._beta(first), self._beta(second)
         if first is second:
             middle = int(random.integers(len(a) // 3, len(a) - len(a) // 3 + 1))
@@ -114,9 +114,9 @@ class StyleTask(Task[SpeakerPairs]):
     def validate(self, network: StyleSimilarityEncoder) -> Validation:
         """Measure the AUC of same against different speaker, over windows of unseen speakers that share no frame."""
         styles, speakers = [], []
-        for speaker, rows in self.held_out.items():
-            for row in rows:
-                beta = self._beta(row)
+        for speaker, entries in self.held_out.items():
+            for entry in entries:
+                beta = self._beta(entry)
                 parts = max(1, round(len(beta) / StyleSimilarityEncoder.LENGTH))
                 for part in np.array_split(beta, parts):
                     styles.append(network.embed(part))
@@ -130,12 +130,12 @@ class StyleTask(Task[SpeakerPairs]):
         network.save(path)
 
 
-def clips_by_speaker(rows: list[IndexEntry]) -> dict[str, list[IndexEntry]]:
+def clips_by_speaker(entries: list[IndexEntry]) -> dict[str, list[IndexEntry]]:
     """Group the clips that are long enough to tell style from by speaker."""
     found: dict[str, list[IndexEntry]] = {}
-    for row in rows:
-        if row.frames >= 2 * StyleSimilarityEncoder.SHORTEST:
-            found.setdefault(row.speaker, []).append(row)
+    for entry in entries:
+        if entry.frames >= 2 * StyleSimilarityEncoder.SHORTEST:
+            found.setdefault(entry.speaker, []).append(entry)
     return found
 
 

@@ -39,8 +39,8 @@ def config() -> Stage1Config:
 def task(model: MorphableModel, config: Stage1Config, tmp_path_factory: pytest.TempPathFactory) -> Stage1Task:
     """Stage 1 on a long and a short clip whose first coefficient is the time in seconds."""
     clips = [made_up(model, "long-000000", frames=240, crops=1), made_up(model, "short-000000", frames=20, crops=1)]
-    rows = read_dataset(dataset(tmp_path_factory.mktemp("stage1"), clips))
-    return Stage1Task(config, model, rows, rows)
+    entries = read_dataset(dataset(tmp_path_factory.mktemp("stage1"), clips))
+    return Stage1Task(config, model, entries, entries)
 
 
 def test_a_training_window_pairs_the_sound_with_its_expression(task: Stage1Task, config: Stage1Config) -> None:
@@ -80,7 +80,7 @@ def test_sound_and_mouth_are_played_faster_together(model: MorphableModel, tmp_p
 
 
 def test_style_tells_how_far_the_mouth_moves(model: MorphableModel, task: Stage1Task, config: Stage1Config) -> None:
-    louder = Stage1Task(replace(config, amplitude_std=0.5), model, task.rows, task.rows)
+    louder = Stage1Task(replace(config, amplitude_std=0.5), model, task.entries, task.entries)
     gains = []
     for seed in range(6):
         plain, sample = (t.sample(np.random.default_rng(seed)) for t in (task, louder))

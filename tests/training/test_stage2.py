@@ -36,7 +36,7 @@ def levels(pictures: torch.Tensor) -> set[float]:
 
 
 def test_a_target_is_never_its_own_reference(sampler: WindowSampler) -> None:
-    assert [r.key for r in sampler.rows] == ["long-000000"]
+    assert [r.key for r in sampler.entries] == ["long-000000"]
     for seed in range(12):
         drawn = sampler.sample(np.random.default_rng(seed), 3)
         targets = levels(drawn.targets)
@@ -50,8 +50,8 @@ def test_a_target_is_never_its_own_reference(sampler: WindowSampler) -> None:
 
 @pytest.mark.slow
 def test_without_selection_face_references_come_from_anywhere(sampler: WindowSampler, model: MorphableModel) -> None:
-    free = WindowSampler(model, sampler.rows, 64, tint=0.0, use_selection=False)
-    near = WindowSampler(model, sampler.rows, 64, tint=0.0)
+    free = WindowSampler(model, sampler.entries, 64, tint=0.0, use_selection=False)
+    near = WindowSampler(model, sampler.entries, 64, tint=0.0)
 
     def distance(drawn: RenderWindow) -> float:
         faces, targets = ((255 / 4) * p.mean(dim=(1, 2, 3)) for p in (drawn.face_textures, drawn.targets))

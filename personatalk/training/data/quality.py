@@ -1,7 +1,7 @@
 """Image quality without a reference, to leave blurred and over-compressed faces out of a data set.
 
-NIQE (Mittal, Soundararajan and Bovik 2013): how far the statistics of a picture's normalised luminance lie from those
-of good pictures. The shipped model of good pictures is learned from sharp face crops; the authors' own can be given.
+NIQE (Mittal, Soundararajan and Bovik 2013): how far the statistics of an image's normalised luminance lie from those
+of good images. The shipped model of good images is learned from sharp face crops; the authors' own can be given.
 The paper uses HyperIQA instead (section 4.1): see `hyperiqa`.
 """
 
@@ -70,11 +70,11 @@ def features(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Return the features of all whole patches of an image (H, W, 3) at both scales, (P, 36).
 
     Raises:
-        ValueError: The picture is smaller than a patch.
+        ValueError: The image is smaller than a patch.
     """
     rows, columns = rgb.shape[0] // PATCH, rgb.shape[1] // PATCH
     if not rows or not columns:
-        raise ValueError(f"a picture of {rgb.shape[1]} x {rgb.shape[0]} pixels is smaller than a patch of {PATCH}")
+        raise ValueError(f"an image of {rgb.shape[1]} x {rgb.shape[0]} pixels is smaller than a patch of {PATCH}")
     image = luminance(rgb[: rows * PATCH, : columns * PATCH])
     found = []
     for side in (PATCH, PATCH // 2):
