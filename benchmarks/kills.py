@@ -21,7 +21,7 @@ RUN = """
 import sys
 from personatalk.cli import main as cli
 from personatalk.media import segments
-segments.LENGTH = int(sys.argv[1])
+segments.SEGMENT_FRAMES = int(sys.argv[1])
 sys.exit(cli.main(sys.argv[2:]))
 """
 

@@ -10,7 +10,7 @@ import av
 
 from ..errors import MediaError
 from ..utils.files import same_file
-from .codecs import FALLBACK_VIDEO, AUDIO_SUFFIXES, choose_pix_fmt, choose_video_codec
+from .codecs import AUDIO_SUFFIXES, FALLBACK_VIDEO, choose_pix_fmt, choose_video_codec
 from .probe import VideoInfo, has_alpha
 
 

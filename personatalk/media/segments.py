@@ -23,7 +23,7 @@ from ..errors import MediaError
 from ..utils.files import TEMP_PATTERN, atomic_write
 
 # Frames of a segment: as often as x264 starts anew by itself, so that this costs no bits.
-LENGTH = 250
+SEGMENT_FRAMES = 250
 
 # An encoded packet in a segment: presentation and decoding time, duration, flags, number of bytes that follow.
 HEADER = struct.Struct("<qqqII")
@@ -79,9 +79,13 @@ class JobFolder:
         Args:
             output: The file that the job writes.
             key: What the job does, JSON-able. What another job left under the same name is dropped.
-            segment_frames: Frames of a segment; `LENGTH` where None.
+            segment_frames: Frames of a segment; `SEGMENT_FRAMES` where None.
         """
-        self.output, self.folder, self.segment_frames = Path(output), folder_of(output), segment_frames or LENGTH
+        self.output, self.folder, self.segment_frames = (
+            Path(output),
+            folder_of(output),
+            segment_frames or SEGMENT_FRAMES,
+        )
         self.key = hashlib.sha256(json.dumps([key, self.segment_frames], sort_keys=True).encode()).hexdigest()
         # Beside the folder, which is removed while the lock is held. The system lets go when a process ends.
         self._lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"), blocking=False)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import WeightsError
+from ..utils.files import atomic_write
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -57,19 +58,16 @@ def save_checkpoint(
     optimisers: dict[str, torch.optim.AdamW],
 ) -> None:
     """Write `checkpoint.pt` at once or not at all."""
-    path = folder / "checkpoint.pt"
-    torch.save(
-        {
-            "step": state.step,
-            "best": state.best,
-            "task": task.state_dict(),
-            "averaged": averaged.network.state_dict(),
-            "updates": averaged.updates,
-            "optimisers": {part: optimiser.state_dict() for part, optimiser in optimisers.items()},
-        },
-        path.with_suffix(".new"),
-    )
-    path.with_suffix(".new").replace(path)
+    content = {
+        "step": state.step,
+        "best": state.best,
+        "task": task.state_dict(),
+        "averaged": averaged.network.state_dict(),
+        "updates": averaged.updates,
+        "optimisers": {part: optimiser.state_dict() for part, optimiser in optimisers.items()},
+    }
+    with atomic_write(folder / "checkpoint.pt") as draft:
+        torch.save(content, draft)
 
 
 def load_checkpoint(

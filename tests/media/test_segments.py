@@ -17,7 +17,7 @@ from personatalk.errors import MediaError
 from personatalk.media.options import EncodeOptions
 from personatalk.media.reader import VideoReader
 from personatalk.media.segments import JobFolder, folder_of
-from personatalk.media.writer import SegmentedVideoWriter, VideoWriter
+from personatalk.media.writer import SegmentedVideoWriter, VideoWriter, resumable_writer
 from personatalk.utils.files import file_stamp
 
 FAST = EncodeOptions(preset="ultrafast")
@@ -191,3 +191,44 @@ def test_a_damaged_key_starts_anew(tmp_path: Path) -> None:
         with JobFolder(tmp_path / "out.mp4", {}) as job:
             assert job.finished() == 0
         folder.mkdir()
+
+
+def test_a_transparent_webm_is_written_in_one_go_as_segments_would_lose_its_alpha(tmp_path: Path) -> None:
+    source = make(Clip(tmp_path / "a.mkv", count=4, codec="ffv1", pix_fmt="yuva420p", size=(64, 48)))
+    output, options = tmp_path / "out.webm", EncodeOptions(codec="libvpx-vp9")
+    with (
+        VideoReader(source) as reader,
+        JobFolder(output, {}, 2) as job,
+        resumable_writer(job, output, reader.info, None, options) as writer,
+    ):
+        assert writer.resume([1] * 4) == [] and job.draft.exists()
+        for frame in reader.frames():
+            writer.write(frame)
+        assert job.finished() == 0
+    with VideoReader(output) as reader:
+        assert reader.info.alpha and len(list(reader.frames())) == 4
+    assert {p.name for p in tmp_path.iterdir()} == {"a.mkv", "out.webm"}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_other_videos_are_written_in_segments(tmp_path: Path, suffix: str) -> None:
+    source = make(Clip(tmp_path / "a.mp4", count=5, size=(64, 48)))
+    output = tmp_path / f"out{suffix}"
+    with VideoReader(source) as reader, JobFolder(output, {}, 2) as job:
+        frames = list(reader.frames())
+        with resumable_writer(job, output, reader.info, None, FAST) as writer:
+            for frame in frames:
+                writer.write(frame)
+            assert job.finished() == 2
+    assert len(contents(output)[0]) == 5
+
+
+def test_the_lock_lies_beside_the_folder_and_goes_with_it(tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    with JobFolder(output, {}) as job:
+        assert {p.name for p in tmp_path.iterdir()} == {job.folder.name, f"{job.folder.name}.lock"}
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / f"{job.folder.name}.lock").touch()  # of a killed run
+    with JobFolder(output, {}):
+        pass
+    assert list(tmp_path.iterdir()) == []
