@@ -1,3 +1,4 @@
+from .evaluation.run import evaluate as evaluate
 from .faces.selection import find_people as find_people
 from .pipeline.batch import run_batch as run_batch
 from .pipeline.dub import dub as dub

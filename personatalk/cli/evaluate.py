@@ -1,4 +1,4 @@
-"""The command line of measuring: `personatalk evaluate`, `style-map` and `study`."""
+"""The commands of evaluation: `personatalk evaluate`, `style-map` and `study`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..utils.options import with_options
 from .options import Commands, Group, Groups, add_command, add_morphable, add_options
 
 if TYPE_CHECKING:
-    from ..evaluation.compare import Comparison, ComparisonResult, MetricNetworks, Track
-    from ..geometry.morphable_model import MorphableModel
+    from ..evaluation.pair import Comparison, MetricNetworks
+    from ..evaluation.run import Rows
 
 Loaded = TypeVar("Loaded")
 
@@ -25,7 +25,7 @@ def add_evaluate(commands: Commands) -> None:
         commands,
         "evaluate",
         "measure dubbed videos against their references",
-        "Hold generated videos against the real ones, or dub a folder with its own audio and measure that. Writes"
+        "Compare generated videos with the real ones, or dub a folder with its own audio and measure that. Writes"
         " table.md, clips.csv, report.json and report.html. Columns whose network is not given are left out.",
         [
             "personatalk evaluate --self-dub clips -o report --download",
@@ -193,81 +193,28 @@ def _study_score(given: argparse.Namespace) -> int:
 
 def _evaluate(given: argparse.Namespace) -> int:
     from ..evaluation import report
-    from ..evaluation.compare import evaluate_pair, ground_truth
+    from ..evaluation.run import evaluate_rows
     from ..geometry.morphable_model import MorphableModel
 
     if given.ablation is not None and given.self_dub is None:
         raise PersonaTalkError("--ablation needs --self-dub, the videos to dub")
     if (given.reference is None) != (not given.generated):
         raise PersonaTalkError("--reference and --generated belong together")
-    judges, model = _judges(given), MorphableModel.load(given.morphable)
-    sets, extra = _jobs(given)
-    rows = {**sets, **extra}
-    results: dict[str, list[ComparisonResult]] = {name: [] for name in rows}
-    truth: list[ComparisonResult] = []
-    references = dict.fromkeys(job.reference for jobs in rows.values() for job in jobs)
-    with report.Progress(given.output / "progress.csv") as progress:
-        for path in references:
-            reference = _tracked(path, model)
-            for name, jobs in rows.items():
-                for job in (j for j in jobs if j.reference == path):
-                    result = _tried(job, reference, lambda j, r: evaluate_pair(j, judges, model, r))
-                    results[name].append(result)
-                    progress.add(name, result)
-            own = [job for jobs in sets.values() for job in jobs if job.reference == path and not job.mismatched]
-            if own:
-                truth.append(_tried(own[0], reference, lambda j, r: ground_truth(j, judges, model, r)))
-                progress.add(report.GROUND_TRUTH, truth[-1])
-    for name in extra:
-        _join(results["PersonaTalk"], name, results.pop(name))
-    results[report.GROUND_TRUTH] = truth
+    networks, model = _networks(given), MorphableModel.load(given.morphable)
+    rows, beside = _jobs(given)
+
+    def tell(job: Comparison, reason: str) -> None:
+        print(f"{job.name}: {reason}", flush=True)
+
+    results = evaluate_rows(rows, networks, model, given.output, beside, tell)
     table = report.write(given.output, results)
     print(report.markdown(report.table(table)))
     print("\n".join([*report.missing(table), *report.left_out(results), str(given.output / "report.html")]))
     return 0
 
 
-def _tracked(path: Path, model: MorphableModel) -> Track | PersonaTalkError:
-    """A reference's track, or why there is none: each pair with it fails then, with that reason."""
-    from ..evaluation.compare import track
-
-    try:
-        return track(path, model)
-    except PersonaTalkError as error:
-        return error
-
-
-def _tried(
-    job: Comparison, reference: Track | PersonaTalkError, measure: Callable[[Comparison, Track], ComparisonResult]
-) -> ComparisonResult:
-    """What was measured; a pair that cannot be is reported and does not end the run."""
-    from ..evaluation.compare import ComparisonResult
-
-    try:
-        if isinstance(reference, PersonaTalkError):
-            raise reference
-        result = measure(job, reference)
-    except PersonaTalkError as error:
-        result = ComparisonResult(job, notes={"failed": str(error)})
-        print(f"{job.name}: {error}", flush=True)
-    return result
-
-
-def _join(own: list[ComparisonResult], kind: str, others: list[ComparisonResult]) -> None:
-    """Add what silent and mismatched dubs say to the results of the same clips."""
-    by_name = {result.job.name: result for result in own}
-    for other in others:
-        result = by_name.get(other.job.name)
-        if result is None:
-            continue
-        if kind == "mismatched" and "leakage" in other.figures:
-            result.figures["leakage"] = other.figures["leakage"]
-        elif kind == "silent" and "spread" in other.figures and "spread" in result.figures:
-            result.figures["silent_dub"] = other.figures["spread"] / max(result.figures["spread"], 1e-9)
-
-
-def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Comparison]], dict[str, list[Comparison]]]:
-    """Pairs by row of the table, and the extra dubs of a self-dubbing."""
+def _jobs(given: argparse.Namespace) -> tuple[Rows, Rows]:
+    """Return the pairs by row of the table, and the other dubs that --self-dub makes of the same clips, by kind."""
     from ..evaluation import jobs
     from ..evaluation.report import GROUND_TRUTH
 
@@ -289,21 +236,21 @@ def _jobs(given: argparse.Namespace) -> tuple[dict[str, list[Comparison]], dict[
             sets[name] = jobs.self_dubs(given.self_dub, given.output / f"dubs{number}", models, ("own",))["own"]
         return sets, {}
     models = with_options(WeightPaths(), vars(given)).load()
-    made = jobs.self_dubs(given.self_dub, given.output / "dubs", models)
-    return {"PersonaTalk": made.pop("own")}, {kind: pairs for kind, pairs in made.items() if pairs}
+    dubs = jobs.self_dubs(given.self_dub, given.output / "dubs", models)
+    return {"PersonaTalk": dubs.pop("own")}, {kind: pairs for kind, pairs in dubs.items() if pairs}
 
 
-def _judges(given: argparse.Namespace) -> MetricNetworks:
-    """The networks that the user has."""
+def _networks(given: argparse.Namespace) -> MetricNetworks:
+    """Load the networks that the user has."""
     from ..evaluation import cache
     from ..evaluation.active_speaker import ActiveSpeaker
-    from ..evaluation.compare import MetricNetworks
     from ..evaluation.networks import InceptionNetwork, PerceptualNetwork, VideoFeatures
+    from ..evaluation.pair import MetricNetworks
     from ..evaluation.syncnet import SyncNet
     from ..faces.recognition import ArcFaceRecogniser
     from ..stage1.style_similarity import StyleSimilarityEncoder
 
-    def found(name: str, load: Callable[[Path], Loaded]) -> Loaded | None:
+    def load_if_there(name: str, load: Callable[[Path], Loaded]) -> Loaded | None:
         try:
             path = cache.locate(name, getattr(given, name), given.download)
         except PersonaTalkError as error:
@@ -313,11 +260,11 @@ def _judges(given: argparse.Namespace) -> MetricNetworks:
         return None if path is None else load(path)
 
     return MetricNetworks(
-        found("arcface", ArcFaceRecogniser),
-        found("lpips", PerceptualNetwork),
-        found("inception", InceptionNetwork),
-        found("i3d", VideoFeatures),
-        found("syncnet", SyncNet.load),
+        load_if_there("arcface", ArcFaceRecogniser),
+        load_if_there("lpips", PerceptualNetwork),
+        load_if_there("inception", InceptionNetwork),
+        load_if_there("i3d", VideoFeatures),
+        load_if_there("syncnet", SyncNet.load),
         None if given.active_speaker is None else ActiveSpeaker(*given.active_speaker),
         StyleSimilarityEncoder.load(given.style_encoder),
     )

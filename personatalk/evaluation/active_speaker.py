@@ -1,4 +1,4 @@
-"""LR-ASD (Liao et al. 2023): does this face say this sound? A coarse meter of sync where SyncNet cannot be had."""
+"""LR-ASD (Liao et al. 2023): active-speaker detection, a coarse measure of sync where SyncNet is not available."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from ..utils.arrays import Array, Image
 from ..utils.onnx import open_onnx, trial_run
 from .syncnet import STEPS_PER_FRAME, mfcc
 
+# Side of its crops in pixels.
 SIDE = 112
+# Frames judged together: 15 s.
 CHUNK = 375
-"""Frames judged together: 15 s."""
+# Frames that can be judged at all.
 FEWEST = 5
-"""Frames that can be judged at all."""
 
 
 class ActiveSpeaker:
@@ -33,36 +34,36 @@ class ActiveSpeaker:
 
     def __init__(self, visual: Path | str, backend: Path | str) -> None:
         self.visual, self.backend = open_onnx(visual, inputs=1), open_onnx(backend, inputs=2)
-        trial_run(backend, lambda: self._judge(np.zeros((5, SIDE, SIDE), np.float32), np.zeros((20, 13), np.float32)))
+        trial_run(backend, lambda: self._logits(np.zeros((5, SIDE, SIDE), np.float32), np.zeros((20, 13), np.float32)))
 
-    def _judge(self, faces: Array, heard: Array) -> Array:
-        seen = self.visual.run(None, {self.visual.get_inputs()[0].name: faces[None]})[0]
+    def _logits(self, faces: Array, features: Array) -> Array:
+        visual = self.visual.run(None, {self.visual.get_inputs()[0].name: faces[None]})[0]
         names = [entry.name for entry in self.backend.get_inputs()]
-        logits: Array = self.backend.run(None, dict(zip(names, (seen, heard[None]), strict=True)))[0]
+        logits: Array = self.backend.run(None, dict(zip(names, (visual, features[None]), strict=True)))[0]
         return np.ravel(logits)
 
     def score(self, crops: Iterator[Image], samples: Array) -> float:
-        """Mean logit over the frames; above 0 the network hears this face speak.
+        """Return the mean logit over the frames; above 0 the network takes this face for the speaker.
 
         Args:
-            crops: Square crops of the face at 25 frames a second, which stream.
-            samples: Sound from the same time on, 16 kHz, (N,).
+            crops: Square crops of the face at 25 frames a second, one after the other.
+            samples: Audio from the same time on at 16 kHz, (N,).
 
         Returns:
             NaN where there is less than a fifth of a second.
         """
-        heard, place, found = mfcc(samples), 0, list[Array]()
-        while faces := [prepared(crop) for crop in itertools.islice(crops, CHUNK)]:
-            sound = heard[STEPS_PER_FRAME * place :][: STEPS_PER_FRAME * len(faces)]
-            count = len(sound) // STEPS_PER_FRAME
+        features, place, found = mfcc(samples), 0, list[Array]()
+        while faces := [grey_frame(crop) for crop in itertools.islice(crops, CHUNK)]:
+            part = features[STEPS_PER_FRAME * place :][: STEPS_PER_FRAME * len(faces)]
+            count = len(part) // STEPS_PER_FRAME
             if count >= FEWEST:
                 pixels = np.stack(faces[:count]).astype(np.float32)
-                found.append(self._judge(pixels, sound[: STEPS_PER_FRAME * count]))
+                found.append(self._logits(pixels, part[: STEPS_PER_FRAME * count]))
             place += len(faces)
         return float(np.concatenate(found).mean()) if found else float("nan")
 
 
-def prepared(crop: Image) -> Image:
-    """A face's square crop as a frame of the network's input, uint8 (112, 112)."""
+def grey_frame(crop: Image) -> Image:
+    """Return a face's square crop as a frame of the network's input, uint8 (112, 112)."""
     small: Image = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return small

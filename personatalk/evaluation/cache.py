@@ -1,26 +1,25 @@
-"""Foreign networks by name: given by path, found in the user's cache, or fetched from their authors by checksum."""
+"""Published networks by name: given by path, found in the user's cache, or fetched from their authors by checksum."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
+
 from ..errors import WeightsError
 from ..utils.files import sha256
 
+# Seconds without an answer after which a download is given up.
 TIMEOUT = 60
-"""Seconds without an answer after which a download is given up."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the authors keep a network.
+    """Address of a network's authors.
 
     Attributes:
         file: Its name in the cache.
@@ -35,6 +34,7 @@ class Source:
     member: str = ""
 
 
+# Addresses of the authors, and checksums as other projects that load these files publish them.
 SOURCES = {
     "arcface": Source(
         "w600k_r50.onnx",
@@ -58,15 +58,12 @@ SOURCES = {
         "961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
     ),
 }
-"""Checksums as other projects that load these files publish them."""
 
 
-def folder() -> Path:
-    """The cache: `$PERSONATALK_CACHE`, or `personatalk` in the user's cache folder (`$XDG_CACHE_HOME`, ~/.cache)."""
+def cache_folder() -> Path:
+    """Return the cache: `$PERSONATALK_CACHE`, or `personatalk` in the user's cache folder."""
     own = os.environ.get("PERSONATALK_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "personatalk"
+    return Path(own) if own else platformdirs.user_cache_path("personatalk", appauthor=False)
 
 
 def locate(name: str, given: Path | None, download: bool = False) -> Path | None:
@@ -74,7 +71,7 @@ def locate(name: str, given: Path | None, download: bool = False) -> Path | None
 
     Args:
         name: One of `SOURCES`, or another, which then is never in the cache.
-        given: What the user said.
+        given: The path that the user gave.
         download: Whether it may be fetched.
 
     Returns:
@@ -86,7 +83,7 @@ def locate(name: str, given: Path | None, download: bool = False) -> Path | None
     source = SOURCES.get(name)
     if given is not None or source is None:
         return given
-    cached = folder() / source.file
+    cached = cache_folder() / source.file
     if cached.is_file():
         if sha256(cached) != source.sha256:
             raise WeightsError(f"{cached}: not the file that its name promises (SHA-256 differs); delete it")
@@ -100,24 +97,28 @@ def locate(name: str, given: Path | None, download: bool = False) -> Path | None
 def _fetch(source: Source, cached: Path) -> None:
     """Download to a folder beside the cached file, check, and only then give it its name."""
     try:
+        import pooch
+    except ImportError as error:
+        raise WeightsError("--download needs pooch; install: pip install 'personatalk[eval]'") from error
+    pooch.get_logger().setLevel("WARNING")
+    try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cached.parent) as work:
-            there = Path(work) / "download"
-            with urllib.request.urlopen(source.url, timeout=TIMEOUT) as answer, there.open("wb") as file:
-                shutil.copyfileobj(answer, file)
-            there = _unpacked(there, source.member)
-            found = sha256(there)
+            downloaded = pooch.retrieve(
+                source.url,
+                known_hash=None,  # that of an archive is not published: the file in it is checked below
+                path=work,
+                fname="download",
+                downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
+                processor=pooch.Unzip([source.member], "members") if source.member else None,
+            )
+            file = Path(work, "members", source.member) if source.member else Path(downloaded)
+            found = sha256(file)
             if found != source.sha256:
                 raise WeightsError(f"{source.url}: SHA-256 is {found}, not {source.sha256}; nothing was kept")
-            there.replace(cached)
-    except (OSError, urllib.error.URLError, zipfile.BadZipFile, KeyError) as error:
-        raise WeightsError(f"{source.url}: cannot be fetched ({error}); put {source.file} into {folder()}") from error
-
-
-def _unpacked(path: Path, member: str) -> Path:
-    if not member:
-        return path
-    target = path.with_name("member")
-    with zipfile.ZipFile(path) as archive, archive.open(member) as packed, target.open("wb") as file:
-        shutil.copyfileobj(packed, file)
-    return target
+            file.replace(cached)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(
+            f"{source.url}: cannot be fetched ({reason}); put {source.file} into {cached.parent}"
+        ) from error

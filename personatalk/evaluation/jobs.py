@@ -1,4 +1,4 @@
-"""Which videos are held against which: named by a list or two folders, or made by dubbing a folder."""
+"""Lists of pairs to compare: from a list or two folders, or made by dubbing a folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..media.reader import VideoReader
 from ..pipeline.dub import dub
 from ..pipeline.weights import Models
 from ..utils.progress import Progress
-from .compare import Comparison
+from .pair import Comparison
 
 
 def from_list(path: Path) -> list[Comparison]:
-    """Pairs from a CSV file with the columns `reference` and `generated`, and if wanted `name`, `text`, `mismatched`.
+    """Read pairs from a CSV file: columns `reference`, `generated`, and if wanted `name`, `text`, `mismatched`.
 
     Paths are relative to the list's folder.
 
@@ -55,25 +55,25 @@ def _there(path: Path) -> bool:
 
 
 def spoken(text: str) -> str:
-    """A text as its words: lower case, without punctuation."""
+    """Return a text as its words: lower case, without punctuation."""
     return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("\u2019", "'")))
 
 
 def from_folders(reference: Path, generated: Path) -> list[Comparison]:
-    """Pairs of videos of the same name, whatever their suffix.
+    """Pair the videos of the same name, whatever their suffix.
 
     Raises:
         PersonaTalkError: A folder is none, or they share no name.
     """
-    real, made = videos_in(reference), videos_in(generated)
-    if not set(real) & set(made):
+    references, results = videos_in(reference), videos_in(generated)
+    if not set(references) & set(results):
         raise PersonaTalkError(f"{reference} and {generated}: no two videos of the same name")
     # One that a system lacks is a failure of the system, not one clip less.
-    return [Comparison(name, path, made.get(name, generated / f"{name}.mp4")) for name, path in real.items()]
+    return [Comparison(name, path, results.get(name, generated / f"{name}.mp4")) for name, path in references.items()]
 
 
 def videos_in(folder: Path) -> dict[str, Path]:
-    """Videos of a folder by name, without their suffix.
+    """Return the videos of a folder by name, without their suffix.
 
     Raises:
         PersonaTalkError: It is no folder, holds no video, or two of the same name.
@@ -96,15 +96,15 @@ def self_dubs(
     kinds: Sequence[str] = ("own", "silent", "mismatched"),
     progress: Progress | None = None,
 ) -> dict[str, list[Comparison]]:
-    """Dub every video of a folder with its own sound, with silence, and with the next one's sound.
+    """Dub every video of a folder with its own audio, with silence, and with the next one's audio.
 
     Args:
-        folder: Videos with sound.
+        folder: Videos with audio.
         output: Where the dubs go. One that is there already is kept if it was made by the same networks of the same
             files.
         models: The trained parts.
-        kinds: Which of the three.
-        progress: Told about the progress.
+        kinds: The kinds of dub to make.
+        progress: Called with the progress.
 
     Returns:
         Pairs by kind.
@@ -146,7 +146,7 @@ def _dub_once(clip: Path, speech: Path, result: Path, stamp: str, models: Models
 
 
 def write_silence(path: Path, clip: Path) -> None:
-    """Digital silence as long as a video."""
+    """Write digital silence as long as a video."""
     with VideoReader(clip) as reader:
         last = max(frame.time for frame in reader.frames())
     with wave.open(str(path), "wb") as file:

@@ -1,42 +1,46 @@
-"""The metrics, as pure functions of pictures and landmarks; docs/evaluation.md has the formulas and their sources.
+"""The metrics, as pure functions of images and landlandmarks; docs/evaluation.md has the formulas and their sources.
 
-Landmarks are MediaPipe's, in pixels, (T, 478, 2) or (T, 478, 3), NaN where a frame has no face. Pictures are uint8
+Landlandmarks are MediaPipe's, in pixels, (T, 478, 2) or (T, 478, 3), NaN where a frame has no face. Images are uint8
 (H, W, 3).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from ..utils.arrays import Array, Image
+from ..utils.correlation import correlation as correlate
+from ..utils.correlation import lag_correlations, without_lag
 
 Series = npt.NDArray[np.float64]
-Scalar = TypeVar("Scalar", bound=np.generic)
 
+# Outer and inner outline of the lips.
 LIPS = (
     *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
     *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
 )
-"""Outer and inner outline of the lips."""
+# Points that hardly move with speech: eyes, nose, forehead, temples.
 RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 127, 356, 10, 151)
-"""Points that hardly move with speech: eyes, nose, forehead, temples."""
+# Middles of the inner lips.
 UPPER, LOWER = 13, 14
-"""Middles of the inner lips."""
+# Outer corners of the eyes.
 LEFT_EYE, RIGHT_EYE = 33, 263
-"""Outer corners of the eyes."""
+# Frames searched for the lag between two videos.
 LARGEST_LAG = 8
-"""Frames searched for the lag between two videos."""
+# Frames with a face that a lip metric needs.
 FEWEST = 10
-"""Frames with a face that a lip metric needs."""
+# Phones that close the lips, and vowels that open them, in ARPABET.
+CLOSING = ("B", "M", "P")
+OPEN_VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "EY", "OW")
 
 
 def nearest(wanted: Series, times: Series) -> npt.NDArray[np.int64]:
-    """Frame shown at each of the wanted times, by the nearest time; -1 where none is nearer than a frame.
+    """Return the frame nearest to each of the wanted times, (N,); -1 where none is nearer than a frame.
 
     Args:
         wanted: Seconds, (N,).
@@ -49,52 +53,39 @@ def nearest(wanted: Series, times: Series) -> npt.NDArray[np.int64]:
     return np.where(np.abs(times[found] - wanted) <= step, found, -1).astype(np.int64)
 
 
-def eye_distance(marks: Array) -> Series:
-    """Distance between the outer corners of the eyes in pixels, (T,)."""
-    return np.linalg.norm(marks[:, LEFT_EYE, :2] - marks[:, RIGHT_EYE, :2], axis=-1).astype(np.float64)
+def eye_distance(landmarks: Array) -> Series:
+    """Return the distance between the outer corners of the eyes in pixels, (T,)."""
+    return np.linalg.norm(landmarks[:, LEFT_EYE, :2] - landmarks[:, RIGHT_EYE, :2], axis=-1).astype(np.float64)
 
 
-def opening(marks: Array) -> Series:
-    """Mouth opening over the eye distance, (T,)."""
-    return np.linalg.norm(marks[:, UPPER, :2] - marks[:, LOWER, :2], axis=-1) / eye_distance(marks)
+def opening(landmarks: Array) -> Series:
+    """Return the mouth opening over the eye distance, (T,)."""
+    return np.linalg.norm(landmarks[:, UPPER, :2] - landmarks[:, LOWER, :2], axis=-1) / eye_distance(landmarks)
 
 
-def correlation(real: Series, made: Series, lag: int = 0) -> float:
-    """Correlation of made[t + lag] with real[t], over frames where both are known.
+def correlation(reference: Series, generated: Series, lag: int = 0) -> float:
+    """Return the correlation of generated[t + lag] with reference[t]; see `utils.correlation.correlation`."""
+    return correlate(*without_lag(reference, generated, lag), FEWEST)
 
-    NaN where these are too few, and 0 where one of the mouths does not move.
+
+def best_lag(reference: Series, generated: Series, gain: float = 0.05) -> int:
+    """Return the frames by which the generated mouth is late: the lag at which the openings agree best.
+
+    Args:
+        reference: Mouth opening of the reference, (T,).
+        generated: That of the generated video, (T,).
+        gain: Correlation that a lag must gain on none, to count.
     """
-    a, b = shifted(real, made, lag)
-    known = ~np.isnan(a) & ~np.isnan(b)
-    if known.sum() < FEWEST:
-        return float("nan")
-    if np.ptp(a[known]) < 1e-6 or np.ptp(b[known]) < 1e-6:
-        return 0.0
-    return float(np.corrcoef(a[known], b[known])[0, 1])
-
-
-def best_lag(real: Series, made: Series, gain: float = 0.05) -> int:
-    """Frames by which the made mouth runs late: where the openings agree best.
-
-    A lag counts only if it explains clearly more than none does.
-    """
-    found = {lag: correlation(real, made, lag) for lag in range(-LARGEST_LAG, LARGEST_LAG + 1)}
-    found = {lag: -1.0 if np.isnan(r) else r for lag, r in found.items()}
-    best = max(found, key=lambda lag: found[lag] + (1e-3 if lag == 0 else 0))
-    return best if found[best] - found[0] >= gain else 0
-
-
-def shifted(
-    real: npt.NDArray[Scalar], made: npt.NDArray[Scalar], lag: int
-) -> tuple[npt.NDArray[Scalar], npt.NDArray[Scalar]]:
-    """Two series with the lag undone, cut to the frames that both have."""
-    a, b = real[max(0, -lag) :], made[max(0, lag) :]
-    count = min(len(a), len(b))
-    return a[:count], b[:count]
+    found = lag_correlations(reference, generated, LARGEST_LAG, FEWEST)
+    found = np.where(np.isnan(found), -1.0, found)
+    preferred = found.copy()
+    preferred[LARGEST_LAG] += 1e-3
+    best = int(preferred.argmax())
+    return best - LARGEST_LAG if found[best] - found[LARGEST_LAG] >= gain else 0
 
 
 def lips_in(frame: Array, reference: Array) -> Array:
-    """Lips of one face, moved by the similarity that lays its rigid points on another's: (40, 2)."""
+    """Return the lips of one face, moved by the similarity that lays its rigid points on another's: (40, 2)."""
     matrix, _ = cv2.estimateAffinePartial2D(frame[list(RIGID), :2], reference[list(RIGID), :2], method=cv2.LMEDS)
     if matrix is None:
         return np.full((len(LIPS), 2), np.nan, np.float32)
@@ -102,36 +93,43 @@ def lips_in(frame: Array, reference: Array) -> Array:
     return moved
 
 
-def aligned_lips(real: Array, made: Array) -> tuple[Array, Array, Series]:
-    """Lips of both videos in the real face's frame, (N, 40, 2) each, and its eye distance, where both have a face."""
-    known = ~np.isnan(real[:, 0, 0]) & ~np.isnan(made[:, 0, 0])
+def aligned_lips(reference: Array, generated: Array) -> tuple[Array, Array, Series]:
+    """Return the lips of both videos in the reference's face, and its eye distance, where both show a face.
+
+    Args:
+        reference: Landmarks of the reference, (T, 478, 2).
+        generated: Landmarks of the generated video, (T, 478, 2).
+
+    Returns:
+        Lips of the reference and of the generated video, (N, 40, 2) each, and the eye distance in pixels, (N,).
+
+    Raises:
+        ValueError: Too few frames show both faces.
+    """
+    known = ~np.isnan(reference[:, 0, 0]) & ~np.isnan(generated[:, 0, 0])
     if known.sum() < FEWEST:
         raise ValueError("too few frames in which both videos show a face")
-    real, made = real[known], made[known]
-    # The real lips go through the same fit, whose residual is then the same in both.
-    theirs = np.stack([lips_in(r, r) for r in real])
-    ours = np.stack([lips_in(m, r) for m, r in zip(made, real, strict=True)])
-    return theirs, ours, eye_distance(real)
+    reference, generated = reference[known], generated[known]
+    # The reference's lips go through the same fit, whose residual is then the same in both.
+    lips = np.stack([lips_in(face, face) for face in reference])
+    generated_lips = np.stack([lips_in(*faces) for faces in zip(generated, reference, strict=True)])
+    return lips, generated_lips, eye_distance(reference)
 
 
-def lip_distance(theirs: Array, ours: Array, eyes: Series) -> Series:
-    """LMD of each frame: mean distance of the lip landmarks, in per cent of the eye distance, (N,)."""
-    return 100 * np.linalg.norm(ours - theirs, axis=-1).mean(axis=-1) / eyes
+def lip_distance(reference: Array, generated: Array, eyes: Series) -> Series:
+    """Return the LMD of each frame: mean distance of the lip landlandmarks, in per cent of the eye distance, (N,)."""
+    return 100 * np.linalg.norm(generated - reference, axis=-1).mean(axis=-1) / eyes
 
 
 def jitter(lips: Array) -> float:
-    """Mean absolute second difference over time of lip landmarks (N, 40, 2)."""
+    """Return the mean absolute second difference over time of lip landlandmarks (N, 40, 2)."""
     return float(np.abs(np.diff(lips, 2, axis=0)).mean())
-
-
-CLOSING = ("B", "M", "P")
-OPEN_VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "EY", "OW")
 
 
 def phone_gaps(
     openings: Series, times: Series, phones: list[tuple[float, float, str]]
 ) -> list[tuple[str, bool, float]]:
-    """Gap between the lips at each phone that closes or opens them.
+    """Return the gap between the lips at each phone that closes or opens them.
 
     Args:
         openings: Mouth opening of each frame, (T,).
@@ -153,7 +151,7 @@ def phone_gaps(
 
 
 def closure(openings: Series, times: Series, phones: list[tuple[float, float, str]]) -> tuple[float, int]:
-    """Gap between the lips at B, M and P over that at open vowels, and the number of the former.
+    """Return the gap between the lips at B, M and P over that at open vowels, and the number of the former.
 
     Arguments as of `phone_gaps`. The ratio is NaN where a kind of phone is missing.
     """
@@ -162,16 +160,16 @@ def closure(openings: Series, times: Series, phones: list[tuple[float, float, st
     return float(np.mean(shut) / np.mean(wide)) if shut and wide else float("nan"), len(shut)
 
 
-def psnr(real: Image, made: Image, where: npt.NDArray[np.bool_] | None = None) -> float:
-    """Peak signal-to-noise ratio in dB, at most 90; of the pixels `where` (H, W) is true."""
-    error = (real.astype(np.float32) - made) ** 2
+def psnr(reference: Image, generated: Image, where: npt.NDArray[np.bool_] | None = None) -> float:
+    """Return the peak signal-to-noise ratio in dB, at most 90, over all pixels or those in the mask `where` (H, W)."""
+    error = (reference.astype(np.float32) - generated) ** 2
     mean = float(error.mean() if where is None else error[where].mean())
-    return float(-10 * np.log10(max(1e-9, mean / 65025)))
+    return float(-10 * np.log10(max(1e-9, mean / 255**2)))
 
 
-def ssim(real: Image, made: Image) -> float:
-    """Structural similarity (Wang et al. 2004), the mean over the channels, window of 7 x 7."""
-    x, y = real.astype(np.float64), made.astype(np.float64)
+def ssim(reference: Image, generated: Image) -> float:
+    """Return the structural similarity (Wang et al. 2004), the mean over the channels, window of 7 x 7."""
+    x, y = reference.astype(np.float64), generated.astype(np.float64)
     size, edge = 7, 3
     scale = size**2 / (size**2 - 1)
 
@@ -187,7 +185,7 @@ def ssim(real: Image, made: Image) -> float:
 
 
 def frechet(a: Array, b: Array) -> float:
-    """Fréchet distance of the Gaussians of two sets of vectors (N, D) (Heusel et al. 2017).
+    """Return the Fréchet distance of the Gaussians of two sets of vectors (N, D) (Heusel et al. 2017).
 
     It is FID on Inception's features and FVD on a video network's. NaN where a set has fewer than two.
     """
@@ -204,7 +202,7 @@ def frechet(a: Array, b: Array) -> float:
 
 
 def cosine(a: Array, b: Array) -> float:
-    """Cosine of two vectors."""
+    """Return the cosine of two vectors."""
     return float(a @ b) / max(1e-12, float(np.linalg.norm(a) * np.linalg.norm(b)))
 
 
@@ -215,20 +213,25 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of a statistic over clips (Efron 1979); NaNs are left out.
+    """Return the percentile interval of a statistic over clips (Efron 1979); NaNs are left out.
 
     Args:
         values: One value for each clip.
-        statistic: Of a sample.
+        statistic: Function of a sample (N,).
         draws: Samples drawn with replacement.
         level: Share of them inside the interval.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     known = np.asarray(values, np.float64)
     known = known[~np.isnan(known)]
     if len(known) < 2:
         return float("nan"), float("nan")
-    random = np.random.default_rng(seed)
-    found = [statistic(known[random.integers(len(known), size=len(known))]) for _ in range(draws)]
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    interval = stats.bootstrap(
+        (known,),
+        statistic,
+        n_resamples=draws,
+        confidence_level=level,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)

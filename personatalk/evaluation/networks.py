@@ -1,28 +1,41 @@
-"""Foreign networks that judge pictures: identity, perceptual distance, Inception's and a video network's features.
+"""Published networks that metrics need: LPIPS, and the features of Inception and of a video network.
 
-None is shipped. Each is loaded from a path that the user gives, in the form in which it is commonly passed around;
-where one is missing, the columns that need it say so and the others still come.
+None is shipped. Each is loaded from a path that the user gives, in the format in which it is commonly published; where
+one is missing, the columns that need it say so and the others still come.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ..errors import WeightsError
 from ..utils.arrays import Array, Image
 from ..utils.onnx import open_onnx, trial_run
 
-__all__ = ["InceptionNetwork", "PerceptualNetwork", "VideoFeatures"]
+
+class FeatureNetwork(Protocol):
+    """A network whose features are compared by their Fréchet distance.
+
+    Attributes:
+        FRAMES: Consecutive images that it takes at once.
+    """
+
+    FRAMES: int
+
+    def prepare(self, image: Image) -> Image:
+        """Return an image as it is kept until there are enough: a copy, at the network's size."""
+
+    def features(self, images: list[Image]) -> Array:
+        """Return the features of `FRAMES` images, (1, D)."""
 
 
-def script(path: Path | str) -> torch.jit.ScriptModule:
-    """A TorchScript network.
+def load_script(path: Path | str) -> torch.jit.ScriptModule:
+    """Load a TorchScript network.
 
     Raises:
         WeightsError: There is none, or it cannot be read.
@@ -46,8 +59,8 @@ class PerceptualNetwork:
         WeightsError: It cannot be read, or is none.
     """
 
+    # Images are compared at this size, as the face boxes of different videos differ.
     SIDE = 256
-    """Pictures are compared at this size, as the face boxes of different videos differ."""
 
     def __init__(self, path: Path | str) -> None:
         self.session = open_onnx(path, inputs=2)
@@ -55,20 +68,20 @@ class PerceptualNetwork:
         grey = np.full((self.SIDE, self.SIDE, 3), 128, np.uint8)
         trial_run(path, lambda: self.distance(grey, grey))
 
-    def distance(self, real: Image, made: Image) -> float:
-        """LPIPS of two pictures of the same place."""
-        pair = {name: self._prepared(p) for name, p in zip(self.names, (real, made), strict=True)}
+    def distance(self, reference: Image, generated: Image) -> float:
+        """Return the LPIPS of two images of the same place."""
+        pair = {name: self._prepared(image) for name, image in zip(self.names, (reference, generated), strict=True)}
         return float(np.ravel(self.session.run(None, pair)[0])[0])
 
-    def _prepared(self, picture: Image) -> Array:
-        small = cv2.resize(picture, (self.SIDE, self.SIDE), interpolation=cv2.INTER_AREA)
+    def _prepared(self, image: Image) -> Array:
+        small = cv2.resize(image, (self.SIDE, self.SIDE), interpolation=cv2.INTER_AREA)
         return small.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1
 
 
 class InceptionNetwork:
     """Inception's pooled features for FID, as the TorchScript file `inception-2015-12-05.pt` of StyleGAN's authors.
 
-    It takes uint8 pictures of any size, scales them itself and gives (N, 2048) with `return_features`.
+    It takes uint8 images of any size, scales them itself and gives (N, 2048) with `return_features`.
 
     Args:
         path: The network.
@@ -77,14 +90,20 @@ class InceptionNetwork:
         WeightsError: It cannot be read.
     """
 
+    FRAMES = 1
+
     def __init__(self, path: Path | str) -> None:
-        self.network = script(path)
-        trial_run(path, lambda: self.features(np.zeros((64, 64, 3), np.uint8)))
+        self.network = load_script(path)
+        trial_run(path, lambda: self.features([np.zeros((64, 64, 3), np.uint8)]))
+
+    def prepare(self, image: Image) -> Image:
+        """Return a copy of an image."""
+        return image.copy()
 
     @torch.inference_mode()
-    def features(self, picture: Image) -> Array:
-        """(1, D)."""
-        pixels = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
+    def features(self, images: list[Image]) -> Array:
+        """Return the features of images of one size, (N, D)."""
+        pixels = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
         found: Array = self.network(pixels, return_features=True).numpy()
         return found
 
@@ -101,27 +120,24 @@ class VideoFeatures:
         WeightsError: It cannot be read.
     """
 
-    FRAMES, SIDE = 16, 224
+    FRAMES = 16
+    SIDE = 224
 
     def __init__(self, path: Path | str) -> None:
-        self.network = script(path)
+        self.network = load_script(path)
         trial_run(path, lambda: self.features([np.zeros((64, 64, 3), np.uint8)] * self.FRAMES))
 
+    def prepare(self, image: Image) -> Image:
+        """Return an image at the network's size."""
+        return cv2.resize(image, (self.SIDE, self.SIDE), interpolation=cv2.INTER_AREA)
+
     @torch.inference_mode()
-    def features(self, pictures: list[Image]) -> Array:
-        """(1, D) of `FRAMES` consecutive pictures."""
-        small = [cv2.resize(p, (self.SIDE, self.SIDE), interpolation=cv2.INTER_AREA) for p in pictures]
-        clip = torch.from_numpy(np.stack(small)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    def features(self, images: list[Image]) -> Array:
+        """Return the features of `FRAMES` consecutive images, (1, D)."""
+        clip = (
+            torch.from_numpy(np.stack([self.prepare(image) for image in images])).permute(3, 0, 1, 2)[None].float()
+            / 127.5
+            - 1
+        )
         found: Array = self.network(clip, rescale=False, resize=False, return_features=True).numpy()
         return found
-
-
-def square(marks: npt.NDArray[Any], picture: Image, margin: float = 0.0) -> Image:
-    """Square crop around a face, from its landmarks' box grown by a share of its side; edges are repeated."""
-    low, high = marks[:, :2].min(axis=0), marks[:, :2].max(axis=0)
-    half = float((high - low).max()) * (0.5 + margin)
-    x, y = (low + high) / 2
-    side = max(2, round(2 * half))
-    matrix = np.array([[1, 0, half - x], [0, 1, half - y]], np.float32)
-    cut: Image = cv2.warpAffine(picture, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
-    return cut

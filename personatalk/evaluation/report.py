@@ -1,4 +1,4 @@
-"""Tables of figures with confidence intervals: as text, CSV, JSON and one HTML page with curves and worst frames."""
+"""Tables of figures with confidence intervals, as text, CSV, JSON and one HTML page with curves and worst frames."""
 
 from __future__ import annotations
 
@@ -14,66 +14,34 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..utils.arrays import Array, Image
+from ..utils.arrays import Array
 from . import metrics
+from .catalogue import METRICS, Metric
 from .compare import ComparisonResult
+from .frames import WorstFrame
 from .metrics import Series
 
-
-@dataclass(frozen=True)
-class Column:
-    """A figure of the table.
-
-    Attributes:
-        name: In CSV and JSON.
-        title: For people.
-        better: "higher", "lower" or "1", the best value.
-        needs: What it needs beside the videos; "" where nothing.
-        digits: Digits after the point.
-    """
-
-    name: str
-    title: str
-    better: str
-    needs: str = ""
-    digits: int = 3
-
-
-COLUMNS = (
-    Column("clips", "clips measured", "", digits=0),
-    Column("ssim", "SSIM", "higher"),
-    Column("psnr", "PSNR", "higher", digits=2),
-    Column("fid", "FID", "lower", "--inception", digits=2),
-    Column("lmd", "LMD", "lower", digits=2),
-    Column("sync_score", "SyncScore", "higher", "--syncnet", digits=2),
-    Column("lse_d", "LSE-D", "lower", "--syncnet", digits=2),
-    Column("speaking", "active speaker", "higher", "--active-speaker", digits=2),
-    Column("lpips", "LPIPS", "lower", "--lpips"),
-    Column("csim", "CSIM", "higher", "--arcface"),
-    Column("style_sim", "StyleSim", "higher"),
-    Column("opening_r", "opening r", "higher"),
-    Column("lag", "lag", "", digits=1),
-    Column("opening_r0", "r, lag left in", "higher"),
-    Column("articulation", "articulation", "1", digits=2),
-    Column("jitter", "jitter", "1", digits=2),
-    Column("closure", "closure B M P", "lower", "the text", digits=2),
-    Column("silence", "motion in silence", "lower", "a pause", digits=2),
-    Column("silent_dub", "silent dub", "lower", "--self-dub", digits=2),
-    Column("leakage", "leakage r", "lower", "--self-dub", digits=2),
-    Column("fvd", "FVD", "lower", "--i3d", digits=1),
-    Column("untouched", "PSNR outside the face", "higher", digits=2),
-    Column("faces", "frames with a face", "1"),
-)
-"""In the order of Table 1, then what the field asks since."""
+# The first column: how many clips were measured.
+CLIPS = Metric("clips", "clips measured", digits=0)
+COLUMNS = (CLIPS, *(metric for metric in METRICS if metric.in_table))
+# Metrics of single clips: the columns of the CSV files.
+CLIP_METRICS = tuple(metric for metric in METRICS if not metric.pooled)
+HEADER = ["row", "clip", *(metric.name for metric in CLIP_METRICS), "notes"]
+# Name of the row of the references themselves.
 GROUND_TRUTH = "ground truth"
-"""Name of the row of the references themselves."""
-POOLED = ("fid", "fvd")
-"""Figures of a whole set of videos, not of one."""
+# Style sheet of the page.
+STYLE = """
+body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1c1c1c;background:#fff}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}
+th:first-child,td:first-child{text-align:left}h2{margin-top:2.2rem;font-size:1.1rem}svg{width:100%;height:auto;background:#f7f7f7}
+figure{display:inline-block;margin:.4rem .8rem .4rem 0}figcaption{font-size:.85rem;color:#555}.note{color:#8a4b00}
+"""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure over all clips: its mean, the bounds of its 95 % interval, and of how many clips."""
+    """A figure over all clips: its mean, the bounds of its 95 % interval, and the number of clips."""
 
     mean: float
     low: float
@@ -81,10 +49,14 @@ class Cell:
     count: int
 
 
-def comparable(sets: dict[str, list[ComparisonResult]]) -> dict[str, list[ComparisonResult]]:
-    """The results over which means are comparable: of clips that every system which measured anything could measure.
+# Cells by row and metric.
+Table = dict[str, dict[str, Cell]]
 
-    The ground truth has the references of those.
+
+def comparable(sets: dict[str, list[ComparisonResult]]) -> dict[str, list[ComparisonResult]]:
+    """Return the results of the clips that every system could measure, over which means are comparable.
+
+    Systems that measured nothing do not count. The ground truth has the references of those.
     """
     systems = [results for row, results in sets.items() if row != GROUND_TRUTH]
     measured = [{r.job.name for r in results if r.figures} for results in systems]
@@ -97,26 +69,27 @@ def comparable(sets: dict[str, list[ComparisonResult]]) -> dict[str, list[Compar
 
 
 def left_out(sets: dict[str, list[ComparisonResult]]) -> list[str]:
-    """One line for every row whose means leave out clips, as some system could not measure them."""
+    """Return one line for every row whose means leave out clips, as some system could not measure them."""
     kept, lines = comparable(sets), []
     for row, results in sets.items():
         lost = [r.job.name for r in results if r not in kept[row]]
         if lost:
             lines.append(f"{row}: {len(lost)} of {len(results)} clips, which some system lacks, are not in its means:")
-            lines[-1] += f" {_some(lost)}"
+            lines[-1] += f" {_listed(lost)}"
     return lines
 
 
-def _some(names: list[str], most: int = 8) -> str:
+def _listed(names: list[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
 def summary(results: Sequence[ComparisonResult]) -> dict[str, Cell]:
-    """Every column over the clips; columns that nobody has are left out."""
+    """Return every metric over the clips; those that no clip has are left out."""
     cells = {"clips": Cell(sum(bool(r.figures) for r in results), math.nan, math.nan, len(results))}
     for column in COLUMNS[1:]:
-        if column.name in POOLED and any(column.name in r.features for r in results):
-            cells[column.name] = _distance([r.features[column.name] for r in results if column.name in r.features])
+        features = [r.features[column.name] for r in results if column.name in r.features]
+        if features:
+            cells[column.name] = _distance(features)
             continue
         values = np.array([r.figures[column.name] for r in results if column.name in r.figures], np.float64)
         known = values[~np.isnan(values)]
@@ -127,18 +100,23 @@ def summary(results: Sequence[ComparisonResult]) -> dict[str, Cell]:
 
 
 def _distance(features: Sequence[tuple[Array, Array]]) -> Cell:
-    """Fréchet distance of all clips together. Drawing clips twice would inflate it: there is no interval."""
-    real, made = (np.concatenate(side) for side in zip(*features, strict=True))
-    return Cell(metrics.frechet(real, made), math.nan, math.nan, len(features))
+    """Return the Fréchet distance of all clips together. Drawing clips twice would inflate it: there is no interval."""
+    reference, generated = (np.concatenate(side) for side in zip(*features, strict=True))
+    return Cell(metrics.frechet(reference, generated), math.nan, math.nan, len(features))
 
 
 def number(value: float, digits: int) -> str:
-    """A figure for people; "-" where there is none."""
+    """Format a figure for people; "-" where there is none."""
     return "-" if not math.isfinite(value) else f"{value:.{digits}f}"
 
 
-def table(rows: dict[str, dict[str, Cell]]) -> list[list[str]]:
-    """The table as words: a header, then a line for every row; the interval in brackets."""
+def table_of(results: dict[str, list[ComparisonResult]]) -> Table:
+    """Return the table of results by row, over the clips that every system could measure."""
+    return {row: summary(kept) for row, kept in comparable(results).items()}
+
+
+def table(rows: Table) -> list[list[str]]:
+    """Return the table as words: a header, then a line for every row; the interval in brackets."""
     columns = [c for c in COLUMNS if c.name in _measured(rows)]
     lines = [["", *(c.title + {"higher": " ↑", "lower": " ↓"}.get(c.better, "") for c in columns)]]
     for name, cells in rows.items():
@@ -153,37 +131,37 @@ def table(rows: dict[str, dict[str, Cell]]) -> list[list[str]]:
     return lines
 
 
-def missing(rows: dict[str, dict[str, Cell]]) -> list[str]:
-    """One line for every column that no row has, saying what it needs."""
+def missing(rows: Table) -> list[str]:
+    """Return one line for every column that no row has, saying what it needs."""
     found = _measured(rows)
     return [f"{c.title}: needs {c.needs}" for c in COLUMNS if c.needs and c.name not in found]
 
 
-def _measured(rows: dict[str, dict[str, Cell]]) -> set[str]:
-    """Names of the figures that were measured: the ground truth has some by definition."""
+def _measured(rows: Table) -> set[str]:
+    """Return the names of the figures that were measured: the ground truth has some by definition."""
     systems = {name: cells for name, cells in rows.items() if name != GROUND_TRUTH} or rows
     return {name for cells in systems.values() for name in cells}
 
 
 def markdown(lines: list[list[str]]) -> str:
-    """A table of words in Markdown, one figure a line, as there are many of them."""
+    """Return a table of words in Markdown, one figure a line, as there are many of them."""
     turned = [list(column) for column in zip(*lines, strict=True)]
     head = "| " + " | ".join(turned[0]) + " |\n|" + "---|" * len(turned[0])
     return "\n".join([head, *("| " + " | ".join(words) + " |" for words in turned[1:])])
 
 
-def write(folder: Path, sets: dict[str, list[ComparisonResult]]) -> dict[str, dict[str, Cell]]:
+def write(folder: Path, sets: dict[str, list[ComparisonResult]]) -> Table:
     """Write `table.md`, `clips.csv`, `report.json` and `report.html`.
 
     Args:
-        folder: Where; made if it is not there.
+        folder: Folder of the report; made if it is not there.
         sets: Results by row of the table, such as a system's name or "ground truth".
 
     Returns:
         The table.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = {row: summary(results) for row, results in comparable(sets).items()}
+    rows = table_of(sets)
     lines, notes = table(rows), [*missing(rows), *left_out(sets)]
     (folder / "table.md").write_text(markdown(lines) + "\n" + "".join(f"\n{line}" for line in notes) + "\n")
     _write_csv(folder / "clips.csv", sets)
@@ -195,7 +173,7 @@ def write(folder: Path, sets: dict[str, list[ComparisonResult]]) -> dict[str, di
 
 
 def _plain(value: object) -> object:
-    """JSON knows no NaN and no infinity."""
+    """Return a value for JSON, which has no NaN and no infinity."""
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -205,23 +183,21 @@ def _plain(value: object) -> object:
     return value
 
 
-NAMES = tuple(c.name for c in COLUMNS if c.name not in (*POOLED, "clips"))
-
-
 def _line(row: str, result: ComparisonResult) -> list[object]:
-    values = ["" if math.isnan(result.figures.get(n, math.nan)) else result.figures[n] for n in (*NAMES, "frames")]
-    return [row, result.job.name, *values, "; ".join(f"{k}: {v}" for k, v in result.notes.items())]
+    figures = [result.figures.get(metric.name, math.nan) for metric in CLIP_METRICS]
+    values = ["" if math.isnan(figure) else figure for figure in figures]
+    return [row, result.job.name, *values, "; ".join(f"{name}: {note}" for name, note in result.notes.items())]
 
 
 def _write_csv(path: Path, sets: dict[str, list[ComparisonResult]]) -> None:
     with path.open("w", newline="", encoding="utf8") as file:
         writer = csv.writer(file)
-        writer.writerow(["row", "clip", *NAMES, "frames", "notes"])
+        writer.writerow(HEADER)
         writer.writerows(_line(row, result) for row, results in sets.items() for result in results)
 
 
-class Progress:
-    """Figures of each pair as they come, for a run that is watched or cut off.
+class ProgressFile:
+    """CSV file of the figures of each pair as they come, for a run that is watched or cut off.
 
     Args:
         path: CSV file to write; one that is there is replaced.
@@ -231,9 +207,9 @@ class Progress:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w", newline="", encoding="utf8")
         self._writer = csv.writer(self._file)
-        self._writer.writerow(["row", "clip", *NAMES, "frames", "notes"])
+        self._writer.writerow(HEADER)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressFile:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -245,29 +221,20 @@ class Progress:
         self._file.flush()
 
 
-STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1c1c1c;background:#fff}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}h2{margin-top:2.2rem;font-size:1.1rem}svg{width:100%;height:auto;background:#f7f7f7}
-figure{display:inline-block;margin:.4rem .8rem .4rem 0}figcaption{font-size:.85rem;color:#555}.note{color:#8a4b00}
-"""
-
-
 def page(sets: dict[str, list[ComparisonResult]], lines: list[list[str]], lacking: list[str]) -> str:
-    """The report as one HTML page that needs no network."""
+    """Return the report as one HTML page that needs no network."""
     parts = ["<!doctype html><html lang=en><meta charset=utf-8><title>PersonaTalk: evaluation</title>"]
     parts.append(f"<style>{STYLE}</style><h1>Evaluation</h1>{_html_table(lines)}")
-    parts.append("<p>Mean over clips, in brackets the 95 % interval (bootstrap over clips).</p>")
+    parts.append("<p>Mean over clips, in brackets the 95 % interval (percentile bootstrap over clips).</p>")
     parts += [f"<p class=note>{html.escape(line)}</p>" for line in lacking]
     for row, results in sets.items():
         for result in results:
             parts.append(f"<h2>{html.escape(row)}: {html.escape(result.job.name)}</h2>")
             parts += [f"<p class=note>{html.escape(k)}: {html.escape(v)}</p>" for k, v in result.notes.items()]
             parts.append(_facts(result))
-            if len(result.real) > 1 and row != GROUND_TRUTH:
-                parts.append(curve(result.real, result.made))
-            parts += [_figure(*entry) for entry in result.worst]
+            if len(result.reference_opening) > 1 and row != GROUND_TRUTH:
+                parts.append(curve(result.reference_opening, result.generated_opening))
+            parts += [_figure(frame) for frame in result.worst]
     return "\n".join(parts) + "</html>\n"
 
 
@@ -283,10 +250,10 @@ def _facts(result: ComparisonResult) -> str:
     return "<p>" + " · ".join(f"{html.escape(c.title)} {number(v, c.digits)}" for c, v in known) + "</p>"
 
 
-def curve(real: Series, made: Series, width: int = 900, height: int = 130) -> str:
-    """Mouth openings over time as an SVG: real in grey, generated in colour; gaps where there is no face."""
-    top = max(1e-6, float(np.nanmax([*real, *made, 1e-6])))
-    longest = max(len(real), len(made), 2)
+def curve(reference: Series, generated: Series, width: int = 900, height: int = 130) -> str:
+    """Draw mouth openings over time as an SVG: reference in grey, generated in colour; gaps where there is no face."""
+    top = max(1e-6, float(np.nanmax([*reference, *generated, 1e-6])))
+    longest = max(len(reference), len(generated), 2)
 
     def path(series: Series) -> str:
         words, pen = [], "M"
@@ -299,14 +266,15 @@ def curve(real: Series, made: Series, width: int = 900, height: int = 130) -> st
             pen = "L"
         return "".join(words)
 
-    lines = ((real, "#9a9a9a"), (made, "#0b62c4"))
+    lines = ((reference, "#9a9a9a"), (generated, "#0b62c4"))
     drawn = "".join(f'<path d="{path(s)}" fill="none" stroke="{c}" stroke-width="1.6"/>' for s, c in lines)
-    caption = "<figcaption>Mouth opening: real in grey, generated in blue</figcaption>"
+    caption = "<figcaption>Mouth opening: reference in grey, generated in blue</figcaption>"
     return f'<svg viewBox="0 0 {width} {height}" role="img">{drawn}</svg>{caption}'
 
 
-def _figure(frame: int, badness: float, real: Image, made: Image) -> str:
-    _, data = cv2.imencode(".jpg", np.hstack([real, made])[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+def _figure(frame: WorstFrame) -> str:
+    images = np.hstack([frame.reference, frame.generated])
+    _, data = cv2.imencode(".jpg", images[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     source = base64.b64encode(data.tobytes()).decode()
-    caption = f"frame {frame}: real, generated (PSNR {-badness:.1f})"
+    caption = f"frame {frame.number}: reference, generated (PSNR {frame.psnr:.1f})"
     return f'<figure><img src="data:image/jpeg;base64,{source}" alt=""><figcaption>{caption}</figcaption></figure>'

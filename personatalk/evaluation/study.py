@@ -22,15 +22,15 @@ from ..media.codecs import VIDEO_SUFFIXES
 from .metrics import bootstrap
 
 QUESTIONS = {
-    "visual": "How good does the picture look? (sharp, no seams, no flicker)",
+    "visual": "How good does the image look? (sharp, no seams, no flicker)",
     "sync": "How well do lips and words go together?",
     "persona": "How much is it the same person, and their way of speaking, as in the original?",
 }
 """The three questions of the paper's Table 3."""
 SCALE = (1, 5)
 PAGE, KEY = "page", "key.json"
+# Containers that browsers commonly play.
 PLAYABLE = (".mp4", ".webm", ".m4v")
-"""Containers that browsers commonly play."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def make(systems: dict[str, Path], original: Path | None, output: Path, seed: in
         systems: Folder of videos by system; videos of the same clip have the same name, whatever their suffix.
         original: Folder of the original videos, shown beside; None to show none.
         output: A new folder: `page/index.html`, `page/*.mp4`, and `key.json`, which raters must not see.
-        seed: Of the names.
+        seed: Seed of the blind names.
 
     Returns:
         The number of videos to rate.
@@ -110,7 +110,7 @@ def _copied(video: Path, page: Path, name: str) -> str:
 
 
 def score(study: Path, answers: Sequence[Path]) -> list[Opinion]:
-    """Mean opinion scores of all systems.
+    """Compute the mean opinion scores of all systems.
 
     Args:
         study: The folder that `make` wrote.
@@ -173,7 +173,7 @@ def _answers(file: Path, videos: dict[str, Any], number: str) -> tuple[str, dict
 
 
 def table(opinions: list[Opinion]) -> str:
-    """Opinions as a table in Markdown."""
+    """Return the opinions as a table in Markdown."""
     lines = ["| | " + " | ".join(QUESTIONS) + " | ratings |", "|---|" + "---|" * (len(QUESTIONS) + 1)]
     for system in dict.fromkeys(o.system for o in opinions):
         own = [o for o in opinions if o.system == system]

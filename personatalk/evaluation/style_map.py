@@ -13,18 +13,18 @@ from ..geometry.morphable_model import MorphableModel
 from ..media.codecs import VIDEO_SUFFIXES
 from ..stage1.style_similarity import StyleSimilarityEncoder
 from ..utils.arrays import Array
-from .compare import at_25, track
+from .tracks import expression_at_25, track
 
+# Points that a map needs.
 FEWEST = 4
-"""Points that a map needs."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Style of a stretch of a video.
+    """Speaking style of a stretch of a video.
 
     Attributes:
-        speaker: Who speaks in it.
+        speaker: Name of its speaker.
         generated: Whether it is a dub.
         style: Unit vector, (D,).
     """
@@ -37,14 +37,14 @@ class Point:
 def points_of(
     video: Path, speaker: str, generated: bool, encoder: StyleSimilarityEncoder, model: MorphableModel
 ) -> list[Point]:
-    """Styles of a video's windows of about four seconds.
+    """Return the styles of a video's windows of about four seconds.
 
     Raises:
         FaceError: It shows no usable face long enough.
         MediaError: It cannot be read.
     """
     analysis = track(video, model).analysis
-    beta = np.zeros((0, 0), np.float32) if analysis is None else at_25(analysis)
+    beta = np.zeros((0, 0), np.float32) if analysis is None else expression_at_25(analysis)
     if len(beta) < encoder.SHORTEST:
         raise FaceError(f"{video}: no usable face in {encoder.SHORTEST} frames or more")
     parts = np.array_split(beta, max(1, round(len(beta) / encoder.LENGTH)))
@@ -52,7 +52,7 @@ def points_of(
 
 
 def videos_of(folder: Path, speakers: dict[str, str]) -> list[tuple[Path, str]]:
-    """Videos of a folder and who speaks in them.
+    """List the videos of a folder, each with its speaker.
 
     The speaker is the one that the table names for the video (by its path in the folder, or its name), or for the
     longest name that the video's begins with, up to a separator (dubs are commonly called after their source);
@@ -66,7 +66,7 @@ def videos_of(folder: Path, speakers: dict[str, str]) -> list[tuple[Path, str]]:
         raise PersonaTalkError(f"{folder}: no folder with videos")
     table = {re.sub(r"\.\w{2,4}$", "", name): speaker for name, speaker in speakers.items()}
 
-    def who(file: Path) -> str:
+    def speaker_of(file: Path) -> str:
         own = file.relative_to(folder).as_posix()
         fits = {n for n in table for text in (own, file.name) if re.match(re.escape(n) + r"([._-]|$)", text)}
         if fits:
@@ -77,11 +77,11 @@ def videos_of(folder: Path, speakers: dict[str, str]) -> list[tuple[Path, str]]:
             return found.pop()
         return file.parent.name if file.parent != folder else file.name.partition(".")[0]
 
-    return [(file, who(file)) for file in files]
+    return [(file, speaker_of(file)) for file in files]
 
 
 def silhouette(points: list[Point]) -> float:
-    """Mean silhouette of the speakers, by cosine distance, -1..1; NaN for a single speaker (Rousseeuw 1987)."""
+    """Return the speakers' mean silhouette by cosine distance, -1..1; NaN for one speaker (Rousseeuw 1987)."""
     speakers = [p.speaker for p in points]
     if not 1 < len(set(speakers)) < len(points):
         return float("nan")
@@ -91,7 +91,7 @@ def silhouette(points: list[Point]) -> float:
 
 
 def nearest_original(points: list[Point]) -> float:
-    """Share of the dubs whose nearest original speaker, by the mean style, is their own; NaN without dubs."""
+    """Return the share of dubs whose nearest original speaker, by mean style, is their own; NaN without dubs."""
     centres = {
         s: np.mean([p.style for p in points if p.speaker == s and not p.generated], axis=0)
         for s in {p.speaker for p in points if not p.generated}
@@ -106,7 +106,7 @@ def nearest_original(points: list[Point]) -> float:
 
 
 def place(points: list[Point], seed: int = 0) -> Array:
-    """Places on the map, (N, 2), by t-SNE (van der Maaten and Hinton 2008).
+    """Return places on the map, (N, 2), by t-SNE (van der Maaten and Hinton 2008).
 
     Raises:
         PersonaTalkError: There are too few points, or scikit-learn is not installed.

@@ -21,21 +21,26 @@ from ..audio.encoder import SAMPLE_RATE
 from ..errors import WeightsError
 from ..utils.arrays import Array, Image
 
+# Side of its crops in pixels.
 SIDE = 224
+# Frames of a window.
 FRAMES = 5
+# Largest shift in frames that is tried.
 SHIFTS = 15
+# MFCC vectors for each video frame.
 STEPS_PER_FRAME = 4
+# Windows in a batch.
 BATCH = 20
 
 
 @dataclass(frozen=True)
 class Sync:
-    """How well sound and picture go together.
+    """Synchrony of audio and video.
 
     Attributes:
         confidence: SyncScore, LSE-C: median distance over the shifts less the smallest. Higher is better.
         distance: LSE-D: the smallest distance. Lower is better.
-        offset: Frames by which the sound is late at that distance.
+        offset: Frames by which the audio is late at that distance.
     """
 
     confidence: float
@@ -82,15 +87,15 @@ class SyncNet(nn.Module):
             *_block(deep, deep_norm, 256, 512, (1, 6, 6)),
         )
 
-    def hear(self, mfcc: torch.Tensor) -> torch.Tensor:
-        """MFCC windows (N, 1, 13, 20) to (N, 1024)."""
-        heard: torch.Tensor = self.netfcaud(self.netcnnaud(mfcc).flatten(1))
-        return heard
+    def embed_audio(self, mfcc: torch.Tensor) -> torch.Tensor:
+        """Embed MFCC windows (N, 1, 13, 20) to (N, 1024)."""
+        vectors: torch.Tensor = self.netfcaud(self.netcnnaud(mfcc).flatten(1))
+        return vectors
 
-    def see(self, windows: torch.Tensor) -> torch.Tensor:
-        """Windows of faces (N, 3, 5, 224, 224), BGR in 0..255, to (N, 1024)."""
-        seen: torch.Tensor = self.netfclip(self.netcnnlip(windows).flatten(1))
-        return seen
+    def embed_faces(self, windows: torch.Tensor) -> torch.Tensor:
+        """Embed windows of faces (N, 3, 5, 224, 224), BGR in 0..255, to (N, 1024)."""
+        vectors: torch.Tensor = self.netfclip(self.netcnnlip(windows).flatten(1))
+        return vectors
 
     @classmethod
     def load(cls, path: Path | str) -> SyncNet:
@@ -117,7 +122,13 @@ class SyncNet(nn.Module):
 
 
 def mfcc(samples: Array) -> Array:
-    """MFCC at 100 a second as the authors' evaluation takes it: 16 kHz samples (N,) in -1..1 to (T, 13).
+    """Return the MFCC at 100 vectors a second, as the authors' evaluation computes it.
+
+    Args:
+        samples: Audio at 16 kHz in -1..1, (N,).
+
+    Returns:
+        (T, 13).
 
     Raises:
         WeightsError: `python_speech_features` is not installed.
@@ -130,8 +141,8 @@ def mfcc(samples: Array) -> Array:
     return found
 
 
-def prepared(crop: Image) -> torch.Tensor:
-    """A face's square crop as a frame of the network's input, (3, 224, 224)."""
+def face_frame(crop: Image) -> torch.Tensor:
+    """Return a face's square crop as a frame of the network's input, (3, 224, 224)."""
     small = cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(np.ascontiguousarray(small[..., ::-1].transpose(2, 0, 1))).float()
 
@@ -143,36 +154,36 @@ def sync(network: SyncNet, crops: Iterator[Image], samples: Array) -> Sync:
     Args:
         network: With the authors' weights.
         crops: Square crops of the face, frame j at time j / 25.
-        samples: Sound from the same time on, 16 kHz, (N,).
+        samples: Audio from the same time on at 16 kHz, (N,).
 
     Returns:
         NaNs where the video is shorter than a window.
     """
-    heard = torch.from_numpy(mfcc(samples)).T
+    features = torch.from_numpy(mfcc(samples)).T
     frames: list[torch.Tensor] = []
     windows: list[torch.Tensor] = []
-    seen: list[torch.Tensor] = []
+    faces: list[torch.Tensor] = []
     for crop in crops:
-        frames = [*frames[-(FRAMES - 1) :], prepared(crop)]
+        frames = [*frames[-(FRAMES - 1) :], face_frame(crop)]
         if len(frames) == FRAMES:
             windows.append(torch.stack(frames, dim=1))
         if len(windows) == BATCH:
-            seen.append(network.see(torch.stack(windows)))
+            faces.append(network.embed_faces(torch.stack(windows)))
             windows = []
     if windows:
-        seen.append(network.see(torch.stack(windows)))
-    count = min(sum(map(len, seen)), (heard.shape[1] - STEPS_PER_FRAME * FRAMES) // STEPS_PER_FRAME + 1)
+        faces.append(network.embed_faces(torch.stack(windows)))
+    count = min(sum(map(len, faces)), (features.shape[1] - STEPS_PER_FRAME * FRAMES) // STEPS_PER_FRAME + 1)
     if count < 1:
         return Sync(float("nan"), float("nan"), 0)
-    spans = [heard[:, STEPS_PER_FRAME * j :][:, : STEPS_PER_FRAME * FRAMES] for j in range(count)]
-    sounds = torch.cat([network.hear(torch.stack(spans[i : i + BATCH])[:, None]) for i in range(0, count, BATCH)])
-    return score(torch.cat(seen)[:count], sounds)
+    spans = [features[:, STEPS_PER_FRAME * j :][:, : STEPS_PER_FRAME * FRAMES] for j in range(count)]
+    audio = torch.cat([network.embed_audio(torch.stack(spans[i : i + BATCH])[:, None]) for i in range(0, count, BATCH)])
+    return score(torch.cat(faces)[:count], audio)
 
 
-def score(seen: torch.Tensor, heard: torch.Tensor) -> Sync:
-    """Confidence, distance and offset from both streams' vectors (T, D)."""
-    padded = nn.functional.pad(heard, (0, 0, SHIFTS, SHIFTS))
+def score(faces: torch.Tensor, audio: torch.Tensor) -> Sync:
+    """Return confidence, distance and offset from both streams' vectors (T, D)."""
+    padded = nn.functional.pad(audio, (0, 0, SHIFTS, SHIFTS))
     windows = padded.unfold(0, 2 * SHIFTS + 1, 1).transpose(1, 2)
-    distances = (seen[:, None] - windows + 1e-6).norm(dim=2).mean(dim=0)
+    distances = (faces[:, None] - windows + 1e-6).norm(dim=2).mean(dim=0)
     best = int(distances.argmin())
     return Sync(float(distances.median() - distances[best]), float(distances[best]), best - SHIFTS)

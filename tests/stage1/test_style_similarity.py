@@ -55,3 +55,8 @@ def test_pairs_are_told_apart_by_their_speakers() -> None:
     np.testing.assert_allclose(same, [0.8])
     np.testing.assert_allclose(different, [0, 0.6])
     assert auc(same, different) == 1
+
+
+def test_auc_counts_pairs_in_the_right_order() -> None:
+    assert auc(np.array([0.9, 0.8]), np.array([0.1, 0.2, 0.85])) == pytest.approx(5 / 6)
+    assert auc(np.array([0.5]), np.array([0.5])) == pytest.approx(0.5)

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.datasets import dataset, made_up
+from torch import nn
 
 from personatalk.errors import PersonaTalkError
 from personatalk.geometry.morphable_model import MorphableModel
+from personatalk.stage1.style_similarity import StyleSimilarityEncoder
 from personatalk.training.config import StyleConfig
+from personatalk.training.config_files import read_config
 from personatalk.training.data.shards import read_dataset
 from personatalk.training.engine import Step
 from personatalk.training.style import StyleTask
@@ -33,3 +36,17 @@ def test_one_speaker_is_too_few(tmp_path: Path, model: MorphableModel) -> None:
     entries = read_dataset(dataset(tmp_path, [made_up(model, frames=120, crops=1)]))
     with pytest.raises(PersonaTalkError, match="two speakers"):
         StyleTask(StyleConfig(), model, entries, entries)
+
+
+def test_contrast_is_low_where_a_speakers_windows_are_alike(model: MorphableModel) -> None:
+    random = np.random.default_rng(0)
+    config = read_config(StyleConfig, changes=["dropout=0"])
+    task = StyleTask.__new__(StyleTask)
+    nn.Module.__init__(task)
+    task.config = config
+    task.network = StyleSimilarityEncoder(model.num_vertices, model.num_expression, dropout=0).eval()
+    task.network.set_expressions(model)
+    people = torch.from_numpy(random.standard_normal((6, 1, 1, model.num_expression)).astype(np.float32))
+    alike = people.expand(-1, 2, 60, -1).contiguous()
+    mixed = torch.stack([alike[:, 0], alike[:, 1].roll(1, 0)], dim=1)
+    assert float(task._contrast(alike)) < float(task._contrast(mixed)) - 0.3

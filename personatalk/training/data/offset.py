@@ -14,10 +14,10 @@ from ...geometry.morphable_model import MorphableModel
 from ...stage1.inference import generate, speaking_style
 from ...stage1.network import GeometryGenerator
 from ...utils.arrays import Array
+from ...utils.correlation import lag_correlations
 
 # Frames of offset that are searched.
 MAX_LAG = 7
-LAGS = range(-MAX_LAG, MAX_LAG + 1)
 # Frames from which on a correlation is taken.
 MIN_FRAMES = 12
 
@@ -65,15 +65,7 @@ class Agreement:
 
 def correlations(got: Array, real: Array) -> npt.NDArray[np.float64]:
     """Return the correlation of got[t] with real[t + lag] for every lag, (15,); 0 where there are too few frames."""
-    r = np.zeros(len(LAGS))
-    core = got[MAX_LAG : len(got) - MAX_LAG]
-    if len(core) < MIN_FRAMES or core.std() < 1e-6:
-        return r
-    for number in range(len(LAGS)):
-        moved = real[number : number + len(core)]
-        if moved.std() > 1e-6:
-            r[number] = np.corrcoef(core, moved)[0, 1]
-    return r
+    return np.nan_to_num(lag_correlations(got, real, MAX_LAG, MIN_FRAMES, same_frames=True))
 
 
 def openings(

@@ -1,0 +1,68 @@
+"""The cache of networks: by path, from the cache, or by download and checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from personatalk.errors import WeightsError
+from personatalk.evaluation import cache
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Address of a server of the temporary folder."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def served(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> cache.Source:
+    """A made-up network behind an address, as a file of an archive."""
+    monkeypatch.setenv("PERSONATALK_CACHE", str(tmp_path / "cache"))
+    archive = tmp_path / "pack.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("net.onnx", b"weights")
+    source = cache.Source("net.onnx", f"{address}/pack.zip", hashlib.sha256(b"weights").hexdigest(), "net.onnx")
+    monkeypatch.setitem(cache.SOURCES, "arcface", source)
+    return source
+
+
+def test_networks_are_found_by_path_cache_or_download(served: cache.Source, tmp_path: Path) -> None:
+    assert cache.locate("arcface", tmp_path / "mine.onnx") == tmp_path / "mine.onnx"
+    assert cache.locate("arcface", None) is None
+    fetched = cache.locate("arcface", None, download=True)
+    assert fetched == tmp_path / "cache" / "net.onnx" and fetched.read_bytes() == b"weights"
+    (tmp_path / "pack.zip").unlink()
+    assert cache.locate("arcface", None) == fetched
+    assert cache.locate("lpips", None, download=True) is None
+    fetched.write_bytes(b"other")
+    with pytest.raises(WeightsError, match=r"net\.onnx.*delete it"):
+        cache.locate("arcface", None)
+
+
+def test_a_download_of_another_file_is_refused_and_not_kept(
+    served: cache.Source, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(cache.SOURCES, "arcface", replace(served, sha256="0" * 64))
+    with pytest.raises(WeightsError, match="SHA-256 is"):
+        cache.locate("arcface", None, download=True)
+    monkeypatch.setitem(cache.SOURCES, "arcface", replace(served, url=f"{address}/gone.zip"))
+    with pytest.raises(WeightsError, match=r"cannot be fetched.*put net\.onnx into"):
+        cache.locate("arcface", None, download=True)
+    assert list((tmp_path / "cache").iterdir()) == []
