@@ -227,7 +227,7 @@ def a_persona() -> Any:
     from personatalk.pipeline.footage import Footage, reference_names
     from personatalk.pipeline.latent_cache import COLOURS, GrowingTable, LatentCache, table_layout
     from personatalk.pipeline.persona import Persona
-    from personatalk.pipeline.weights import fingerprint
+    from personatalk.pipeline.weights import model_fingerprint
     from personatalk.stage2.renderer import Reference
 
     model, count = MorphableModel.load(), 6
@@ -252,7 +252,7 @@ def a_persona() -> Any:
     latents = LatentCache(np.array([0, 2, 2, 0, 2, 2]), dict(tables))
     footage = [Footage("a.mp4", "00", None, "{}", analysis.arrays(), {0: lips}, latents=latents)]
     mouths = np.zeros((2, 96, 96, 3), np.uint8)
-    return Persona(analysis.beta, shots[0].alpha, mouths, "x", fingerprint(model), footage), model
+    return Persona(analysis.beta, shots[0].alpha, mouths, "x", model_fingerprint(model), footage), model
 
 
 def persona_seed(folder: Path) -> list[Path]:

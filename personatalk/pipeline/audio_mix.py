@@ -1,4 +1,4 @@
-"""The sound of a video whose speakers get new words in stretches of it: the source's sound, replaced there."""
+"""The audio of a video with cues: the source's audio, with each cue's speech in place of it in that cue's time."""
 
 from __future__ import annotations
 
@@ -18,35 +18,39 @@ from ..media.audio import open_audio
 from ..media.probe import probe_speech
 from .cues import Cue
 
+# Sample rate where the source has no audio.
 RATE = 48000
-"""Samples a second where the source has no sound."""
+
+# Seconds of the fade from the audio of one file to that of another.
 FADE = 0.01
-"""Seconds in which one sound gives way to another."""
+
+# Seconds by which time stamps must differ from the count of samples to mean a gap; less is their coarseness.
 HOLE = 0.2
-"""Seconds by which time stamps must part from the count of samples to be meant; less is their coarseness."""
+
+# Bytes of the header that `wave` writes.
 WAV_HEADER = 44
-"""Bytes of the header that `wave` writes."""
+
 Samples = npt.NDArray[np.int16]
 
 
 def mix_cues(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
-    """Write the sound as 16-bit WAV, in the source's rate and in stereo if the source has more than one channel.
+    """Write the audio as 16-bit WAV, in the source's rate and in stereo if the source has more than one channel.
 
-    Inside a cue nothing of the source's sound is left; cues that overlap add up.
+    Inside a cue nothing of the source's audio is left; cues that overlap add up.
 
     Args:
-        video: The source, with or without sound.
+        video: The source, with or without audio.
         cues: Who says what, when.
         seconds: Length of the result.
         path: File to write.
 
     Raises:
-        MediaError: A sound cannot be read, or the file not be written.
+        MediaError: Audio cannot be read, or the file cannot be written.
     """
     try:
         _mix(video, cues, seconds, path)
     except (OSError, struct.error) as error:
-        raise MediaError(f"{path}: the sound cannot be written ({error})") from error
+        raise MediaError(f"{path}: the audio cannot be written ({error})") from error
 
 
 def _mix(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
@@ -61,7 +65,7 @@ def _mix(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
         file.setparams((channels, 2, rate, 0, "NONE", "not compressed"))
         for left in range(total, 0, -rate):
             file.writeframes(bytes(2 * channels * min(left, rate)))
-    # The pages live on the disk, so that an hour of sound needs no more memory than a second.
+    # The pages live on the disk, so that an hour of audio needs no more memory than a second.
     data = np.memmap(path, np.dtype("<i2"), "r+", WAV_HEADER, (total, channels))
     if info is not None:
         for start, block in _blocks(video, rate, channels, 0.0, seconds, stamped=True):
@@ -77,7 +81,7 @@ def _mix(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
 def _blocks(
     path: Path, rate: int, channels: int, begin: float, end: float, stamped: bool = False
 ) -> Iterator[tuple[int, Any]]:
-    """Sound between two times as (first sample, float (N, C)), faded at an end at which it is cut."""
+    """Yield the audio between two times as (first sample, float (N, C)), faded at an end at which it is cut."""
     first, last, fade = round(begin * rate), round(end * rate), FADE * rate
     waiting: deque[tuple[int, Any]] = deque()  # which may have to fade out, if there is more behind the end
     for start, block in _placed(path, rate, channels, stamped):
@@ -93,7 +97,7 @@ def _blocks(
 
 
 def _part(start: int, block: Any, first: int, last: int, fade: float, cut: bool) -> tuple[int, Any]:
-    """What of a block lies between two samples.
+    """Return the part of a block that lies between two samples, and its first sample.
 
     It fades in over `fade` samples where something before it is left out, and out where the end is cut.
     """
@@ -108,10 +112,10 @@ def _part(start: int, block: Any, first: int, last: int, fade: float, cut: bool)
 
 
 def _placed(path: Path, rate: int, channels: int, stamped: bool) -> Iterator[tuple[int, Any]]:
-    """A file's sound as (first sample, (N, C)) in the range of 16 bits, without overlaps.
+    """Yield a file's audio as (first sample, (N, C)) in the range of 16 bits, without overlaps.
 
     Samples follow each other, as stage 1 hears a speech; `stamped` leaves the holes that the time stamps tell of, as
-    the source's pictures do.
+    the source's frames do.
     """
     with open_audio(path, rate=rate, layout="stereo" if channels == 2 else "mono") as audio:
         place, end = round(audio.start_seconds * rate), -math.inf
@@ -130,7 +134,7 @@ def _placed(path: Path, rate: int, channels: int, stamped: bool) -> Iterator[tup
 
 
 def _add(data: Samples, block: Any, start: int) -> None:
-    """Add sound at a place, as far as that lies inside, without overflow."""
+    """Add audio at a sample, as far as it lies inside, without overflow."""
     if start < 0:
         block, start = block[-start:], 0
     block = block[: max(0, len(data) - start)]
@@ -139,7 +143,7 @@ def _add(data: Samples, block: Any, start: int) -> None:
 
 
 def _clear(data: Samples, cue: Cue, rate: int) -> None:
-    """Take the source's sound out of a cue; around it, it fades."""
+    """Silence the source's audio in a cue, and fade it around the cue."""
     start, stop, length = round(cue.start * rate), round(cue.end * rate), round(FADE * rate)
     data[start:stop] = 0
     before, after = data[max(0, start - length) : start], data[stop : stop + length]

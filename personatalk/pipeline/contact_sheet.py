@@ -1,4 +1,4 @@
-"""`personatalk inspect`: a contact sheet of what the analysis finds in a video."""
+"""The contact sheet of an analysis: crops, landmarks, geometry, masks and lip references of a video."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ..utils.arrays import Array, Image
 from ..utils.drawing import check_picture, write_picture, write_text
 from .rendering import choose_lip_frames
 
-TILE = 192
-LIPS_IN_A_ROW = 9
+# Side in pixels of an image of a face, and lip references in a row.
+TILE, LIPS_IN_A_ROW = 192, 9
 
 
 def draw_contact_sheet(
@@ -47,8 +47,8 @@ def draw_contact_sheet(
         initialise: The learned initialisation of the geometry; None for the default one.
 
     Raises:
-        MediaError: The video cannot be read or the picture not be written.
-        FaceError: There is no usable face, or nobody is meant by the search.
+        MediaError: The video cannot be read or the image cannot be written.
+        FaceError: There is no usable face, or the search names nobody.
     """
     output = Path(output)
     check_picture(output)

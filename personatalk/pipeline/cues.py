@@ -1,4 +1,4 @@
-"""Cues: which person says what, and when: the text file behind `--cue`, like SubRip subtitles (docs/cues.md)."""
+"""Cues: which person says what and when, and the text file of them, which looks like SubRip subtitles."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from ..errors import CueError, FaceError
 from ..faces.choice import FaceImage, parse_choice
 from ..utils.files import is_file
 
+# Hours (may be left out), minutes, seconds and their decimals after a comma or a point.
 CLOCK = re.compile(r"(?:(\d{1,3}):)?([0-5]?\d):([0-5]?\d)(?:[,.](\d{1,6}))?")
-"""Hours (may be left out), minutes, seconds and their decimals after a comma or a point."""
+
+# The lines of a cue after its times.
 FIELDS = ("face", "speech", "from")
 
 
@@ -23,9 +25,9 @@ class Cue:
     Attributes:
         start: Seconds on the video's presentation timeline.
         end: Seconds, after `start`.
-        face: What `--face` takes; None for the face that is followed without it, or for the largest where other cues
-            name faces. A picture's path does not depend on the working folder any more than the cue file's does.
-        speech: Sound file, an audio file or a video.
+        face: The face as `--face` takes it; None for the face that is followed without it, or for the largest where
+            other cues name faces. An image's path does not depend on the working folder any more than the cue file's does.
+        speech: Audio file, or a video whose audio is taken.
         offset: Seconds of `speech` that are skipped.
         where: Cue file and line, for messages.
     """
@@ -40,14 +42,14 @@ class Cue:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line with content."""
+    """A line of a cue file that is neither empty nor a comment."""
 
     path: Path
     number: int
     text: str
 
     def error(self, message: str) -> CueError:
-        """An error at this line."""
+        """Return an error that names this line."""
         return CueError(f"{self.path}:{self.number}: {message}")
 
 
@@ -61,7 +63,7 @@ def read_cues(path: Path | str) -> list[Cue]:
         At least one cue, in order of their starts.
 
     Raises:
-        CueError: The file cannot be read, a line is not understood, a sound file does not exist, or two cues of one
+        CueError: The file cannot be read, a line is not understood, an audio file does not exist, or two cues of one
             face overlap. The message names file and line.
     """
     path = Path(path)
@@ -73,20 +75,20 @@ def read_cues(path: Path | str) -> list[Cue]:
     return cues
 
 
-def refuse_overlaps(cues: Sequence[Cue], who: Sequence[Hashable]) -> None:
-    """Make sure that nobody says two things at once.
+def refuse_overlaps(cues: Sequence[Cue], persons: Sequence[Hashable]) -> None:
+    """Refuse cues in which somebody says two things at once.
 
-    The reader knows only the words that name a face; the numbers of `people.choose` tell whether two words mean one.
+    `read_cues` knows only the words that name a face; whether two of them mean one person shows in the video.
 
     Args:
         cues: In order of their starts.
-        who: The person of each cue.
+        persons: The person of each cue.
 
     Raises:
         CueError: Two cues of one person overlap.
     """
     last: dict[Hashable, Cue] = {}
-    for cue, person in zip(cues, who, strict=True):
+    for cue, person in zip(cues, persons, strict=True):
         before = last.get(person)
         if before is not None and cue.start < before.end:
             face = "no face is named" if cue.face is None else f"face {cue.face}"
@@ -98,7 +100,7 @@ def refuse_overlaps(cues: Sequence[Cue], who: Sequence[Hashable]) -> None:
 
 
 def _blocks(path: Path) -> Iterator[list[_Line]]:
-    """Lines with content, cut at empty ones."""
+    """Yield the blocks of lines between empty lines, without comments."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -131,7 +133,7 @@ def _cue(block: list[_Line]) -> Cue:
         raise times.error("this cue says nothing; add a line 'speech: FILE'")
     speech = _beside(found["speech"])
     if not is_file(speech):
-        raise found["speech"].error(f"the sound file {speech} does not exist; its path begins at the cue file's folder")
+        raise found["speech"].error(f"the audio file {speech} does not exist; its path begins at the cue file's folder")
     offset = _seconds(found["from"]) if "from" in found else 0.0
     face = _face(found["face"]) if "face" in found else None
     return Cue(start, end, face, speech, offset, f"{times.path}:{times.number}")
@@ -149,7 +151,7 @@ def _times(line: _Line) -> tuple[float, float]:
 
 
 def _fields(lines: list[_Line]) -> dict[str, _Line]:
-    """The values of a cue's lines by their names."""
+    """Return the values of a cue's lines by their names."""
     found: dict[str, _Line] = {}
     for line in lines:
         name, colon, value = line.text.partition(":")
@@ -185,5 +187,5 @@ def _face(line: _Line) -> str:
 
 
 def _beside(line: _Line) -> Path:
-    """A path as the cue file means it."""
+    """Return a path that begins at the cue file's folder."""
     return line.path.parent / Path(line.text).expanduser()

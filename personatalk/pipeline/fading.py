@@ -1,4 +1,4 @@
-"""personatalk.pipeline.fading."""
+"""Fading between the new mouth and the old one, so that nothing pops where dubbing begins or ends."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy.typing as npt
 from ..faces.analysis import MAX_YAW
 from ..utils.arrays import Array
 
+# Degrees from which on the new mouth fades into the old one, which is all that is left at `LARGEST_YAW`.
 FADING_YAW = 50.0
-"""Degrees from which on the new mouth fades into the old one, which is all that is left at `MAX_YAW`."""
 
+# Seconds of a fade between the new and the old mouth where frames begin or end to be passed through.
 FADE_SECONDS = 0.2
-"""How long a fade between new and old mouth takes where frames begin or end to be passed through."""
 
+# Largest change of the weight from one frame to the next, in videos of few frames a second too.
 LARGEST_FADE_STEP = 0.25
-"""Most by which the new mouth's strength changes from one frame to the next, in videos of few frames a second too."""
 
 
 def blend_weight(
@@ -24,12 +24,12 @@ def blend_weight(
     yaw: Array,
     time: npt.NDArray[np.float64],
 ) -> Array:
-    """How much of the new mouth each frame shows, so that nothing pops where frames begin or end to be passed through.
+    """Return the opacity of the new mouth in each frame.
 
     It falls as the head turns away, and near frames that are not dubbed; never across a cut.
 
     Args:
-        usable: Whether the frame is dubbed, (T,).
+        usable: Flags of the frames that are dubbed, (T,).
         shot_of: Number of its shot, (T,).
         yaw: Degrees by which the head is turned away, (T,).
         time: Seconds, rising, (T,).

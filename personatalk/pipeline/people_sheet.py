@@ -15,20 +15,21 @@ from ..utils.arrays import Image, runs
 from ..utils.drawing import check_folder, check_picture, write_picture, write_text
 from ..utils.files import same_file
 
-TILE = 144
-HEAD = 40
-"""Height in pixels of the two lines of text above a person's pictures."""
+# Side in pixels of the image of a face, and height of the two lines of text above a person's images.
+TILE, HEAD = 144, 40
+
+# Seconds of absence that part two time ranges; shorter ones are passed over.
 PAUSE = 1.0
-"""Seconds of absence that part two time ranges; shorter ones are passed over."""
+
+# Most time ranges in a line of text; JSON holds all of them.
 RANGES = 8
-"""Most time ranges in a line of text; JSON holds all of them."""
 
 
 def check_people_sheet(video: Path | str, sheet: Path | None, listed: Path | None) -> None:
-    """Find out before the work that the sheet or the list cannot be written or would destroy another file.
+    """Refuse names under which sheet or list cannot be written or would destroy another file.
 
     Raises:
-        MediaError: The folder is missing, the name is a folder's, the video's or the other's, or no picture's.
+        MediaError: The folder is missing, the name is a folder's, the video's or the other's, or no image's.
     """
     if sheet is not None:
         check_picture(sheet)
@@ -44,7 +45,7 @@ def check_people_sheet(video: Path | str, sheet: Path | None, listed: Path | Non
 
 
 def ranges(people: People, person: Person) -> list[tuple[float, float]]:
-    """Times in seconds from when to when a person is seen, without the short absences."""
+    """Return start and end in seconds of the time ranges in which a person is seen; short absences are passed over."""
     time = people.time
     step = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
     ends = np.append(time[1:], time[-1] + step)
@@ -58,14 +59,14 @@ def ranges(people: People, person: Person) -> list[tuple[float, float]]:
 
 
 def describe_people(people: People) -> list[str]:
-    """Lines of text: everybody's number, place, and when they are seen."""
+    """Return lines of text with everybody's number, size and time ranges."""
     count = f"{len(people)} people" if len(people) > 1 else "1 person"
     lines = [f"{people.info.path}: {count} in {len(people.time)} frames"]
     return lines + [f"  {person.number}: {_words(people, person)}" for person in people.persons]
 
 
 def write_json(people: People, path: Path | str) -> None:
-    """Write who is seen when, and where in the first frame of each time range.
+    """Write everybody's time ranges, and their boxes in the first frame of each, as JSON.
 
     Raises:
         MediaError: It cannot be written.
@@ -78,7 +79,7 @@ def write_json(people: People, path: Path | str) -> None:
 
 
 def write_sheet(people: People, path: Path | str) -> None:
-    """Draw a row for each person: number, times, and pictures with theirs.
+    """Draw a row for each person: number, time ranges, and images with their times.
 
     Args:
         people: Everybody in the video.

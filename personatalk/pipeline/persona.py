@@ -28,7 +28,7 @@ from ..utils.arrays import Array
 from ..utils.files import atomic_write, same_file, sha256
 from .footage import LATENT_TABLE, Footage
 from .latent_cache import LatentCache
-from .weights import Models, fingerprint
+from .weights import Models, model_fingerprint
 
 KIND, VERSION = "persona", 3
 SUFFIX = ".persona"
@@ -144,7 +144,7 @@ class Persona:
             raise WeightsError(f"{path}: not a readable persona ({error!r}); make it anew") from error
         sizes = (persona.beta.shape[1:], persona.alpha.shape)
         wanted = ((model.num_expression,), (model.num_identity,))
-        if persona.morphable != fingerprint(model) or sizes != wanted or not len(persona.beta):
+        if persona.morphable != model_fingerprint(model) or sizes != wanted or not len(persona.beta):
             raise WeightsError(f"{path}: made with another morphable model; make the persona anew")
         return persona
 

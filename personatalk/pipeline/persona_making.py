@@ -22,7 +22,7 @@ from .footage import Arrays, Footage, reference_arrays
 from .latent_cache import LatentCache, encode_frames
 from .persona import MOUTH_SIZE, Persona, video_digest
 from .rendering import choose_lip_frames
-from .weights import Models, fingerprint
+from .weights import Models, model_fingerprint
 
 # Bytes that the texture latents of a video take at most, if nothing else is said: those of two minutes.
 MAX_LATENT_BYTES = 2e9
@@ -87,7 +87,7 @@ def make_persona(
         alpha=np.mean(alpha, axis=0).astype(np.float32),
         mouths=np.stack(mouths[:: max(1, len(mouths) // MOUTHS)][:MOUTHS]),
         models=models.fingerprint(),
-        morphable=fingerprint(models.morphable),
+        morphable=model_fingerprint(models.morphable),
         footage=footage,
     )
 

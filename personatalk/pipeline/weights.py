@@ -64,8 +64,8 @@ class Models:
         return models
 
     def fingerprint(self) -> str:
-        """SHA-256 of all numbers of the networks and of the face: tells trained parts apart."""
-        digest = hashlib.sha256(fingerprint(self.morphable).encode())
+        """Return the SHA-256 of all numbers of the networks and of the morphable model."""
+        digest = hashlib.sha256(model_fingerprint(self.morphable).encode())
         digest.update(type(self.initialise).__name__.encode())
         for network in (self.stage1, self.stage2):
             digest.update(repr(sorted(network.config.items(), key=str)).encode())
@@ -92,8 +92,8 @@ def load_face_model(
     return model, Deep3DInitialiser(model, ReconNet.load(deep3d), load_basel_frame(morphable))
 
 
-def fingerprint(model: MorphableModel) -> str:
-    """SHA-256 of all numbers of a morphable model."""
+def model_fingerprint(model: MorphableModel) -> str:
+    """Return the SHA-256 of all numbers of a morphable model."""
     digest = hashlib.sha256()
     for name, value in sorted(vars(model).items()):
         if isinstance(value, np.ndarray):

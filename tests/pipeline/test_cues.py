@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from personatalk.errors import CueError
 from personatalk.pipeline.cues import Cue, read_cues, refuse_overlaps
@@ -61,7 +66,7 @@ def test_cues_are_read(folder: Path) -> None:
         lambda text: text.replace("1\n00:", "00:").encode(),
     ],
 )
-def test_line_ends_marks_and_gaps_do_not_matter(folder: Path, change) -> None:
+def test_line_ends_marks_and_gaps_do_not_matter(folder: Path, change: Callable[[str], bytes]) -> None:
     assert read_cues(written(folder, change(GOOD))) == read_cues(written(folder, GOOD))
 
 
@@ -142,3 +147,33 @@ def test_the_example_of_the_documentation_is_one(tmp_path: Path) -> None:
         (5.0, 9.25, str(tmp_path / "ben.png"), 0.0),
         (10.0, 12.0, "2", 3.5),
     ]
+
+
+def clock(milliseconds: int) -> str:
+    seconds, decimals = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d},{decimals:03d}"
+
+
+SPANS = st.tuples(st.integers(0, 7_200_000), st.integers(1, 60_000), st.sampled_from([None, "1", "2+3", "left"]))
+
+
+@given(st.lists(SPANS, min_size=1, max_size=6), st.integers(0, 3_600_000))
+def test_what_is_written_as_a_cue_file_is_read(spans: list[tuple[int, int, str | None]], offset: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        speech = Path(name) / "anna.wav"
+        speech.write_bytes(b"sound")
+        lines = [
+            f"{clock(start)} --> {clock(start + length)}\nspeech: anna.wav\nfrom: {clock(offset)}\n"
+            + (f"face: {face}\n" if face else "")
+            for start, length, face in spans
+        ]
+        path = written(Path(name), "\n".join(lines))
+        wanted = sorted(((start, start + length, face) for start, length, face in spans), key=lambda cue: cue[0])
+        overlap = any(a[2] == b[2] and b[0] < a[1] for a, b in itertools.combinations(wanted, 2))
+        if overlap:
+            with pytest.raises(CueError, match="before the cue of"):
+                read_cues(path)
+            return
+        found = read_cues(path)
+    assert [(round(1000 * cue.start), round(1000 * cue.end), cue.face) for cue in found] == wanted
+    assert all(cue.speech == speech and round(1000 * cue.offset) == offset for cue in found)
