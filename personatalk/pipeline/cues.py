@@ -26,7 +26,7 @@ class Cue:
         start: Seconds on the video's presentation timeline.
         end: Seconds, after `start`.
         face: The face as `--face` takes it; None for the face that is followed without it, or for the largest where
-            other cues name faces. An image's path does not depend on the working folder any more than the cue file's does.
+            other cues name faces. The path of an image begins at the cue file's folder.
         speech: Audio file, or a video whose audio is taken.
         offset: Seconds of `speech` that are skipped.
         where: Cue file and line, for messages.
