@@ -41,6 +41,7 @@ def public_names() -> list[str]:
     for module, name in EXPORT.findall(stub):
         if not name.startswith("_"):
             lines += ["", f"## {name}", "", f"::: personatalk.{module}.{name}"]
+            lines += ["    options:", "      heading_level: 3"]
     return lines
 
 
