@@ -32,7 +32,7 @@ class DubOptions:
         encode: Codec and quality.
         face_model: MediaPipe Tasks model; None takes the face mesh of the mediapipe wheel.
         face: Who is dubbed where the video shows several people; see `choice.parse_choice`. None follows the largest
-            face.
+            face of each shot.
         identity: ArcFace network in ONNX that tells people apart; None takes their appearance in the video.
         silence: What the mouth does where the speech is silent for longer: "rest" closes it, "original" shows the
             source's.
@@ -65,7 +65,7 @@ class DubOptions:
         "whose face, where the video shows several people: a number from 'personatalk faces' (1+3: two numbers of one"
         " person); left, right, centre or largest; a place x,y as shares of the image or in pixels (0.3,0.5 or"
         " 0.3,0.5@12.5 with a time in seconds); or an image of the person",
-        otherwise="the largest face",
+        otherwise="the largest face of each shot",
         metavar="WHO",
         group="whose face",
         check_form=parse_choice,
