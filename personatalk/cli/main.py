@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A polite kill cleans up like Ctrl-C does.
     before = {number: signal.signal(number, given.interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        code: int = given.run(given)
+        code = _run(given)
     except PersonaTalkError as error:
         print(f"personatalk: {error}", file=sys.stderr)
         return 1
@@ -47,6 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    return code
+
+
+def _run(given: argparse.Namespace) -> int:
+    """Run the chosen command; whatever an interrupt became on its way is an interrupt again."""
+    try:
+        code: int = given.run(given)
+    except Exception:
+        # Compiled modules that are being imported make an ImportError of it.
+        given.interrupt.check()
+        raise
     return code
 
 

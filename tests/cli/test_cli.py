@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -276,3 +278,18 @@ def test_an_interrupt_that_got_lost_comes_back() -> None:
         interrupt(signal.SIGINT, None)
     with pytest.raises(KeyboardInterrupt):
         bars("faces", 1, 10)
+
+
+def test_an_interrupt_that_became_an_error_is_an_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def importing(given: argparse.Namespace) -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ImportError("initialization failed") from error
+        return 0
+
+    monkeypatch.setattr("personatalk.cli.dub.run_dub", importing)
+    assert main(["dub", "a.mp4", "b.wav", "-o", "out.mp4"]) == 130
+    assert "interrupted" in capsys.readouterr().err
