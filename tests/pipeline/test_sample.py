@@ -109,10 +109,12 @@ def test_the_speech_is_some_seconds_of_another_sentence() -> None:
     assert abs(np.corrcoef(samples[:length], own[:length])[0, 1]) < 0.3
 
 
+@pytest.mark.slow
 def test_the_face_is_found_in_every_frame(tracked: list[Array | None]) -> None:
     check_found(tracked)
 
 
+@pytest.mark.slow
 def test_the_face_is_found_in_single_frames_too() -> None:
     import mediapipe as mp
 
@@ -121,14 +123,17 @@ def test_the_face_is_found_in_single_frames_too() -> None:
             assert finder.process(rgb).multi_face_landmarks
 
 
+@pytest.mark.slow
 def test_the_mouth_opens_and_closes(openings: np.ndarray) -> None:
     check_speaks(openings)
 
 
+@pytest.mark.slow
 def test_the_mouth_follows_the_sound(openings: np.ndarray) -> None:
     check_follows(openings, loudness_of(audio.read_speech(FACE), 16000, len(openings)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -142,12 +147,14 @@ def test_the_check_of_the_mouth_can_fail(openings: np.ndarray, spoil: Callable[[
         check_speaks(spoil(openings))
 
 
+@pytest.mark.slow
 def test_the_check_of_the_sound_can_fail(openings: np.ndarray) -> None:
     loudness = loudness_of(audio.read_speech(FACE), 16000, len(openings))
     with pytest.raises(AssertionError):
         check_follows(openings, loudness[::-1])
 
 
+@pytest.mark.slow
 def test_the_check_of_the_face_can_fail(tracked: list[Array | None]) -> None:
     with pytest.raises(AssertionError):
         check_found([*tracked[:-1], None])
