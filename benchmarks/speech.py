@@ -46,11 +46,11 @@ def track(video: Path) -> dict[str, np.ndarray]:
             if faces:
                 found.append((frame.time, faces[0][:, :2]))
     tracker.close()
-    marks = np.array([m for _, m in found], np.float64)
+    landmarks = np.array([m for _, m in found], np.float64)
     return {
         "time": np.array([t for t, _ in found]),
-        "opening": metrics.opening(marks),
-        "width": np.linalg.norm(marks[:, 61] - marks[:, 291], axis=1) / metrics.eye_distance(marks),
+        "opening": metrics.opening(landmarks),
+        "width": np.linalg.norm(landmarks[:, 61] - landmarks[:, 291], axis=1) / metrics.eye_distance(landmarks),
     }
 
 

@@ -34,7 +34,7 @@ OfPair = Callable[[Pair], "float | None"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of the report. Exactly one of `pair`, `frame`, `pooled` and `combine` says how it is measured.
+    """A figure of the report; `pair`, `frame`, `pooled` and `combine` say how it is measured.
 
     Attributes:
         name: Its name in CSV and JSON.

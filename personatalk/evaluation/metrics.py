@@ -1,4 +1,4 @@
-"""The metrics, as pure functions of images and landlandmarks; docs/evaluation.md has the formulas and their sources.
+"""The metrics, as pure functions of images and landmarks; docs/evaluation.md has the formulas and their sources.
 
 Landlandmarks are MediaPipe's, in pixels, (T, 478, 2) or (T, 478, 3), NaN where a frame has no face. Images are uint8
 (H, W, 3).
@@ -117,12 +117,12 @@ def aligned_lips(reference: Array, generated: Array) -> tuple[Array, Array, Seri
 
 
 def lip_distance(reference: Array, generated: Array, eyes: Series) -> Series:
-    """Return the LMD of each frame: mean distance of the lip landlandmarks, in per cent of the eye distance, (N,)."""
+    """Return the LMD of each frame: mean distance of the lip landmarks, in per cent of the eye distance, (N,)."""
     return 100 * np.linalg.norm(generated - reference, axis=-1).mean(axis=-1) / eyes
 
 
 def jitter(lips: Array) -> float:
-    """Return the mean absolute second difference over time of lip landlandmarks (N, 40, 2)."""
+    """Return the mean absolute second difference over time of lip landmarks (N, 40, 2)."""
     return float(np.abs(np.diff(lips, 2, axis=0)).mean())
 
 

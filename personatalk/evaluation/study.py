@@ -21,12 +21,12 @@ from ..errors import PersonaTalkError
 from ..media.codecs import VIDEO_SUFFIXES
 from .metrics import bootstrap
 
+# The three questions of the paper's Table 3.
 QUESTIONS = {
     "visual": "How good does the image look? (sharp, no seams, no flicker)",
     "sync": "How well do lips and words go together?",
     "persona": "How much is it the same person, and their way of speaking, as in the original?",
 }
-"""The three questions of the paper's Table 3."""
 SCALE = (1, 5)
 PAGE, KEY = "page", "key.json"
 # Containers that browsers commonly play.
