@@ -14,6 +14,7 @@ from av.container import InputContainer
 
 from ..errors import MediaError
 from ..utils.arrays import Array
+from .clock import ContinuousClock
 from .container import audio_stream, container_start, open_input, reason_of
 from .decoder import PacketDecoder
 
@@ -85,8 +86,9 @@ class AudioStream:
 
 def _decoded(container: InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
     packets = PacketDecoder()
-    for packet in container.demux(stream):
-        yield from packets.decode(packet)
+    for packet in ContinuousClock(container).packets():
+        if packet.stream.index == stream.index:
+            yield from packets.decode(packet)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from ..errors import MediaError
+from .clock import start_offset
 
 MICROSECONDS = 1_000_000
 
@@ -90,12 +91,13 @@ def audio_stream(container: InputContainer, path: Path) -> av.AudioStream:
 
 
 def container_start(container: InputContainer, stream: av.VideoStream | av.AudioStream) -> float:
-    """Return the file's start on its own clock, in seconds; exactly the stream's where they are the same."""
+    """Return the file's start on its continuous clock, in seconds; exactly the stream's where they are the same."""
     if container.start_time is None:
         return 0.0
-    start = container.start_time / MICROSECONDS
+    offset = start_offset(container)
+    start = container.start_time / MICROSECONDS + float(offset)
     if stream.start_time is not None and stream.time_base is not None:
-        exact = float(stream.start_time * stream.time_base)
+        exact = float((stream.start_time + round(offset / stream.time_base)) * stream.time_base)
         if abs(exact - start) <= START_ROUNDING:
             return exact
     return float(start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import av
 from av.container import InputContainer
 
 from ..errors import MediaError
+from .clock import ContinuousClock
 from .container import MICROSECONDS, reason_of
 
 # Packets that cannot be decoded: this many in a row, or this share of all, and the file is given up.
@@ -19,6 +21,9 @@ BAD_PACKETS_SHARE = 0.1
 
 # Containers that write down how long they are. Others have it estimated from the data that is there.
 DECLARED_DURATION = ("mov,mp4", "matroska", "avi", "flv", "asf")
+
+# Containers that store frames without the times at which they are shown.
+WITHOUT_TIMES = ("avi",)
 
 # How much of a declared duration may be missing: writers round it, and some count a last frame twice.
 MISSING_SECONDS = 0.5
@@ -78,9 +83,18 @@ class VideoDecoder:
         self.stream = stream
         self.path = path
         self.start_seconds = start_seconds
+        self._clock = ContinuousClock(container)
+        # Times of packets whose frames are still to come, where frames are shown one by one at the times of packets.
+        self._waiting: list[int] | None = [] if container.format.name in WITHOUT_TIMES else None
+        self._reordered = False
         self._packets = PacketDecoder()
         self._data_until = -math.inf  # seconds on the file's clock, over all its streams
         self._decoded_until = 0.0  # seconds on the presentation timeline
+
+    @property
+    def stamps_kept(self) -> bool:
+        """Return whether all frames so far have the times that their packets have in the file."""
+        return not (self._clock.jumped or self._reordered)
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Yield decoded frames in presentation order.
@@ -95,16 +109,29 @@ class VideoDecoder:
             # Not packet.stream_index, which is 0 in the empty packets that end each stream.
             if packet.stream.index != self.stream.index:
                 continue
-            for image in self._decode(packet):
+            bad = self._packets.bad
+            images = self._decode(packet)
+            if self._waiting is not None:
+                self._set_times(self._waiting, packet.dts if self._packets.bad == bad else None, images)
+            for image in images:
                 if image.pts is not None:
                     self._decoded_until = float(image.pts * self.stream.time_base) - self.start_seconds
                 yield image
         self._check_whole()
 
+    def _set_times(self, waiting: list[int], dts: int | None, images: list[av.VideoFrame]) -> None:
+        """Give frames, in the order in which they are shown, the earliest times of packets not yet shown."""
+        if dts is not None:
+            heapq.heappush(waiting, dts)
+        for image in images:
+            if waiting:
+                self._reordered |= image.pts != waiting[0]
+                image.pts = heapq.heappop(waiting)
+
     def _demux(self) -> Iterator[av.Packet]:
         """Read packets of all streams: the others tell how far a file reaches whose video ends first."""
         try:
-            yield from self.container.demux()
+            yield from self._clock.packets()
         except (av.error.FFmpegError, OSError) as error:
             raise self._damaged(reason_of(error)) from error
 

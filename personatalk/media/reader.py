@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..utils.arrays import Array, Image
+from .clock import ContinuousClock, start_offset
 from .container import open_input
 from .decoder import VideoDecoder
 from .pixels import paste, to_rgb
@@ -145,8 +146,11 @@ class VideoReader:
         key_of: dict[int, bool] = {}
         count = 0
         with open_input(info.path) as container, contextlib.suppress(av.error.FFmpegError, OSError):
-            for packet in container.demux(container.streams[info.stream_index]):
-                if packet.size:
+            clock = ContinuousClock(container)
+            for packet in clock.packets():
+                if clock.jumped:
+                    return None
+                if packet.size and packet.stream.index == info.stream_index:
                     if packet.pts is None or packet.is_discard or packet.is_corrupt:
                         return None
                     key_of[packet.pts] = packet.is_keyframe
@@ -187,14 +191,17 @@ class VideoReader:
         info = self.info
         with open_input(info.path) as container:
             stream = container.streams[info.stream_index]
+            decoder, times = VideoDecoder(container, stream, info.path, info.start_seconds), FrameTimes()
             last: Frame | None = None
-            for image in VideoDecoder(container, stream, info.path, info.start_seconds).frames():
-                pts = _presentation_ticks(image.pts, last, stream.start_time)
+            for image in decoder.frames():
+                pts = times.next(
+                    image.pts if last or image.pts is not None else stream.start_time or 0, self._ticks(image)
+                )
                 last = self._frame(image, 0 if last is None else last.index + 1, pts)
                 if last.index < len(self._pts):
                     self._exact = self._exact and pts == self._pts[last.index]
                 else:
-                    self._exact = self._exact and pts == image.pts
+                    self._exact = self._exact and pts == image.pts and decoder.stamps_kept
                     self._pts.append(pts)
                     if image.key_frame:
                         self._keys.append(last.index)
@@ -211,7 +218,7 @@ class VideoReader:
         with open_input(info.path) as container:
             stream = container.streams[info.stream_index]
             try:
-                container.seek(self._pts[key], stream=stream)
+                container.seek(self._pts[key] - round(start_offset(container) / info.time_base), stream=stream)
             except (av.error.FFmpegError, OSError):
                 return
             index: int | None = None
@@ -230,9 +237,12 @@ class VideoReader:
 
     def _frame(self, image: Any, index: int, pts: int) -> Frame:
         info = self.info
-        ticks = image.duration or round(1 / (info.average_fps * info.time_base))
         time = float(pts * info.time_base) - info.start_seconds
-        return Frame(index, time, pts, max(1, int(ticks)), image, info.rotation)
+        return Frame(index, time, pts, self._ticks(image), image, info.rotation)
+
+    def _ticks(self, image: Any) -> int:
+        """Return how long a frame is shown by its own word, else by the average rate, in ticks."""
+        return max(1, int(image.duration or round(1 / (self.info.average_fps * self.info.time_base))))
 
 
 def _chain(first: Frame, rest: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
@@ -242,13 +252,37 @@ def _chain(first: Frame, rest: Generator[Frame, None, None]) -> Generator[Frame,
         yield from rest
 
 
-def _presentation_ticks(pts: int | None, last: Frame | None, stream_start: int | None) -> int:
-    """Return the pts of a frame: its own, else right after the frame before it.
+class FrameTimes:
+    """Times of frames that increase, where their stamps may be missing, repeated or too early.
 
-    A pts that does not increase gets the next tick, since no container can hold two frames at one time.
+    A frame without a stamp follows the one before it. One whose stamp is not later than the frame before it takes half
+    of that frame's time, so that it is seen and later frames are in time again soon; where stamps stand still, all.
     """
-    if last is None:
-        return pts if pts is not None else (stream_start or 0)
-    if pts is None:
-        return last.pts + last.duration
-    return max(pts, last.pts + 1)
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._duration = 1  # of the last frame
+        self._stamp: int | None = None  # latest of all so far
+        self._standing = 0  # frames since then
+
+    def next(self, stamp: int | None, duration: int) -> int:
+        """Return the presentation time of the next frame, in ticks.
+
+        Args:
+            stamp: Its own, if it has one.
+            duration: How long it is shown by its own word, in ticks.
+        """
+        self._last, self._duration = self._time(stamp), duration
+        return self._last
+
+    def _time(self, stamp: int | None) -> int:
+        if self._last is None:
+            self._stamp = stamp
+            return stamp or 0
+        if stamp is None:
+            return self._last + self._duration
+        self._standing = 0 if self._stamp is None or stamp > self._stamp else self._standing + 1
+        self._stamp = stamp if self._stamp is None else max(stamp, self._stamp)
+        if stamp > self._last:
+            return stamp
+        return self._last + (self._duration if self._standing > 1 else max(1, self._duration // 2))

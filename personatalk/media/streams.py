@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import MediaError
 from .audio import AudioStream
+from .clock import ContinuousClock
 from .codecs import (
     EDIT_LISTS,
     SPEECH_BITRATES,
@@ -122,8 +123,8 @@ class SpeechStream:
         """Yield the packets of the speech file, moved to the output's clock."""
         base = self._source.time_base
         shift = round((self.start_seconds - container_start(self._input, self._source)) / base)
-        for packet in self._input.demux(self._source):
-            if packet.size and packet.pts is not None:
+        for packet in ContinuousClock(self._input).packets():
+            if packet.size and packet.stream.index == self._source.index and packet.pts is not None:
                 packet.pts += shift
                 packet.dts = packet.pts if packet.dts is None else packet.dts + shift
                 packet.stream = self.stream
@@ -257,7 +258,7 @@ class CopiedStreams:
         """Yield the packets of the copied streams, as they lie in the file."""
         if not self.streams:
             return  # else the search for a first packet would read the whole file
-        for packet in self.input.demux():
+        for packet in ContinuousClock(self.input).packets():
             moment = packet.pts if packet.pts is not None else packet.dts
             if not packet.size or moment is None:
                 continue
