@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..utils.arrays import Array, Image
+from .orientation import Orientation
 
 # FFmpeg's numbers of the ranges (AVColorRange).
 FULL_RANGE = 2
@@ -62,21 +62,6 @@ class Plane:
     step_x: int
     step_y: int
     alpha: int | None
-
-
-def rotation_of(matrix: tuple[int, ...]) -> int:
-    """Return the degrees clockwise (0, 90, 180, 270) by which a display matrix turns an image.
-
-    Args:
-        matrix: Nine numbers, row by row; the first two of the first two rows in 16.16 fixed point.
-
-    A mirroring is undone first: a mirrored face is still upright.
-    """
-    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
-    if a * d - b * c < 0:
-        a, b = -a, -b
-    angle = math.degrees(math.atan2(b, a)) if (a or b) else 0.0
-    return round(angle / 90) * 90 % 360
 
 
 def _matrix_and_range(image: Any) -> tuple[int, int]:
@@ -180,13 +165,13 @@ def _alpha(parts: list[Any], name: str) -> int | None:
     return 0 if len(parts) == 1 or name.startswith("a") else len(parts) - 1
 
 
-def paste(image: Any, rotation: int, patch: Image, mask: Array, left: int, top: int) -> Any:
-    """Blend an upright patch into a copy of a stored image; see `Frame.pasted`."""
+def paste(image: Any, orientation: Orientation, patch: Image, mask: Array, left: int, top: int) -> Any:
+    """Blend a patch, as it is shown, into a copy of a stored image; see `Frame.pasted`."""
     if patch.shape != (*mask.shape, 3):
         raise ValueError(f"patch {patch.shape} and mask {mask.shape} do not fit")
     work = image if planes_of(image) is not None else convert_frame(image, _blendable(image.format.name))
     result = duplicate(work)
-    box, patch, mask = _stored(patch, mask, left, top, rotation, image.width, image.height)
+    box, patch, mask = _stored(patch, mask, left, top, orientation, image.width, image.height)
     if not box.empty and bool((mask > 0).any()):
         _blend(work, result, box, patch, np.clip(mask, 0.0, 1.0).astype(np.float32))
     return convert_frame(result, image.format.name)
@@ -208,27 +193,21 @@ def duplicate(image: Any) -> Any:
 
 
 def _stored(
-    patch: Image, mask: Array, left: int, top: int, rotation: int, width: int, height: int
+    patch: Image, mask: Array, left: int, top: int, orientation: Orientation, width: int, height: int
 ) -> tuple[Box, Image, Array]:
-    """Turn a patch from upright to stored coordinates and cut off what hangs over the edges.
+    """Turn a patch from shown to stored coordinates and cut off what hangs over the edges.
 
     Args:
         patch: uint8 (h, w, 3).
         mask: float32 (h, w).
-        left: Upright x of the patch.
-        top: Upright y of the patch.
-        rotation: Degrees clockwise from stored to upright.
+        left: Shown x of the patch.
+        top: Shown y of the patch.
+        orientation: How the stored image is shown.
         width: Stored width of the image.
         height: Stored height of the image.
     """
-    rows, columns = mask.shape
-    x, y = {
-        0: (left, top),
-        90: (top, height - left - columns),
-        180: (width - left - columns, height - top - rows),
-        270: (width - top - rows, left),
-    }[rotation]
-    patch, mask = np.rot90(patch, rotation // 90), np.rot90(mask, rotation // 90)
+    x, y = orientation.stored_place(left, top, mask.shape[1], mask.shape[0], width, height)
+    patch, mask = orientation.stored(patch), orientation.stored(mask)
     rows, columns = mask.shape
     box = Box(max(x, 0), max(y, 0), min(x + columns, width), min(y + rows, height))
     inside = np.s_[box.top - y : max(box.bottom - y, 0), box.left - x : max(box.right - x, 0)]

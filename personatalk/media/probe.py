@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import MediaError
 from .container import MICROSECONDS, audio_stream, container_start, open_input, video_stream
 from .decoder import VideoDecoder
-from .pixels import rotation_of
+from .orientation import Orientation
 
 # Frame rate of a video that tells none.
 DEFAULT_FPS = Fraction(25)
@@ -31,8 +31,8 @@ class VideoInfo:
         container: FFmpeg's name of the container format.
         width: Stored (unrotated) width in pixels.
         height: Stored (unrotated) height in pixels.
-        rotation: Degrees clockwise by which players turn the stored image: 0, 90, 180 or 270.
-        display_matrix: The nine numbers behind `rotation` (they can also mirror), None without any.
+        orientation: How players turn and mirror the stored image.
+        display_matrix: The nine numbers behind `orientation`, None without any.
         pix_fmt: FFmpeg's name of the pixel format.
         codec: FFmpeg's name of the video codec.
         average_fps: Frames per second, on average.
@@ -58,7 +58,7 @@ class VideoInfo:
     container: str
     width: int
     height: int
-    rotation: int
+    orientation: Orientation
     display_matrix: tuple[int, ...] | None
     pix_fmt: str
     codec: str
@@ -82,7 +82,7 @@ class VideoInfo:
     @property
     def upright_size(self) -> tuple[int, int]:
         """(width, height) in pixels as players show it, before any stretching of non-square pixels."""
-        return (self.height, self.width) if self.rotation % 180 else (self.width, self.height)
+        return (self.height, self.width) if self.orientation.swaps_sides else (self.width, self.height)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class SpeechInfo:
 
 
 def probe_video(path: Path | str) -> VideoInfo:
-    """Describe a file's video; decodes the first frame, which alone knows the rotation.
+    """Describe a file's video; decodes the first frame, which alone knows the orientation.
 
     Raises:
         MediaError: Missing, a folder, not a media file, without video, or no frame can be decoded.
@@ -125,7 +125,7 @@ def probe_video(path: Path | str) -> VideoInfo:
             container=container.format.name,
             width=first.width,
             height=first.height,
-            rotation=rotation_of(matrix) if matrix else 0,
+            orientation=Orientation.of_matrix(matrix) if matrix else Orientation(),
             display_matrix=matrix,
             pix_fmt=first.format.name,
             codec=context.codec.canonical_name,

@@ -25,6 +25,7 @@ from ..utils.arrays import Array, Image
 from .clock import ContinuousClock, start_offset
 from .container import open_input
 from .decoder import VideoDecoder
+from .orientation import Orientation
 from .pixels import paste, to_rgb
 from .probe import probe_video
 
@@ -42,7 +43,7 @@ class Frame:
         pts: Presentation time on the file's own clock, in ticks.
         duration: How long the frame is shown, in ticks, at least 1.
         image: The decoded image as stored; its buffers belong to the decoder and are never written.
-        rotation: Degrees clockwise that turn the stored image upright: 0, 90, 180 or 270.
+        orientation: How players turn and mirror the stored image.
     """
 
     index: int
@@ -50,11 +51,11 @@ class Frame:
     pts: int
     duration: int
     image: av.VideoFrame = field(repr=False)
-    rotation: int = 0
+    orientation: Orientation = Orientation()
 
     def rgb(self) -> Image:
-        """Return the upright image, uint8 (H, W, 3), in RGB."""
-        return np.ascontiguousarray(np.rot90(to_rgb(self.image), -(self.rotation // 90)))
+        """Return the image as players show it, uint8 (H, W, 3), in RGB."""
+        return np.ascontiguousarray(self.orientation.shown(to_rgb(self.image)))
 
     def pasted(self, patch: Image, mask: Array, left: int, top: int) -> Frame:
         """Return this frame with `patch` blended in where `mask` is above zero.
@@ -63,15 +64,15 @@ class Frame:
         bit-exact, so the rest of the image does not pass through RGB.
 
         Args:
-            patch: uint8 (h, w, 3) RGB, upright. Where the mask is 0 its content does not matter.
+            patch: uint8 (h, w, 3) RGB, as players show it. Where the mask is 0 its content does not matter.
             mask: float32 (h, w), 0 keeps the frame and 1 takes the patch.
-            left: Upright x of the patch's first column; the patch may hang over the image's edges.
-            top: Upright y of the patch's first row.
+            left: Shown x of the patch's first column; the patch may hang over the image's edges.
+            top: Shown y of the patch's first row.
 
         Raises:
             ValueError: patch and mask do not have the same size.
         """
-        return replace(self, image=paste(self.image, self.rotation, patch, mask, left, top))
+        return replace(self, image=paste(self.image, self.orientation, patch, mask, left, top))
 
 
 class VideoReader:
@@ -238,7 +239,7 @@ class VideoReader:
     def _frame(self, image: Any, index: int, pts: int) -> Frame:
         info = self.info
         time = float(pts * info.time_base) - info.start_seconds
-        return Frame(index, time, pts, self._ticks(image), image, info.rotation)
+        return Frame(index, time, pts, self._ticks(image), image, info.orientation)
 
     def _ticks(self, image: Any) -> int:
         """Return how long a frame is shown by its own word, else by the average rate, in ticks."""

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personatalk.media import pixels
+from personatalk.media.orientation import Orientation
 
 FORMATS = ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le", "nv12", "rgb24"]
 
@@ -41,34 +42,32 @@ def noise(pix_fmt: str, size: tuple[int, int], seed: int) -> av.VideoFrame:
     return image
 
 
-def upright(rows: np.ndarray, rotation: int) -> np.ndarray:
-    """Stored pixels (H, W, ...) as they are shown."""
-    return np.rot90(rows, -(rotation // 90))
+ORIENTATIONS = [Orientation(rotation, mirrored) for rotation in (0, 90, 180, 270) for mirrored in (False, True)]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     pix_fmt=st.sampled_from([*FORMATS, "yuv422p10le", "gray", "rgba", "gbrp", "p010le", "yuva420p", "yuv411p"]),
-    rotation=st.sampled_from([0, 90, 180, 270]),
+    orientation=st.sampled_from(ORIENTATIONS),
     size=st.tuples(st.integers(2, 40), st.integers(2, 40)),
     box=st.tuples(st.integers(-50, 50), st.integers(-50, 50), st.integers(1, 30), st.integers(1, 30)),
     seed=st.integers(0, 9),
 )
 def test_paste_changes_no_sample_that_the_mask_does_not_touch(
-    pix_fmt: str, rotation: int, size: tuple[int, int], box: tuple[int, int, int, int], seed: int
+    pix_fmt: str, orientation: Orientation, size: tuple[int, int], box: tuple[int, int, int, int], seed: int
 ) -> None:
     left, top, columns, rows = box
     image, random = noise(pix_fmt, size, seed), np.random.default_rng(seed)
     mask = (random.random((rows, columns)) * (random.random((rows, columns)) > 0.5)).astype(np.float32)
     patch = random.integers(0, 256, (rows, columns, 3), np.uint8)
     before = [plane.samples.copy() for plane in pixels.planes_of(image) or ()]
-    made = pixels.paste(image, rotation, patch, mask, left, top)
+    made = pixels.paste(image, orientation, patch, mask, left, top)
     assert made.format.name == pix_fmt and (made.width, made.height) == size
-    touched = np.zeros(upright(np.zeros((size[1], size[0])), rotation).shape, bool)
+    touched = np.zeros(orientation.shown(np.zeros((size[1], size[0]))).shape, bool)
     for y, x in zip(*np.nonzero(mask), strict=True):
         if 0 <= top + y < touched.shape[0] and 0 <= left + x < touched.shape[1]:
             touched[top + y, left + x] = True
-    stored = np.rot90(touched, rotation // 90)
+    stored = orientation.stored(touched)
     for plane, old, own in zip(pixels.planes_of(made) or (), before, pixels.planes_of(image) or (), strict=True):
         assert (own.samples == old).all()  # the source is never written
         down, across = plane.step_y, plane.step_x
@@ -80,17 +79,17 @@ def test_paste_changes_no_sample_that_the_mask_does_not_touch(
 @settings(max_examples=40, deadline=None)
 @given(
     pix_fmt=st.sampled_from(["rgb24", "bgr24", "gbrp", "rgba", "rgb48le", "yuv444p", "yuv444p10le"]),
-    rotation=st.sampled_from([0, 90, 180, 270]),
+    orientation=st.sampled_from(ORIENTATIONS),
     place=st.tuples(st.integers(-20, 30), st.integers(-20, 30)),
     seed=st.integers(0, 9),
 )
-def test_a_mask_of_one_gives_the_patch(pix_fmt: str, rotation: int, place: tuple[int, int], seed: int) -> None:
+def test_a_mask_of_one_gives_the_patch(pix_fmt: str, orientation: Orientation, place: tuple[int, int], seed: int) -> None:
     left, top = place
     image = noise(pix_fmt, (31, 24), seed)
-    shape = upright(np.zeros((24, 31)), rotation).shape
+    shape = orientation.shown(np.zeros((24, 31))).shape
     patch = np.random.default_rng(seed + 1).integers(16, 236, (18, 22, 3), np.uint8)
-    made = upright(
-        pixels.to_rgb(pixels.paste(image, rotation, patch, np.ones((18, 22), np.float32), left, top)), rotation
+    made = orientation.shown(
+        pixels.to_rgb(pixels.paste(image, orientation, patch, np.ones((18, 22), np.float32), left, top))
     )
     y, x = slice(max(top, 0), min(top + 18, shape[0])), slice(max(left, 0), min(left + 22, shape[1]))
     wanted = patch[y.start - top : y.stop - top, x.start - left : x.stop - left] if y.start < y.stop else patch[:0]
@@ -104,4 +103,4 @@ def test_a_mask_of_one_gives_the_patch(pix_fmt: str, rotation: int, place: tuple
 
 def test_a_patch_of_another_size_than_its_mask_is_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):
-        pixels.paste(noise("rgb24", (8, 8), 0), 0, np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3), np.float32), 0, 0)
+        pixels.paste(noise("rgb24", (8, 8), 0), Orientation(), np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3), np.float32), 0, 0)

@@ -141,7 +141,7 @@ def test_rotation_aspect_and_pictures(tmp_path: Path, speech: Path, clockwise: i
     out = tmp_path / f"out{target}"
     dub(source, out, speech, EncodeOptions(preset="ultrafast", crf=1))
     before, after = probe_video(source), probe_video(out)
-    assert after.rotation == before.rotation == clockwise
+    assert after.orientation.rotation == before.orientation.rotation == clockwise
     assert (after.width, after.height) == (before.width, before.height)
     assert after.sample_aspect_ratio == Fraction(4, 3)
     with VideoReader(source) as a, VideoReader(out) as b:

@@ -84,7 +84,7 @@ def test_the_files_are_small() -> None:
 
 def test_the_clip_is_what_its_readme_says() -> None:
     info = probe.probe_video(FACE)
-    assert (info.width, info.height, info.rotation) == (512, 512, 0)
+    assert (info.width, info.height, info.orientation.rotation) == (512, 512, 0)
     assert (info.codec, info.pix_fmt, info.average_fps) == ("h264", "yuv420p", 25)
     assert (info.colorspace, info.color_primaries, info.color_trc) == (BT709, BT709, BT709)
     assert info.duration is not None
