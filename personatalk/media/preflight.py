@@ -12,6 +12,10 @@ from ..errors import MediaError
 from ..utils.files import same_file
 from .codecs import AUDIO_SUFFIXES, FALLBACK_VIDEO, choose_pix_fmt, choose_video_codec
 from .probe import VideoInfo, has_alpha
+from .reader import VideoReader
+
+# 8-bit alpha of a pixel that hides all behind it.
+OPAQUE = 255
 
 
 def check_output(output: Path | str, inputs: Iterable[Path | str] = ()) -> None:
@@ -85,8 +89,14 @@ def check_source(source: VideoInfo, output: Path | str, codec: str) -> None:
     with av.open(str(output), "w") as container:
         chosen = choose_video_codec(codec, container.supported_codecs)
     kept, _ = choose_pix_fmt(chosen, source.pix_fmt, source.width, source.height)
-    if not has_alpha(av.VideoFormat(kept)):
+    if not has_alpha(av.VideoFormat(kept)) and _shows_through(source):
         raise MediaError(
             f"{source.path} has transparency, which {chosen} cannot hold; use --codec prores_ks with .mov or --codec"
             " ffv1 with .mkv, or put it on a background first"
         )
+
+
+def _shows_through(source: VideoInfo) -> bool:
+    """Return whether any pixel is transparent: GIFs and screen recordings have the layer for it, mostly unused."""
+    with VideoReader(source.path) as reader:
+        return any(frame.image.to_ndarray(format="rgba")[..., 3].min() < OPAQUE for frame in reader.frames())

@@ -47,7 +47,7 @@ class VideoInfo:
         color_trc: FFmpeg's number of the transfer curve, 2 if not given.
         stream_index: Which stream of the file it is.
         interlaced: Whether a frame holds two moments, line by line.
-        alpha: Whether the image is transparent in places, be it in a layer that is not decoded.
+        alpha: Whether the image can be transparent in places, be it in a layer that is not decoded.
         mastering_display: Colours and light of the display that an HDR video was made on, as the x264 and x265
             encoders write it; "" if not given.
         light_level: Brightest pixel and brightest mean of a frame in cd/m2 (MaxCLL, MaxFALL), None if not given.

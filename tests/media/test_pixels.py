@@ -83,7 +83,9 @@ def test_paste_changes_no_sample_that_the_mask_does_not_touch(
     place=st.tuples(st.integers(-20, 30), st.integers(-20, 30)),
     seed=st.integers(0, 9),
 )
-def test_a_mask_of_one_gives_the_patch(pix_fmt: str, orientation: Orientation, place: tuple[int, int], seed: int) -> None:
+def test_a_mask_of_one_gives_the_patch(
+    pix_fmt: str, orientation: Orientation, place: tuple[int, int], seed: int
+) -> None:
     left, top = place
     image = noise(pix_fmt, (31, 24), seed)
     shape = orientation.shown(np.zeros((24, 31))).shape
@@ -103,4 +105,6 @@ def test_a_mask_of_one_gives_the_patch(pix_fmt: str, orientation: Orientation, p
 
 def test_a_patch_of_another_size_than_its_mask_is_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):
-        pixels.paste(noise("rgb24", (8, 8), 0), Orientation(), np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3), np.float32), 0, 0)
+        pixels.paste(
+            noise("rgb24", (8, 8), 0), Orientation(), np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3), np.float32), 0, 0
+        )

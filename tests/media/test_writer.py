@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from helpers.media_clips import Clip, clicks, encode_samples, make, onsets, write_wav
+from helpers.media_clips import Clip, clicks, encode_samples, make, onsets, picture, write_wav
 
 from personatalk.errors import MediaError
 from personatalk.media.audio import read_speech
@@ -266,13 +266,55 @@ def test_transparency_is_kept_where_the_codec_has_it(tmp_path: Path, speech: Pat
 
 
 def test_transparency_is_refused_where_it_would_be_lost(tmp_path: Path) -> None:
-    source = probe_video(make(Clip(tmp_path / "a.mkv", count=2, codec="ffv1", pix_fmt="yuva420p")))
+    source = probe_video(with_alpha(tmp_path / "a.mkv", "ffv1", [255, 254]))
     with pytest.raises(MediaError, match="transparency, which libx264 cannot hold; use --codec prores_ks"):
         check_source(source, tmp_path / "out.mp4", "libx264")
     layered = replace(source, pix_fmt="yuv420p")  # VP9's transparency is a second video that is not decoded
     with pytest.raises(MediaError, match="layer that is not read"):
         check_source(layered, tmp_path / "out.mp4", "libx264")
     assert [name.name for name in tmp_path.iterdir()] == ["a.mkv"]
+
+
+def with_alpha(path: Path, codec: str, alphas: list[int]) -> Path:
+    """Write a frame for each alpha value, which one of its pixels has; the others hide all behind them."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.width, stream.height = 64, 48
+        stream.pix_fmt = "argb" if codec == "qtrle" else "bgra"
+        for number, alpha in enumerate(alphas):
+            bgra = np.dstack([picture(number, 64, 48), np.full((48, 64), 255, np.uint8)])
+            bgra[40, 50, 3] = alpha
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(bgra, format="bgra").reformat(format=stream.pix_fmt)))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "ffv1"), ("a.mov", "qtrle"), ("a.avi", "rawvideo")])
+def test_a_layer_for_transparency_that_hides_nothing_is_left_out(
+    tmp_path: Path, speech: Path, name: str, codec: str
+) -> None:
+    source = with_alpha(tmp_path / name, codec, [255] * 4)
+    assert probe_video(source).alpha
+    check_source(probe_video(source), tmp_path / "out.mp4", "libx264")
+    assert not any("alpha" in warning for warning in dub(source, tmp_path / "out.mp4", speech).warnings)
+    with VideoReader(source) as given, VideoReader(tmp_path / "out.mp4") as made:
+        for one, other in zip(given.frames(), made.frames(), strict=True):
+            assert np.abs(one.rgb().astype(int) - other.rgb()).mean() < 8
+
+
+def test_an_opaque_gif_is_no_transparent_video(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pictures = [Image.fromarray(picture(number, 64, 48)) for number in range(5)]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=40)
+    assert probe_video(tmp_path / "a.gif").alpha
+    check_source(probe_video(tmp_path / "a.gif"), tmp_path / "out.mp4", "libx264")
+    hole = [
+        Image.fromarray(np.dstack([picture(n, 64, 48), np.full((48, 64), 255 * (n < 4), np.uint8)])) for n in range(5)
+    ]
+    hole[0].save(tmp_path / "b.gif", save_all=True, append_images=hole[1:], duration=40, disposal=2)
+    with pytest.raises(MediaError, match="transparency, which libx264"):
+        check_source(probe_video(tmp_path / "b.gif"), tmp_path / "out.mp4", "libx264")
 
 
 # ------------------------------------------------------------------------------------------ other streams
