@@ -15,8 +15,16 @@ from .clock import start_offset
 
 MICROSECONDS = 1_000_000
 
+# Flag in the header of a WebP file that has an animation.
+WEBP_ANIMATION = 2
+
 # A container start time is rounded to microseconds; below this distance a stream starts with its file.
 START_ROUNDING = 2e-6
+
+
+def media_url(path: Path | str) -> str:
+    """Return how FFmpeg is told of a file: a name with a colon is no protocol."""
+    return f"file:{path}"
 
 
 @contextlib.contextmanager
@@ -29,7 +37,7 @@ def open_input(path: Path) -> Iterator[InputContainer]:
     try:
         if path.is_dir():
             raise MediaError(f"{path} is a folder; name a media file")
-        container = av.open(str(path), "r", metadata_errors="replace")
+        container = av.open(media_url(path), "r", metadata_errors="replace")
     except FileNotFoundError:
         raise MediaError(f"{path} does not exist; check the name") from None
     except PermissionError:
@@ -61,6 +69,12 @@ def is_still_image(container: InputContainer) -> bool:
     return bool(name == "image2" or name.endswith("_pipe"))
 
 
+def _is_animated_webp(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(21)
+    return head[8:16] == b"WEBPVP8X" and len(head) == 21 and bool(head[20] & WEBP_ANIMATION)
+
+
 def video_stream(container: InputContainer, path: Path) -> av.VideoStream:
     """Return the stream that players show: the first one that is not a cover image.
 
@@ -68,6 +82,8 @@ def video_stream(container: InputContainer, path: Path) -> av.VideoStream:
         MediaError: The file has no video.
     """
     if is_still_image(container):
+        if _is_animated_webp(path):
+            raise MediaError(f"{path} is an animated WebP, which FFmpeg cannot read; convert it to MP4 or GIF first")
         raise MediaError(f"{path} is a still picture; name a video")
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:

@@ -12,6 +12,7 @@ from av.container import OutputContainer
 from av.video.frame import PictureType
 
 from .codecs import FRAME_CLOCK, choose_pix_fmt, choose_video_codec
+from .container import media_url
 from .options import EncodeOptions
 from .pixels import convert_frame
 from .probe import VideoInfo
@@ -122,7 +123,7 @@ def segmentable(source: VideoInfo, wanted: EncodeOptions, output: Path) -> bool:
     """
     try:
         # Nothing is created on disk before a header is written.
-        with av.open(str(output), "w") as trial:
+        with av.open(media_url(output), "w") as trial:
             encoding = VideoEncoding.choose(source, wanted, trial)
     except (ValueError, av.error.FFmpegError):
         return True  # the writer tells what is wrong

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 
 from .codecs import kept_tags
+from .container import media_url
 from .encoding import VideoEncoding
 from .options import EncodeOptions
 from .probe import VideoInfo
@@ -59,7 +60,7 @@ class Muxer:
         self._tracks: list[SpeechStream | CopiedStreams] = []
         self._durations: dict[int, int] = {}  # of the frames that are in the encoder, by pts
         flags = {"movflags": QUICKTIME_FLAGS} if path.suffix.lower() in QUICKTIME else {}
-        self._container = av.open(str(path), "w", container_options=flags)
+        self._container = av.open(media_url(path), "w", container_options=flags)
         try:
             self.encoding = VideoEncoding.choose(source, options, self._container)
             self.warnings = self.encoding.warnings

@@ -70,3 +70,7 @@ class Orientation:
         }[self.rotation]
         stored_columns = rows if self.swaps_sides else columns
         return (width - x - stored_columns if self.mirrored else x), y
+
+
+# Neither turned nor mirrored.
+AS_STORED = Orientation()

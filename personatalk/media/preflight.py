@@ -9,8 +9,9 @@ from pathlib import Path
 import av
 
 from ..errors import MediaError
-from ..utils.files import same_file
+from ..utils.files import link_target, same_file
 from .codecs import AUDIO_SUFFIXES, FALLBACK_VIDEO, choose_pix_fmt, choose_video_codec
+from .container import media_url
 from .probe import VideoInfo, has_alpha
 from .reader import VideoReader
 
@@ -30,7 +31,7 @@ def check_output(output: Path | str, inputs: Iterable[Path | str] = ()) -> None:
             its suffix names no container that FFmpeg can write video to.
     """
     output = Path(output)
-    folder = output.parent
+    folder = link_target(output).parent
     try:
         is_folder = output.is_dir()
     except OSError as error:
@@ -57,7 +58,7 @@ def _check_suffix(output: Path) -> None:
     advice = "use .mp4, .mov, .mkv, .webm or .avi"
     try:
         # Nothing is created on disk before a header is written.
-        with av.open(str(output), "w") as container:
+        with av.open(media_url(output), "w") as container:
             holds = set(FALLBACK_VIDEO) & container.supported_codecs
             usable = holds and not container.format.no_file and container.default_video_codec != "none"
     except (ValueError, av.error.FFmpegError):
@@ -86,7 +87,7 @@ def check_source(source: VideoInfo, output: Path | str, codec: str) -> None:
         return
     if not has_alpha(av.VideoFormat(source.pix_fmt)):
         raise MediaError(f"{source.path} has transparency in a layer that is not read; convert it to ProRes 4444 first")
-    with av.open(str(output), "w") as container:
+    with av.open(media_url(output), "w") as container:
         chosen = choose_video_codec(codec, container.supported_codecs)
     kept, _ = choose_pix_fmt(chosen, source.pix_fmt, source.width, source.height)
     if not has_alpha(av.VideoFormat(kept)) and _shows_through(source):

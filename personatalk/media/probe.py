@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import MediaError
 from .container import MICROSECONDS, audio_stream, container_start, open_input, video_stream
 from .decoder import VideoDecoder
-from .orientation import Orientation
+from .orientation import AS_STORED, Orientation
 
 # Frame rate of a video that tells none.
 DEFAULT_FPS = Fraction(25)
@@ -125,7 +125,7 @@ def probe_video(path: Path | str) -> VideoInfo:
             container=container.format.name,
             width=first.width,
             height=first.height,
-            orientation=Orientation.of_matrix(matrix) if matrix else Orientation(),
+            orientation=Orientation.of_matrix(matrix) if matrix else AS_STORED,
             display_matrix=matrix,
             pix_fmt=first.format.name,
             codec=context.codec.canonical_name,

@@ -25,7 +25,7 @@ from ..utils.arrays import Array, Image
 from .clock import ContinuousClock, start_offset
 from .container import open_input
 from .decoder import VideoDecoder
-from .orientation import Orientation
+from .orientation import AS_STORED, Orientation
 from .pixels import paste, to_rgb
 from .probe import probe_video
 
@@ -51,7 +51,7 @@ class Frame:
     pts: int
     duration: int
     image: av.VideoFrame = field(repr=False)
-    orientation: Orientation = Orientation()
+    orientation: Orientation = AS_STORED
 
     def rgb(self) -> Image:
         """Return the image as players show it, uint8 (H, W, 3), in RGB."""

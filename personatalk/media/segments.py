@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import struct
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import av
 from filelock import FileLock, Timeout
 
 from ..errors import MediaError
-from ..utils.files import TEMP_PATTERN, atomic_write
+from ..utils.files import TEMP_PATTERN, atomic_write, link_target
 
 # Frames of a segment: as often as x264 starts anew by itself, so that this costs no bits.
 SEGMENT_FRAMES = 250
@@ -53,11 +54,11 @@ OWN = (
 
 
 def folder_of(output: Path | str) -> Path:
-    """Return the hidden folder of the job that writes an output."""
-    output = Path(output)
+    """Return the hidden folder of the job that writes an output, beside the file that it becomes."""
+    output = link_target(Path(output))
     name = output.name
-    if len(name.encode()) > LONGEST_NAME:
-        name = f"{name[:50]}.{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f"{name[:50]}.{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
     return output.with_name(f".{name}.personatalk")
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import av
 
 from ..errors import MediaError
-from ..utils.files import DISK_FULL, temp_path
+from ..utils.files import DISK_FULL, link_target, temp_path
 from .container import reason_of
 from .encoding import segmentable
 from .muxer import Muxer
@@ -94,7 +94,7 @@ class FrameWriter(abc.ABC):
         self._end: float | None = None  # where the last written frame ends, in seconds on the source's clock
         with self._explained():
             self._muxer = Muxer(
-                draft or temp_path(self.output, self.output.suffix),
+                draft or temp_path(link_target(self.output), self.output.suffix),
                 source,
                 speech,
                 options or EncodeOptions(),
@@ -169,7 +169,7 @@ class FrameWriter(abc.ABC):
             self._finish(draft)
         with draft.open("rb") as written:
             os.fsync(written.fileno())  # some disks tell only now that they are full
-        draft.replace(self.output)
+        draft.replace(link_target(self.output))
 
     def _discard(self) -> None:
         """Close everything, and delete what was written if it is still there under its hidden name."""

@@ -147,7 +147,9 @@ class Report:
             MediaError: The file cannot be written.
         """
         try:
-            Path(path).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+            # File names that are no UTF-8 become escapes, which JSON has as well.
+            Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise MediaError(f"{path}: the report cannot be written ({error.strerror})") from error
 

@@ -16,7 +16,7 @@ from typing import Any
 import c2pa
 
 from ..errors import CredentialsError
-from ..utils.files import atomic_write, sha256
+from ..utils.files import atomic_write, printable_name, sha256
 from ..version import __version__
 from .signer import SETTINGS, Signer, native_signer
 
@@ -56,7 +56,7 @@ class Input:
             CredentialsError: It cannot be read.
         """
         try:
-            return cls(role, Path(path).name, sha256(path))
+            return cls(role, printable_name(path), sha256(path))
         except OSError as error:
             raise CredentialsError(f"{path}: cannot be read ({error.strerror}); check the file") from error
 
@@ -131,7 +131,7 @@ def _manifest(title: str, inputs: list[Input], ranges: list[list[float]]) -> dic
 
 def _builder(manifest: dict[str, Any], source: Path, context: c2pa.Context) -> c2pa.Builder:
     """Start a manifest with the source as parent."""
-    parent = {"title": source.name, "relationship": "parentOf"}
+    parent = {"title": printable_name(source), "relationship": "parentOf"}
     kind = FORMATS.get(source.suffix.lower(), f"video/{source.suffix.lower().lstrip('.') or 'unknown'}")
     builder = c2pa.Builder(manifest, context)
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..utils.files import printable_name
 from ..version import __version__
 from .c2pa_writer import GENERATED, Input, can_hold, sign
 from .options import Provenance
@@ -80,4 +81,4 @@ class ProvenancePlan:
             CredentialsError: It cannot be signed.
         """
         if self.signer is not None:
-            sign(path, output.name, video, self.inputs, generated, self.signer)
+            sign(path, printable_name(output), video, self.inputs, generated, self.signer)

@@ -59,6 +59,22 @@ def sha256(path: Path | str) -> str:
     return digest.hexdigest()
 
 
+def printable_name(path: Path | str) -> str:
+    """Return a file's name without the folder, as text of whole characters: names may have bytes that are no UTF-8."""
+    return os.fsencode(Path(path).name).decode("utf-8", "replace")
+
+
+def link_target(path: Path) -> Path:
+    """Return the file that is written under a name: where a symbolic link leads to, which need not exist yet.
+
+    Links that lead in a circle lead nowhere.
+    """
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError):
+        return path
+
+
 def temp_path(path: Path, suffix: str = "") -> Path:
     """Return a hidden name beside a file that no other process uses."""
     return path.with_name(f".{path.stem[:60]}.{uuid.uuid4().hex}{suffix}")
@@ -69,13 +85,14 @@ def atomic_write(path: Path, *, suffix: str = "", fsync: bool = False) -> Iterat
     """Write a file whole or not at all.
 
     Args:
-        path: The file; an existing one is replaced at the end.
+        path: The file; an existing one is replaced at the end, a symbolic link stays and its target is replaced.
         suffix: Suffix of the hidden file, for writers that look at it.
         fsync: Wait until the content is on the disk, which alone tells that some disks are full.
 
     Yields:
         The path of a hidden file to write, which gets its name when the block ends well and is deleted otherwise.
     """
+    path = link_target(path)
     draft = temp_path(path, suffix)
     try:
         yield draft

@@ -277,6 +277,21 @@ def test_errors_of_opening(tmp_path: Path) -> None:
         assert name in one_line(error)
 
 
+def test_an_animated_webp_is_no_still_picture(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pictures = [Image.fromarray(picture(number, 64, 48)) for number in range(3)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], duration=40)
+    pictures[0].save(tmp_path / "b.webp")
+    for name, words in {
+        "a.webp": "an animated WebP, which FFmpeg cannot read; convert",
+        "b.webp": "still picture",
+    }.items():
+        with pytest.raises(MediaError, match=words) as error:
+            probe_video(tmp_path / name)
+        assert name in one_line(error)
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_unreadable(tmp_path: Path) -> None:
     path = make(Clip(tmp_path / "a.mp4", count=1))
