@@ -16,11 +16,18 @@ from .dub import add_dub
 from .evaluate import add_evaluate, add_study, add_style_map
 from .faces import add_faces, add_inspect
 from .persona import add_persona
+from .streams import robust_streams
 from .train import add_ablate, add_train
 from .verify import add_verify
 
 # Exit code after Ctrl-C, as shells have it.
 INTERRUPTED = 130
+
+
+def run_process() -> int:
+    """Run the command line as a process of its own, whose standard streams may be closed at any time."""
+    with robust_streams():
+        return main()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,4 +89,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process())

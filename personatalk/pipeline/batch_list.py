@@ -1,12 +1,15 @@
 """The list of a batch: a CSV file that names a dub in each line.
 
+Its cells are separated by commas, semicolons or tabs, its text is in UTF-8, UTF-16 or the Latin alphabet of Windows.
 It has the columns `video`, `speech` and `output`, and if wanted `report` and the options of a dub by their names; an
 empty cell takes the command's own option. Paths are relative to the list's folder.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +29,10 @@ FILES = (*REQUIRED, "report")
 
 # The other columns: options of a dub, by column.
 OPTIONS = {option.name: option for option in options_of(DubOptions)}
+
+
+# What may separate the cells of a list.
+SEPARATORS = ",;\t"
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def read_jobs(path: Path, options: DubOptions | None = None) -> list[BatchJob]:
         raise PersonaTalkError(f"{path}: names no job; write one in each line under the columns' names")
     if too_long := [number for number, row in cells if len(row) > len(columns)]:
         raise PersonaTalkError(
-            f"{path}, line {too_long[0]}: has more cells than columns; put a name with a comma in quotes"
+            f"{path}, line {too_long[0]}: has more cells than columns; put a name that holds the separator in quotes"
         )
     return [_job(path, number, dict(zip(columns, row, strict=False)), options or DubOptions()) for number, row in cells]
 
@@ -98,15 +105,35 @@ def read_jobs(path: Path, options: DubOptions | None = None) -> list[BatchJob]:
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Return the lines of a CSV file that are not empty, each with its number.
 
+    Spreadsheets write what they call CSV in several ways: separator and encoding are recognised.
+
     Raises:
         PersonaTalkError: The file cannot be read.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        text = _decoded(path.read_bytes())
+        head = next((line for line in text.splitlines() if line.strip()), "")
+        separator = max(SEPARATORS, key=head.count)
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+        return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except (OSError, ValueError, csv.Error) as error:
         raise PersonaTalkError(f"{path}: not a readable list ({error})") from error
+
+
+def _decoded(content: bytes) -> str:
+    """Return the text of a file in UTF-8, in UTF-16, or else in the Latin alphabet of Windows.
+
+    Raises:
+        ValueError: It is text in none of them.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    if 0 in content[:2]:
+        return content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-16-be")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252")
 
 
 def _job(path: Path, line: int, cells: dict[str, str], options: DubOptions) -> BatchJob:

@@ -86,7 +86,10 @@ def write_status(path: Path, table: Iterable[JobStatus]) -> None:
         PersonaTalkError: It cannot be written.
     """
     try:
-        with atomic_write(path, fsync=True) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_write(path, fsync=True) as draft,
+            draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(asdict(status) for status in table)

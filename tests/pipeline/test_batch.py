@@ -77,6 +77,27 @@ def test_a_list_becomes_jobs_with_paths_from_its_folder(tmp_path: Path) -> None:
     assert (second.line, second.report, second.options) == (4, None, DubOptions(length="pingpong"))
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_list_of_any_spreadsheet_is_read(tmp_path: Path, separator: str, encoding: str, end: str) -> None:
+    rows = [["video", "speech", "output", "crf"], ["J\u00fcrgen.mp4", f'"a{separator} b.wav"', "o1.mp4", "20"]]
+    rows += [["\u00e9t\u00e9, soir; matin.mp4", "b.wav", "o2.mp4", ""]] if separator == "\t" else []
+    path = tmp_path / "jobs.csv"
+    path.write_bytes("".join(separator.join(row) + end for row in rows).encode(encoding))
+    jobs = read_jobs(path)
+    assert [job.video.name for job in jobs] == [row[0] for row in rows[1:]]
+    assert jobs[0].speech.name == f"a{separator} b.wav" and jobs[0].output.name == "o1.mp4"
+    assert jobs[0].options.encode.crf == 20
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\x00\xd8", b"\x81\x8d,\x90", b"\x89PNG\r\n\x1a\n\x00"])
+def test_bytes_that_are_no_text_are_no_list(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "jobs.csv").write_bytes(content)
+    with pytest.raises(PersonaTalkError, match=r"jobs\.csv(: not a readable list|, line 1: unknown column)"):
+        read_jobs(tmp_path / "jobs.csv")
+
+
 @pytest.mark.parametrize(
     ("header", "line", "said"),
     [
