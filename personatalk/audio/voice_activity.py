@@ -1,8 +1,9 @@
-"""Voice activity: a gate on loudness that tells speech from silence."""
+"""Voice activity: where the mouth moves and where it rests."""
 
 from __future__ import annotations
 
 import itertools
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from ..utils.arrays import Array, BoolArray
 from .encoder import FPS, SAMPLE_RATE
 from .loudness import LEVEL, AudioSource, match_loudness
+from .speech_detector import speech_frames
+
+Weights: TypeAlias = npt.NDArray[np.float64]
 
 # Samples of a frame at 25 a second.
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
@@ -24,7 +28,10 @@ PAUSE_SECONDS = 0.6
 
 
 def voice_activity(samples: AudioSource, level: float = LEVEL, silent: int = 0) -> Array:
-    """Weigh each frame at 25 a second between silence, 0, and speech, 1.
+    """Weigh each frame at 25 a second between rest, 0, and speech, 1.
+
+    A frame is speech where it is loud enough and where the detector hears speech, so that noise and music leave the
+    mouth at rest.
 
     Args:
         samples: Loudness-normalised speech at 16 kHz, (N,).
@@ -34,20 +41,28 @@ def voice_activity(samples: AudioSource, level: float = LEVEL, silent: int = 0) 
     Returns:
         float32 (T + silent,) in 0..1, T frames that are begun by the samples.
     """
+    voice = loudness_gate(samples, level) * speech_frames(samples)
+    return without_gaps(np.append(voice, np.zeros(silent))).astype(np.float32)
+
+
+def loudness_gate(samples: AudioSource, level: float = LEVEL) -> Weights:
+    """Weigh each frame by its loudness alone, (T,) in 0..1; arguments as in `voice_activity`."""
     count = -(-len(samples) // SAMPLES_PER_FRAME)
     # Frame by frame: squares of a whole hour would take as much memory as the hour.
     frames = (samples[i * SAMPLES_PER_FRAME : (i + 1) * SAMPLES_PER_FRAME] for i in range(count))
     power = np.array([np.square(frame).sum() / SAMPLES_PER_FRAME for frame in frames])
-    power = np.append(power, np.zeros(silent))
-    count += silent
     decibel = 10 * np.log10(power / level**2 + 1e-12)
     low, high = SILENCE_DB
-    voice = np.clip((decibel - low) / (high - low), 0, 1)
-    if count:
-        voice = maximum_filter1d(voice, 2 * PAUSE_FRAMES + 1, mode="constant")
-        # The mouth closes and opens within a few frames, not at once.
-        voice = uniform_filter1d(voice, PAUSE_FRAMES, mode="nearest")
-    return voice.astype(np.float32)
+    return np.clip((decibel - low) / (high - low), 0, 1)
+
+
+def without_gaps(voice: Weights) -> Weights:
+    """Fill gaps too short for a pause, and soften what begins and ends, (T,) to (T,)."""
+    if not len(voice):
+        return voice
+    filled = maximum_filter1d(voice, 2 * PAUSE_FRAMES + 1, mode="constant")
+    # The mouth closes and opens within a few frames, not at once.
+    return uniform_filter1d(filled, PAUSE_FRAMES, mode="nearest")
 
 
 def speech_mask(samples: AudioSource, times: npt.NDArray[np.float64], pause: float = PAUSE_SECONDS) -> BoolArray:

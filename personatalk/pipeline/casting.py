@@ -107,7 +107,7 @@ def cast_single(context: RunContext, speech: Path) -> DubPlan:
         )
     with report.stage("speech"):
         style = _style(context, analysis if persona is None else persona)
-        motion = SpeechMotion(models.stage1, samples, style, _rest(context, analysis))
+        motion = _motion(context, str(speech), samples, style, _rest(context, analysis))
     dubbed = timeline.dubbed
     if options.silence == "original":
         dubbed = dubbed & speech_mask(samples, timeline.time)
@@ -236,7 +236,7 @@ def _cued_speaker(
         if not inside.any():
             context.report.warnings.append(f"{cue.where}: the video shows nothing at {cue.start:g} s")
         dubbed |= inside
-        parts.append((cue, SpeechMotion(context.models.stage1, samples, style, rest)))
+        parts.append((cue, _motion(context, cue.where, samples, style, rest)))
     return Speaker(analysis, CuedMotion(parts, rest), dubbed)
 
 
@@ -256,6 +256,14 @@ def _where(cues: Sequence[Cue], persons: Sequence[PersonNumbers], person: Person
 def _store_speech(context: RunContext, speech: Path, number: int) -> SampleFile:
     """Decode a speech to samples on the disk."""
     return store_speech(speech, context.folder.folder / f"speech-{number}.samples", SAMPLE_RATE)
+
+
+def _motion(context: RunContext, where: str, samples: SampleFile, style: torch.Tensor, rest: Array) -> SpeechMotion:
+    """Return the motion to a speech, with a warning where no speech is heard in it."""
+    motion = SpeechMotion(context.models.stage1, samples, style, rest)
+    if not motion.voice.any():
+        context.report.warnings.append(f"{where}: no speech is heard in it: the mouth rests throughout")
+    return motion
 
 
 def _load_or_analyse(context: RunContext, name: str, search: Callable[[], FaceSearch]) -> Analysis:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from helpers.landmarks import speaking
+from helpers.sample_clips import spoken
 
 from personatalk.evaluation.catalogue import METRICS, motion_in_silence
 from personatalk.evaluation.tracks import Track
@@ -20,7 +21,7 @@ def test_motion_in_silence_is_that_of_the_frames_without_voice(model: MorphableM
     still = moving.copy()
     still[75:] = moving[0]
     times = np.arange(150) / 25
-    audio = np.concatenate([0.1 * np.random.default_rng(0).standard_normal(3 * 16000), np.zeros(3 * 16000)])
+    audio = np.concatenate([spoken(3), np.zeros(3 * 16000)])
     for landmarks, low, high in ((still, 0.0, 0.35), (moving, 0.8, 1.2)):
         got = motion_in_silence(Track(Path("x"), (400, 400), times, landmarks, None), audio.astype(np.float32))
         assert low <= got <= high

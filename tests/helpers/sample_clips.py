@@ -12,6 +12,7 @@ import numpy as np
 from personatalk.media.audio import read_speech
 from personatalk.media.reader import VideoReader
 from personatalk.sample import sample_files
+from personatalk.utils.arrays import Array
 
 Change = Callable[[int, np.ndarray], np.ndarray]
 
@@ -25,6 +26,12 @@ def sample_frames(count: int) -> list[np.ndarray]:
 def sample_speech(folder: Path, frames: int) -> Path:
     """As much of the sample's speech as lasts so many frames, as WAV in a folder."""
     return write_sound(folder / "speech.wav", read_speech(sample_files()[1])[: 16000 * frames // 25])
+
+
+def spoken(seconds: float) -> Array:
+    """The sample's speech without the silence around it, over and over, 16 kHz."""
+    speech = read_speech(sample_files()[1])[round(0.3 * 16000) : round(3.3 * 16000)]
+    return np.resize(speech, round(seconds * 16000))
 
 
 def write_video(

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.sample_clips import write_sound, write_video
-from helpers.synthetic import opened, speech_like
+from helpers.sample_clips import spoken, write_sound, write_video
+from helpers.synthetic import opened
 from personatalk.audio.encoder import SMALL_HUBERT
 from personatalk.faces import selection
 from personatalk.geometry.mediapipe_mesh import NUM_LANDMARKS
@@ -110,8 +110,8 @@ def clip_of(path: Path, frames: Sequence[Image] | None = None) -> Path:
 
 
 def speech_of(path: Path, seconds: float = 0.4) -> Path:
-    """Write a speech of noise with syllables as WAV."""
-    return write_sound(path, speech_like(seconds))
+    """Write so much speech as WAV."""
+    return write_sound(path, spoken(seconds))
 
 
 @contextmanager

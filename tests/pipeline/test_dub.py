@@ -10,8 +10,7 @@ import av
 import numpy as np
 import pytest
 from helpers import tiny
-from helpers.sample_clips import decoded, frame_times, write_sound, write_video
-from helpers.synthetic import speech_like
+from helpers.sample_clips import decoded, frame_times, spoken, write_sound, write_video
 
 import personatalk
 from personatalk import DubOptions, Models, Report
@@ -165,7 +164,7 @@ def test_variable_rate_and_rotation_survive(tmp_path: Path, speech: Path, tiny_m
 
 def test_the_original_mouth_returns_in_silence_if_asked(tmp_path: Path, tiny_models: Models) -> None:
     source = tiny.clip_of(tmp_path / "in.mp4", tiny.talking(48))
-    said = speech_like(8 / 25)
+    said = spoken(8 / 25)
     paused = write_sound(tmp_path / "said.wav", np.concatenate([said, np.zeros(16000 * 32 // 25), said]))
     options = DubOptions(silence="original", encode=FAST)
     report = personatalk.dub(source, paused, tmp_path / "out.mp4", models=tiny_models, options=options)
@@ -174,6 +173,16 @@ def test_the_original_mouth_returns_in_silence_if_asked(tmp_path: Path, tiny_mod
     assert 8 <= span.first < 20 and 30 <= span.last < 42
     changes = largest_changes(source, tmp_path / "out.mp4")
     assert changes[25] < 12 and changes[0] > 20
+
+
+def test_a_speech_without_speech_is_warned_of(tmp_path: Path, speech: Path, tiny_models: Models) -> None:
+    source = tiny.clip_of(tmp_path / "in.mp4", tiny.talking(4))
+    noise = write_sound(tmp_path / "noise.wav", 0.1 * np.random.default_rng(0).standard_normal(8000))
+    warned = {}
+    for said in (speech, noise):
+        report = personatalk.dub(source, said, tmp_path / "out.mp4", models=tiny_models)
+        warned[said] = [warning for warning in report.warnings if "no speech is heard" in warning]
+    assert warned == {speech: [], noise: [f"{noise}: no speech is heard in it: the mouth rests throughout"]}
 
 
 def test_every_new_mouth_is_told_with_its_mask(tmp_path: Path, clip: Path, speech: Path, tiny_models: Models) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.generator import SMALLER
+from helpers.sample_clips import spoken
 from helpers.synthetic import opened, speech_like
 
 from personatalk.audio.encoder import FPS, SAMPLE_RATE
@@ -132,7 +133,7 @@ def rest(model: MorphableModel) -> Array:
 def test_motion_equals_what_is_generated(
     network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
 ) -> None:
-    speech = speech_like(1.25 * CHUNK / FPS)
+    speech = spoken(1.25 * CHUNK / FPS)
     motion = SpeechMotion(network, speech, style, rest)
     wanted = generate(network, normalise_loudness(speech), 2 * CHUNK, style, template)
     for frame in (0, 1, 57, CHUNK - 1, CHUNK, CHUNK + 7):
@@ -145,7 +146,7 @@ def test_motion_equals_what_is_generated(
 def test_the_mouth_does_not_snap_shut_where_the_speech_ends_in_a_sound(
     network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
 ) -> None:
-    motion = SpeechMotion(network, speech_like(2), style, rest)
+    motion = SpeechMotion(network, spoken(2), style, rest)
     assert np.abs(np.diff(motion.voice)).max() < 1.5 / PAUSE_FRAMES
     assert motion.voice[49] == 1
     np.testing.assert_array_equal(motion.displacement_at(2 + 2 * PAUSE_FRAMES / FPS, template), rest)
@@ -157,7 +158,7 @@ def test_the_order_of_asking_does_not_matter(
     template: Array,
     rest: Array,
 ) -> None:
-    speech = speech_like(4.5)  # more chunks than are kept
+    speech = spoken(4.5)  # more chunks than are kept
     times = np.arange(0, 4.4, 0.17)
     random = np.random.default_rng(5)
 
@@ -176,7 +177,7 @@ def test_the_order_of_asking_does_not_matter(
 def test_two_speakers_do_not_get_mixed_up(
     network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
 ) -> None:
-    motion = SpeechMotion(network, speech_like(1), style, rest)
+    motion = SpeechMotion(network, spoken(1), style, rest)
     one, other = motion.displacement_at(0.4, template), motion.displacement_at(0.4, -template)
     assert np.abs(one - other).max() > 1e-6
     np.testing.assert_array_equal(motion.displacement_at(0.4, template), one)
@@ -185,7 +186,7 @@ def test_two_speakers_do_not_get_mixed_up(
 def test_the_mouth_rests_in_silence_and_after_the_end(
     network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
 ) -> None:
-    speech = speech_like(4)
+    speech = spoken(4)
     speech[SAMPLE_RATE : 3 * SAMPLE_RATE] = 0
     motion = SpeechMotion(network, speech, style, rest)
     for time in (2.0, 2.1, 4.5, 60.0):
@@ -214,3 +215,13 @@ def test_rest_is_the_speakers_closed_mouth(model: MorphableModel) -> None:
     np.testing.assert_allclose(got, model.offsets(opened(model, float(gaps[:4].mean()))), atol=1e-4)
     single = rest_offsets(model, beta[:1], gaps[order][:1])
     np.testing.assert_allclose(single, model.offsets(beta[0]), atol=1e-6)
+
+
+def test_the_mouth_rests_while_there_is_noise_and_no_speech(
+    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
+) -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE).astype(np.float32)
+    motion = SpeechMotion(network, np.concatenate([noise, spoken(1)]), style, rest)
+    for time in (0.0, 1.0, 2.0):
+        np.testing.assert_array_equal(motion.displacement_at(time, template), rest)
+    assert np.abs(motion.displacement_at(3.5, template) - rest).max() > 1e-3

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.datasets import made_up, prepared
-from helpers.sample_clips import sample_frames
+from helpers.sample_clips import sample_frames, spoken
 
 from personatalk.audio.encoder import SAMPLE_RATE
 from personatalk.errors import MediaError
@@ -107,9 +107,10 @@ def test_sound_that_does_not_fit_the_mouth_is_left_out(model: MorphableModel, fr
     assert moved < 4
 
 
-def test_a_silent_clip_is_left_out(model: MorphableModel) -> None:
-    # Room noise 60 dB under the speech before it: normalised by itself it would pass for speech.
-    sound = np.concatenate([noise(2), noise(2, 0.0001)])
+@pytest.mark.parametrize("level", [0.0001, 0.1], ids=["faint", "loud"])
+def test_a_clip_without_speech_is_left_out(model: MorphableModel, level: float) -> None:
+    # Faint room noise 60 dB under the speech before it: normalised by itself it would be as loud as speech.
+    sound = np.concatenate([(32767 * spoken(2)).astype(np.int16), noise(2, level)])
     outcome = PrepareOutcome("x")
     drafts = []
     for begin in (0.0, 2.0):
