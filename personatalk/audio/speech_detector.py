@@ -20,7 +20,7 @@ PROBABLE, CERTAIN = 0.1, 0.5
 # Seconds of `CERTAIN` windows that a stretch needs: single ones are knocks, barks and the like.
 SHORTEST = 0.06
 # Seconds on either side that belong to it: faint onsets and ends of words, and the gaps of plosives.
-REACH = 0.3
+REACH = 0.2
 
 
 def speech_frames(samples: AudioSource) -> BoolArray:

@@ -85,7 +85,7 @@ def spread(opening: Series) -> float:
 
 
 def motion_in_silence(video: Track, samples: Array) -> float:
-    """Return the spread of the opening in silence over that where there is voice; NaN where there is no silence.
+    """Return the spread of the opening without speech over that with it; NaN where there is speech throughout.
 
     Args:
         video: The video's track.

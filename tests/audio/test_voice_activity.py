@@ -14,7 +14,14 @@ from helpers.sample_clips import spoken
 from personatalk.audio import speech_detector
 from personatalk.audio.encoder import SAMPLE_RATE
 from personatalk.audio.loudness import normalise_loudness
-from personatalk.audio.voice_activity import PAUSE_FRAMES, SAMPLES_PER_FRAME, loudness_gate, speech_mask, voice_activity
+from personatalk.audio.voice_activity import (
+    PAUSE_FRAMES,
+    SAMPLES_PER_FRAME,
+    loudness_gate,
+    speech_mask,
+    voice_activity,
+    without_gaps,
+)
 from personatalk.utils.arrays import Array
 
 
@@ -82,9 +89,14 @@ def test_speech_over_noise_and_music_is_voice_from_the_first_sound_to_the_last(k
     speech = np.zeros(count, np.float32)
     speech[3 * SAMPLE_RATE : 6 * SAMPLE_RATE] = normalise_loudness(spoken(3))
     voice = voice_activity(normalise_loudness(speech + 0.3 * sound(kind, count)))
-    alone = voice_activity(speech)
-    np.testing.assert_array_equal(voice[alone == 1], 1)
+    np.testing.assert_array_equal(voice[without_gaps(loudness_gate(speech)) == 1], 1)
     assert not voice[:50].any() and not voice[-25:].any()
+
+
+@pytest.mark.parametrize("change", [made_sounds.whispered, made_sounds.sung])
+def test_whispering_and_singing_are_voice(change: Callable[[Array, int], Array]) -> None:
+    voice = voice_activity(normalise_loudness(change(spoken(3), 0)))
+    assert voice.mean() > 0.95
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.2, 0.4])
