@@ -171,7 +171,7 @@ def load_sheet(path: Path, out: Path) -> None:
     from personatalk.geometry.morphable_model import MorphableModel
     from personatalk.pipeline import contact_sheet
 
-    selection.open_tracker = OneFace  # type: ignore[assignment]
+    selection.open_searching_tracker = OneFace  # type: ignore[assignment]
     contact_sheet.draw_contact_sheet(path, out / "sheet.png", MorphableModel.load(), count=2)
 
 
@@ -242,6 +242,7 @@ def a_persona() -> Any:
         pose=np.ones((count, 6), np.float32),
         occlusions={2: np.ones(4, np.uint8)},
         lips_hidden=np.zeros(count, np.float32),
+        faces=np.ones(count, np.int64),
         **series,
     )
     lips = {n: np.ones((4, width), np.float32) for n, width in Reference.table_widths(CHANNELS).items()}

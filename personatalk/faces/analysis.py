@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FaceError
-from ..geometry.camera import rotations
+from ..geometry.camera import continuous, rotations
 from ..geometry.fitting import Estimate, Initialise, Initialiser, Tables, fit_shape, fit_shot
 from ..geometry.morphable_model import MorphableModel
 from ..media.probe import VideoInfo
@@ -30,11 +30,13 @@ from .shots import CutDetector
 MIN_EYE_DISTANCE = 16.0
 # Degrees by which a head may be turned away and still be dubbed.
 MAX_YAW = 65.0
-# Consecutive frames that must show the face: fewer are a false alarm, or too few to tell a movement from noise.
+# Consecutive frames that must show the face, or seconds: less is a false alarm, or too little to tell a movement from
+# noise. A video of fewer frames shows nothing for longer.
 MIN_RUN = 3
+MIN_RUN_SECONDS = 0.1
 
 # Arrays of an `Analysis` with one entry for each frame.
-FRAME_ARRAYS = ("time", "duration", "usable", "shot_of", "beta", "pose", "lips_hidden")
+FRAME_ARRAYS = ("time", "duration", "usable", "shot_of", "beta", "pose", "lips_hidden", "faces")
 
 
 class SkipReason(str, Enum):
@@ -81,6 +83,7 @@ class Analysis:
         occlusions: Occlusion of each probe point by frame, uint8 (P,) from `occlusion.find_occlusions`; only frames
             that have any.
         lips_hidden: Share of the lips that is occluded, (T,).
+        faces: Number of faces that the frame shows, (T,).
     """
 
     info: VideoInfo
@@ -94,6 +97,7 @@ class Analysis:
     pose: Array
     occlusions: dict[int, npt.NDArray[np.uint8]]
     lips_hidden: Array
+    faces: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.time)
@@ -127,13 +131,19 @@ class Analysis:
             ValueError: An array is missing, or they do not fit each other or the model.
         """
         count = len(arrays.get("time", ()))
+        arrays = {"faces": np.zeros(count, np.int64), **arrays}  # older files do not say
         shapes = {"beta": (count, model.num_expression), "pose": (count, 6), "reason": (count,)}
         shapes |= {name: (count,) for name in FRAME_ARRAYS if name not in shapes}
         wrong = [name for name, shape in shapes.items() if name not in arrays or arrays[name].shape != shape]
         start, alpha = (arrays.get(name, np.zeros(0)) for name in ("start", "alpha"))
         if wrong or not count or alpha.shape != (len(start), model.num_identity) or "covers" not in arrays:
             raise ValueError(f"an analysis of {count} frames with {', '.join(wrong) or 'shots'} of another shape")
-        kinds = {**dict.fromkeys(("time", "duration"), np.float64), "usable": np.bool_, "shot_of": np.int64}
+        kinds = {
+            **dict.fromkeys(("time", "duration"), np.float64),
+            "usable": np.bool_,
+            "shot_of": np.int64,
+            "faces": np.int64,
+        }
         tables: dict[str, Any] = {name: arrays[name].astype(kinds.get(name, np.float32)) for name in FRAME_ARRAYS}
         ends = [*start[1:], count]
         if list(start[:1]) != [0] or (np.diff([*start, count]) <= 0).any():
@@ -165,6 +175,7 @@ class FrameScan:
         cut: Whether a shot begins at this frame.
         estimate: Initial coefficients of the followed face; None where it is not seen.
         sample: Colours of the face's probe points, uint8 (P, 4), from `ProbePoints.sample`; None likewise.
+        faces: Number of faces that the frame shows.
     """
 
     time: float
@@ -172,6 +183,7 @@ class FrameScan:
     cut: bool
     estimate: Estimate | None = None
     sample: npt.NDArray[np.uint8] | None = None
+    faces: int = 0
 
     @property
     def skip_reason(self) -> SkipReason | None:
@@ -241,6 +253,7 @@ def analyse(
         pose=pose,
         occlusions=occlusions,
         lips_hidden=lips_hidden,
+        faces=np.array([scan.faces for scan in scans], np.int64),
     )
 
 
@@ -259,7 +272,9 @@ def _scan(
         scan = FrameScan(frame.time, float(frame.duration * reader.info.time_base), cuts.is_cut(rgb))
         for flashed in scans[len(scans) - cuts.flash :]:
             flashed.cut = False
-        face = follower.follow(tracker.detect(rgb), scan.cut)
+        faces = tracker.detect(rgb)
+        scan.faces = len(faces)
+        face = follower.follow(faces, scan.cut)
         if face is not None:
             scan.estimate = found = initialise(rgb, face)
             scan.sample = points.sample(rgb, found.alpha, found.beta, found.pose)
@@ -288,7 +303,8 @@ def _usable(scans: list[FrameScan], lips_hidden: Array) -> tuple[npt.NDArray[np.
     reason.update({int(i): SkipReason.COVERED for i in np.flatnonzero(lips_hidden > MAX_LIPS_HIDDEN)})
     usable = np.array([i not in reason for i in range(len(scans))], bool)
     for start, stop in runs(usable, np.array([scan.cut for scan in scans], bool)):
-        if stop - start < MIN_RUN:
+        seconds = sum(scan.duration for scan in scans[start:stop])
+        if stop - start < min(MIN_RUN, len(scans)) and seconds < MIN_RUN_SECONDS:
             usable[start:stop] = False
             reason.update(dict.fromkeys(range(start, stop), SkipReason.BRIEF))
     return usable, reason
@@ -333,5 +349,6 @@ def tabulate(model: MorphableModel, estimates: list[Estimate]) -> tuple[Tables, 
     alphas = np.array([e.alpha for e in estimates])
     alpha_mean = alphas.mean(axis=0).astype(np.float32)
     beta = np.array([e.beta for e in estimates]) + initialise.expression_shift(alphas, alpha_mean)
-    keypoints, pose = np.array([e.keypoints for e in estimates]), np.array([e.pose for e in estimates])
+    keypoints = np.array([e.keypoints for e in estimates])
+    pose = continuous(np.array([e.pose for e in estimates]))
     return Tables(keypoints, beta.astype(np.float32), pose), alpha_mean

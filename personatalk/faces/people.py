@@ -25,8 +25,9 @@ from .tracklets import Snapshot, Tracklet, TrackletLinker
 
 # Most snapshots of a person.
 MAX_SNAPSHOTS = 6
-# Frames in which a person is seen at least, in a video that has as many; fewer are a false alarm.
+# Frames in which a person is seen at least, in a video that has as many, or seconds; less is a false alarm.
 MIN_FRAMES = 5
+MIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -114,16 +115,18 @@ def scan_people(
     on_progress = progress or no_progress
     linker, cuts = TrackletLinker(recogniser), CutDetector()
     times: list[float] = []
+    durations: list[float] = []
     shots: list[int] = []
     for place, frame in enumerate(reader.frames()):
         rgb = frame.rgb()
         cut = cuts.is_cut(rgb)
         linker.take(place, rgb, tracker.detect(rgb), cut)
         times.append(frame.time)
+        durations.append(float(frame.duration * reader.info.time_base))
         shots.append((shots[-1] if shots else 0) + int(cut))
         on_progress("people", 1, reader.info.estimated_frames)
     groups = cluster_tracklets(linker.tracklets, linker.together, recogniser.threshold)
-    persons, boxes = number_people([[linker.tracklets[n] for n in group] for group in groups], len(times))
+    persons, boxes = number_people([[linker.tracklets[n] for n in group] for group in groups], np.array(durations))
     if not persons:
         raise FaceError(
             f"{reader.info.path}: no face in any frame, or only for a moment; give a video that shows people"
@@ -131,23 +134,23 @@ def scan_people(
     return People(reader.info, np.array(times), np.array(shots, np.int64), persons, boxes, recogniser)
 
 
-def number_people(groups: list[list[Tracklet]], frames: int) -> tuple[list[Person], Array]:
+def number_people(groups: list[list[Tracklet]], durations: npt.NDArray[np.float64]) -> tuple[list[Person], Array]:
     """Number the people of a video, and lay their boxes out by frames.
 
     Args:
         groups: Tracklets of each person. People who are seen too briefly are left out.
-        frames: Number T of frames of the video.
+        durations: Seconds that each frame of the video is shown, (T,).
 
     Returns:
         The people in order of their numbers, and their boxes, (N, T, 4).
     """
-    rows = []
+    rows, frames = [], len(durations)
     for group in groups:
         boxes = np.full((frames, 4), np.nan, np.float32)
         for tracklet in group:
             boxes[tracklet.frames] = tracklet.boxes
         seen = np.flatnonzero(~np.isnan(boxes[:, 0]))
-        if len(seen) >= min(MIN_FRAMES, frames):
+        if len(seen) >= min(MIN_FRAMES, frames) or durations[seen].sum() >= MIN_SECONDS:
             area = float(np.prod(boxes[seen, 2:] - boxes[seen, :2], axis=1).sum())
             rows.append((-area, int(seen[0]), len(seen), group, boxes))
     rows.sort(key=lambda row: row[:2])

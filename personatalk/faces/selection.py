@@ -15,11 +15,12 @@ from ..utils.files import sha256
 from ..utils.progress import Progress
 from .choice import FaceImage, parse_choice
 from .follow import BoxFollower, FaceFollower, LargestFaceFollower
-from .landmarks import FaceTracker, open_tracker
+from .landmarks import FaceTracker
 from .multi_face import open_multi_face_tracker
 from .people import People, scan_people
 from .recognition import open_recogniser
 from .resolution import read_reference, resolve_choice
+from .searching import open_searching_tracker
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class FaceSearch:
             WeightsError: The network cannot be read.
         """
         if self.face is None:
-            with closing(open_tracker(self.face_model)) as tracker:
+            with closing(open_searching_tracker(self.face_model)) as tracker:
                 yield tracker, LargestFaceFollower()
             return
         people = self.known or self.people(reader, model, progress)

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ..utils.arrays import Array, BoolArray, Image
 from .boxes import Box, box_centre, box_distance, box_size, face_box
+from .presence import roll
 from .recognition import Recogniser
 
 # Sizes of a face by which it may be off the place that its motion predicts.
@@ -210,9 +211,9 @@ class TrackletLinker:
 
 def frontality(face: Array) -> float:
     """Return 1 where a face (478, 3) is seen from the front, with the nose amid the cheeks, down to 0 in profile."""
-    left, right = (abs(float(face[1, 0] - face[side, 0])) for side in (234, 454))
-    between = (face[234, 0] - face[1, 0]) * (face[454, 0] - face[1, 0]) < 0
-    return min(left, right) / max(left, right, 1e-6) if between else 0.0
+    angle = roll(face)
+    left, right = (face[[234, 454], :2] - face[1, :2]) @ np.array([np.cos(angle), np.sin(angle)])
+    return min(abs(left), abs(right)) / max(abs(left), abs(right), 1e-6) if left * right < 0 else 0.0
 
 
 def _jpeg(rgb: Image, box: Box) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,21 @@ def rotations(pose: Array) -> Array:
     """Return the rotation matrices of poses: (..., 6) to (..., 3, 3)."""
     flat = Rotation.from_rotvec(pose[..., :3].reshape(-1, 3)).as_matrix()
     return flat.reshape(*pose.shape[:-1], 3, 3).astype(np.float32)
+
+
+def continuous(pose: Array) -> Array:
+    """Return poses of consecutive frames, (T, 6), whose rotation vectors do not jump.
+
+    A rotation of 181 degrees is one of 179 degrees about the opposite axis: the vectors of a head that is upside down
+    would change their sign at random.
+    """
+    out = pose.copy()
+    for last, now in itertools.pairwise(out):
+        angle = float(np.linalg.norm(now[:3]))
+        other = now[:3] * (1 - 2 * np.pi / max(angle, 1e-6))
+        if np.linalg.norm(other - last[:3]) < np.linalg.norm(now[:3] - last[:3]):
+            now[:3] = other
+    return out
 
 
 def project(vertices: Array, pose: Array) -> Array:

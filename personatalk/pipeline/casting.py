@@ -36,6 +36,9 @@ from .speaker import Speaker
 SPEAKERS_FILE = "who.json"
 AUDIO_FILE = "sound.wav"
 
+# Frames that show several faces, above which a user may have meant another than the largest.
+NOTABLE_CROWD = 5
+
 # A speech that is longer than the video by more than these seconds is worth a warning.
 NOTABLE_EXCESS = 0.1
 
@@ -100,6 +103,8 @@ def cast_single(context: RunContext, speech: Path) -> DubPlan:
     seconds = len(samples) / SAMPLE_RATE
     timeline = plan(analysis.time, analysis.duration, seconds, options.length)
     _record(context, analysis, timeline, seconds)
+    if options.face is None:
+        _warn_of_others(context, analysis)
     if persona is not None and footage is None:
         report.warnings.append(
             f"{options.persona} was not made from this video, or for another face or face model:"
@@ -147,6 +152,8 @@ def cast_cues(context: RunContext, cues: Sequence[Cue]) -> DubPlan:
     first = next(iter(analyses.values()))
     timeline = plan(first.time, first.duration, float(first.time[-1] + first.duration[-1]))
     _record(context, first, timeline, sum(cue.end - cue.start for cue in cues))
+    if None in analyses:
+        _warn_of_others(context, first)
     speakers = []
     with report.stage("speech"):
         files = dict.fromkeys(cue.speech for cue in cues)
@@ -342,4 +349,14 @@ def _record(context: RunContext, analysis: Analysis, timeline: Plan, speech_seco
     if excess > NOTABLE_EXCESS:
         report.warnings.append(
             f"the speech is {excess:.1f} s longer than the video and was cut; --length pingpong keeps all of it"
+        )
+
+
+def _warn_of_others(context: RunContext, analysis: Analysis) -> None:
+    """Warn that a frame shows several people, of whom nobody has chosen one."""
+    crowded = int((analysis.faces > 1).sum())
+    if crowded >= min(NOTABLE_CROWD, len(analysis)):
+        context.report.warnings.append(
+            f"{crowded} of {len(analysis)} frames show more than one face: the largest of each shot is dubbed;"
+            f" 'personatalk faces {analysis.info.path}' lists the people, --face chooses one"
         )

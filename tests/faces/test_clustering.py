@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from helpers.made_up_people import box_at
 
 from personatalk.faces.clustering import cluster_tracklets
@@ -16,6 +17,11 @@ ANNA, BERT = np.array([0.0, 0.0], np.float32), np.array([3.0, 0.0], np.float32)
 def shifted(distance: float) -> Array:
     """The looks of somebody at a distance from Anna."""
     return ANNA + np.array([distance, 0], np.float32)
+
+
+def at_25_fps(frames: int) -> npt.NDArray[np.float64]:
+    """Seconds that each of some frames is shown."""
+    return np.full(frames, 0.04)
 
 
 def tracklet(
@@ -55,13 +61,13 @@ def test_ambiguous_tracklets_join_only_the_person_whom_they_clearly_show() -> No
 
 def test_nothing_makes_nobody() -> None:
     assert cluster_tracklets([], set(), 1.0) == []
-    persons, boxes = number_people([], 7)
+    persons, boxes = number_people([], at_25_fps(7))
     assert persons == [] and boxes.shape == (0, 7, 4)
 
 
 def test_people_are_numbered_by_area_and_then_by_time() -> None:
     small, large, late = tracklet(ANNA, 0), tracklet(BERT, 5, size=90), tracklet(BERT, 8)
-    persons, boxes = number_people([[late], [small], [large]], 20)
+    persons, boxes = number_people([[late], [small], [large]], at_25_fps(20))
     assert [person.number for person in persons] == [1, 2, 3]
     seen = ~np.isnan(boxes[..., 0])
     assert [int(row.argmax()) for row in seen] == [5, 0, 8]
@@ -71,8 +77,9 @@ def test_people_are_numbered_by_area_and_then_by_time() -> None:
 def test_who_is_seen_too_briefly_is_nobody() -> None:
     brief = tracklet(ANNA, 0)
     brief.frames, brief.boxes = brief.frames[:3], brief.boxes[:3]
-    assert number_people([[brief]], 20)[0] == []
-    assert len(number_people([[brief]], 3)[0]) == 1, "a video of three frames shows nobody for longer"
+    assert number_people([[brief]], at_25_fps(20))[0] == []
+    assert len(number_people([[brief]], at_25_fps(3))[0]) == 1, "a video of three frames shows nobody for longer"
+    assert len(number_people([[brief]], np.ones(20))[0]) == 1, "three frames are three seconds"
 
 
 def test_the_best_snapshots_are_spread_over_time() -> None:

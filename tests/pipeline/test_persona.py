@@ -152,7 +152,7 @@ def test_lips_of_another_renderer_are_refused(tiny_models: Models, kept: Path) -
             loaded.lips(broken, tiny_models)
 
 
-@pytest.mark.parametrize("name", [*FRAME_ARRAYS, "reason", "start", "alpha", "covers"])
+@pytest.mark.parametrize("name", [*(n for n in FRAME_ARRAYS if n != "faces"), "reason", "start", "alpha", "covers"])
 def test_a_damaged_analysis_is_refused(tiny_models: Models, clip: Path, kept: Path, name: str) -> None:
     (footage,) = Persona.load(kept, tiny_models.morphable).footage
     with VideoReader(clip) as reader:
@@ -162,6 +162,16 @@ def test_a_damaged_analysis_is_refused(tiny_models: Models, clip: Path, kept: Pa
         ):
             with pytest.raises(ValueError):
                 Analysis.from_arrays(reader.info, arrays, tiny_models.morphable)
+
+
+def test_a_persona_that_does_not_say_how_many_faces_there_were_is_read(
+    tiny_models: Models, clip: Path, kept: Path
+) -> None:
+    (footage,) = Persona.load(kept, tiny_models.morphable).footage
+    arrays = {name: array for name, array in footage.analysis.items() if name != "faces"}
+    with VideoReader(clip) as reader:
+        older = Analysis.from_arrays(reader.info, arrays, tiny_models.morphable)
+    assert not older.faces.any() and footage.analysis["faces"].all()
 
 
 def test_names_are_checked_before_the_work(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
