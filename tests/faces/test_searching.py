@@ -1,0 +1,87 @@
+"""Faces that the face mesh alone does not see, or takes for upright ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import cv2
+import numpy as np
+import pytest
+from helpers import occluders, people_clips
+from helpers.people_clips import canvas, sample_pair
+from helpers.sample_clips import sample_frames
+from helpers.synthetic import smooth_picture
+
+from personatalk.faces.boxes import box_centre, face_box, same_face
+from personatalk.faces.landmarks import FaceMeshTracker, open_tracker
+from personatalk.faces.multi_face import open_multi_face_tracker, small_tiles
+from personatalk.faces.presence import FacePresence, agree, roll
+from personatalk.faces.searching import SearchingTracker, open_searching_tracker
+from personatalk.utils.arrays import Array, Image
+
+FRAMES = 3
+
+
+@pytest.fixture(scope="module")
+def upright() -> list[Image]:
+    return people_clips.fitted(sample_frames(FRAMES))
+
+
+@pytest.fixture(scope="module")
+def truth(upright: list[Image]) -> Array:
+    with closing(open_tracker()) as mesh:
+        return [mesh.detect(rgb) for rgb in upright][-1][0]
+
+
+def turned_back(face: Array, size: int, turns: int) -> Array:
+    """Where landmarks of a square that was turned by clockwise quarters lie before that, (478, 2)."""
+    x, y = face[:, 0], face[:, 1]
+    return np.stack([(x, y), (y, size - x), (size - x, size - y), (size - y, x)][turns], axis=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_face_is_seen_as_the_upright_one(
+    upright: list[Image], truth: Array, turns: int, mirrored: bool
+) -> None:
+    expected = truth
+    if mirrored:
+        upright = [rgb[:, ::-1] for rgb in upright]
+        with closing(open_tracker()) as mesh:
+            expected = [mesh.detect(np.ascontiguousarray(rgb)) for rgb in upright][-1][0]
+    with closing(open_searching_tracker()) as tracker:
+        (face,) = [tracker.detect(np.ascontiguousarray(np.rot90(rgb, -turns))) for rgb in upright][-1]
+    assert agree(turned_back(face, people_clips.SIDE, turns), expected)
+    assert np.cos(roll(face) - roll(expected) - turns * np.pi / 2) > 0.95
+
+
+@pytest.mark.slow
+def test_the_mesh_alone_lays_the_mouth_on_the_eyes_of_a_face_upside_down(upright: list[Image], truth: Array) -> None:
+    rgb = np.ascontiguousarray(np.rot90(upright[0], 2))
+    with closing(open_tracker()) as mesh:
+        (wrong,) = mesh.detect(rgb)
+    assert not agree(turned_back(wrong, people_clips.SIDE, 2), truth), "the second look is no longer needed"
+    again = FacePresence().look(rgb, wrong)
+    assert again is not None and not agree(wrong, again)
+    assert agree(turned_back(again, people_clips.SIDE, 2), truth)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(1920, 1080), (3840, 2160)])
+def test_a_face_of_eighty_pixels_is_found_anywhere_in_the_first_frame(
+    upright: list[Image], truth: Array, size: tuple[int, int]
+) -> None:
+    width, height = size
+    side = round(80 / np.ptp(truth[:, 1]) * people_clips.SIDE)
+    small = cv2.resize(upright[-1], (side, side), interpolation=cv2.INTER_AREA)
+    for across, down in ((0.02, 0.03), (0.31, 0.52), (0.97, 0.9)):
+        left, top = round(across * (width - side)), round(down * (height - side))
+        room = canvas(width, height)
+        room[top : top + side, left : left + side] = small
+        with closing(open_searching_tracker()) as tracker, closing(open_tracker()) as mesh:
+            assert mesh.detect(room) == []
+            (face,) = tracker.detect(room)
+        expected = face_box(truth) * side / people_clips.SIDE + np.tile([left, top], 2)
+        assert same_face(face_box(face), expected.astype(np.float32))
