@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 
 import cv2
 import numpy as np
 import pytest
-from helpers import occluders, people_clips
-from helpers.people_clips import canvas, sample_pair
+from helpers import people_clips
+from helpers.people_clips import canvas
 from helpers.sample_clips import sample_frames
-from helpers.synthetic import smooth_picture
 
-from personatalk.faces.boxes import box_centre, face_box, same_face
-from personatalk.faces.landmarks import FaceMeshTracker, open_tracker
-from personatalk.faces.multi_face import open_multi_face_tracker, small_tiles
+from personatalk.faces.boxes import face_box, same_face
+from personatalk.faces.landmarks import open_tracker
 from personatalk.faces.presence import FacePresence, agree, roll
-from personatalk.faces.searching import SearchingTracker, open_searching_tracker
+from personatalk.faces.searching import open_searching_tracker
 from personatalk.utils.arrays import Array, Image
 
 FRAMES = 3
