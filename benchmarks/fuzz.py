@@ -225,7 +225,7 @@ def a_persona() -> Any:
     from personatalk.faces.analysis import Analysis, Shot, SkipReason
     from personatalk.geometry.morphable_model import MorphableModel
     from personatalk.pipeline.footage import Footage, reference_names
-    from personatalk.pipeline.latent_cache import COLOURS, GrowingTable, LatentCache, table_layout
+    from personatalk.pipeline.latent_cache import COLOUR_TABLE, GrowingTable, LatentCache, table_layout
     from personatalk.pipeline.persona import Persona
     from personatalk.pipeline.weights import model_fingerprint
     from personatalk.stage2.renderer import Reference
@@ -248,7 +248,7 @@ def a_persona() -> Any:
     lips = {n: np.ones((4, width), np.float32) for n, width in Reference.table_widths(CHANNELS).items()}
     lips |= {n: np.array([2, 2]) for n in reference_names() if n.endswith("count")}
     tables = {name: GrowingTable(*kind) for name, kind in table_layout(CHANNELS).items()}
-    for name, rows in (("keys", 8), ("places", 8), ("values", 8), (COLOURS, 4)):
+    for name, rows in (("keys", 8), ("places", 8), ("values", 8), (COLOUR_TABLE, 4)):
         tables[name].append(np.ones((rows, tables[name].shape[1]), np.float32))
     latents = LatentCache(np.array([0, 2, 2, 0, 2, 2]), dict(tables))
     footage = [Footage("a.mp4", "00", None, "{}", analysis.arrays(), {0: lips}, latents=latents)]
@@ -299,10 +299,10 @@ def job_seeds(folder: Path) -> list[Path]:
     """What a job that was cut off has left: its key, and a segment."""
     import json
 
-    from personatalk.media.segments import HEADER
+    from personatalk.media.segments import PACKET_HEADER
 
     notes = json.dumps([None, "no face"]).encode()
-    packets = b"".join(HEADER.pack(i, i, 1, 1, 4) + b"abcd" for i in range(2))
+    packets = b"".join(PACKET_HEADER.pack(i, i, 1, 1, 4) + b"abcd" for i in range(2))
     (folder / "000000.packets").write_bytes(len(notes).to_bytes(8, "little") + notes + packets)
     (folder / "job.json").write_text(json.dumps({"key": "0" * 64, "output": "out.mp4"}))
     return [folder / "000000.packets", folder / "job.json"]
@@ -437,9 +437,9 @@ def study_seeds(folder: Path) -> list[Path]:
 
 def load_study(path: Path, out: Path) -> None:
     """Scores of a study."""
-    from personatalk.evaluation.study import score, table
+    from personatalk.evaluation.study import opinion_table, score_study
 
-    table(score(path.parent, [path.parent / "answers.json"]))
+    opinion_table(score_study(path.parent, [path.parent / "answers.json"]))
 
 
 def dataset_seeds(folder: Path) -> list[Path]:

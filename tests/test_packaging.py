@@ -19,7 +19,7 @@ from personatalk.cli.main import main
 from personatalk.errors import PersonaTalkError
 from personatalk.evaluation.syncnet import mfcc
 from personatalk.utils.onnx import open_onnx
-from personatalk.utils.processes import on_ray
+from personatalk.utils.processes import map_on_ray
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -128,7 +128,7 @@ def test_the_metadata_tell_code_and_weights_apart() -> None:
         ("transformers", "hubert", lambda: AudioEncoder(8, {"hidden_size": 24, "num_attention_heads": 2})),
         ("transformers", "hubert", lambda: hubert_config("folder")),
         ("python_speech_features", "eval", lambda: mfcc(np.zeros(16000, np.float32))),
-        ("ray", "ray", lambda: list(on_ray(str, [], "local", lambda item, error: ""))),
+        ("ray", "ray", lambda: list(map_on_ray(str, [], "local", lambda item, error: ""))),
     ],
 )
 def test_a_missing_extra_is_named(

@@ -44,10 +44,10 @@ def add_batch(commands: Commands) -> None:
     output = groups["output"]
     output.add_argument("-o", "--output", type=Path, metavar="STATUS.csv", help="default: JOBS.status.csv beside JOBS")
     add_quiet(output, "only the summary")
-    batch.set_defaults(run=run_batch)
+    batch.set_defaults(run=batch_command)
 
 
-def run_batch(given: argparse.Namespace) -> int:
+def batch_command(given: argparse.Namespace) -> int:
     """Run `personatalk batch`."""
     from ..pipeline import batch
     from ..pipeline.batch_list import check_jobs, read_jobs

@@ -116,7 +116,7 @@ def _executor(given: argparse.Namespace) -> Executor:
     from ..utils import processes
 
     if given.ray is not None:
-        return lambda work, sources: processes.on_ray(work, sources, given.ray, crash_outcome)
+        return lambda work, sources: processes.map_on_ray(work, sources, given.ray, crash_outcome)
     return lambda work, sources: processes.local(work, sources, given.workers, crash_outcome)
 
 

@@ -48,7 +48,7 @@ def add_dub(commands: Commands) -> None:
     output.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="video to write")
     output.add_argument("--report", type=Path, metavar="FILE.json", help="write what was done, as JSON")
     add_quiet(output, "no progress bars, no summary")
-    dub.set_defaults(run=run_dub)
+    dub.set_defaults(run=dub_command)
 
 
 def add_dub_options(groups: Groups) -> None:
@@ -57,7 +57,7 @@ def add_dub_options(groups: Groups) -> None:
     add_options(groups, WeightPaths)
 
 
-def run_dub(given: argparse.Namespace) -> int:
+def dub_command(given: argparse.Namespace) -> int:
     """Run `personatalk dub`."""
     from ..pipeline.dub import dub, dub_cues
     from ..pipeline.report import check_report

@@ -187,7 +187,7 @@ def _study_make(given: argparse.Namespace) -> int:
 def _study_score(given: argparse.Namespace) -> int:
     from ..evaluation import study
 
-    print(study.table(study.score(given.study, given.answers)))
+    print(study.opinion_table(study.score_study(given.study, given.answers)))
     return 0
 
 
@@ -207,8 +207,8 @@ def _evaluate(given: argparse.Namespace) -> int:
         print(f"{job.name}: {reason}", flush=True)
 
     results = evaluate_rows(rows, networks, model, given.output, beside, tell)
-    table = report.write(given.output, results)
-    print(report.markdown(report.table(table)))
+    table = report.write_report(given.output, results)
+    print(report.markdown(report.format_table(table)))
     print("\n".join([*report.missing(table), *report.left_out(results), str(given.output / "report.html")]))
     return 0
 

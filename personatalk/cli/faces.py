@@ -68,7 +68,7 @@ def run_inspect(given: argparse.Namespace) -> int:
 def run_faces(given: argparse.Namespace) -> int:
     """Run `personatalk faces`."""
     from ..media.reader import VideoReader
-    from ..pipeline.people_sheet import check_people_sheet, describe_people, write_json, write_sheet
+    from ..pipeline.people_sheet import check_people_sheet, describe_people, write_people_json, write_sheet
     from ..pipeline.weights import load_face_model
 
     check_people_sheet(given.video, given.output, given.json)
@@ -80,7 +80,7 @@ def run_faces(given: argparse.Namespace) -> int:
     if given.output is not None:
         write_sheet(people, given.output)
     if given.json is not None:
-        write_json(people, given.json)
+        write_people_json(people, given.json)
     if not given.quiet:
         print("\n".join(describe_people(people)))
     return 0

@@ -13,7 +13,7 @@ from ..errors import PersonaTalkError
 from ..utils.options import Option, options_of, parse_number
 
 # Columns of the longest line of a description.
-WIDTH = 100
+HELP_WIDTH = 100
 
 
 class Commands(Protocol):
@@ -61,7 +61,7 @@ def add_command(
     return commands.add_parser(
         name,
         help=help,
-        description=textwrap.fill(description, WIDTH),
+        description=textwrap.fill(description, HELP_WIDTH),
         epilog="\n  ".join(["examples:", *examples]) if examples else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

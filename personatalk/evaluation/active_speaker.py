@@ -14,11 +14,11 @@ from ..utils.onnx import open_onnx, trial_run
 from .syncnet import STEPS_PER_FRAME, mfcc
 
 # Side of its crops in pixels.
-SIDE = 112
+SPEAKER_CROP_SIZE = 112
 # Frames judged together: 15 s.
-CHUNK = 375
+FRAMES_AT_ONCE = 375
 # Frames that can be judged at all.
-FEWEST = 5
+MIN_JUDGED_FRAMES = 5
 
 
 class ActiveSpeaker:
@@ -34,7 +34,12 @@ class ActiveSpeaker:
 
     def __init__(self, visual: Path | str, backend: Path | str) -> None:
         self.visual, self.backend = open_onnx(visual, inputs=1), open_onnx(backend, inputs=2)
-        trial_run(backend, lambda: self._logits(np.zeros((5, SIDE, SIDE), np.float32), np.zeros((20, 13), np.float32)))
+        trial_run(
+            backend,
+            lambda: self._logits(
+                np.zeros((5, SPEAKER_CROP_SIZE, SPEAKER_CROP_SIZE), np.float32), np.zeros((20, 13), np.float32)
+            ),
+        )
 
     def _logits(self, faces: Array, features: Array) -> Array:
         visual = self.visual.run(None, {self.visual.get_inputs()[0].name: faces[None]})[0]
@@ -53,10 +58,10 @@ class ActiveSpeaker:
             NaN where there is less than a fifth of a second.
         """
         features, place, found = mfcc(samples), 0, list[Array]()
-        while faces := [grey_frame(crop) for crop in itertools.islice(crops, CHUNK)]:
+        while faces := [grey_frame(crop) for crop in itertools.islice(crops, FRAMES_AT_ONCE)]:
             part = features[STEPS_PER_FRAME * place :][: STEPS_PER_FRAME * len(faces)]
             count = len(part) // STEPS_PER_FRAME
-            if count >= FEWEST:
+            if count >= MIN_JUDGED_FRAMES:
                 pixels = np.stack(faces[:count]).astype(np.float32)
                 found.append(self._logits(pixels, part[: STEPS_PER_FRAME * count]))
             place += len(faces)
@@ -65,5 +70,7 @@ class ActiveSpeaker:
 
 def grey_frame(crop: Image) -> Image:
     """Return a face's square crop as a frame of the network's input, uint8 (112, 112)."""
-    small: Image = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    small: Image = cv2.resize(
+        cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (SPEAKER_CROP_SIZE, SPEAKER_CROP_SIZE), interpolation=cv2.INTER_AREA
+    )
     return small

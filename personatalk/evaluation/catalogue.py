@@ -81,7 +81,7 @@ def spread(opening: Series) -> float:
 
     The lips' speed would be the obvious measure of motion, but on a head that turns most of it is the tracker's noise.
     """
-    return float(np.nanstd(opening)) if (~np.isnan(opening)).sum() >= metrics.FEWEST else math.nan
+    return float(np.nanstd(opening)) if (~np.isnan(opening)).sum() >= metrics.MIN_FACE_FRAMES else math.nan
 
 
 def motion_in_silence(video: Track, samples: Array) -> float:
@@ -94,7 +94,8 @@ def motion_in_silence(video: Track, samples: Array) -> float:
     voice = voice_activity(normalise_loudness(samples))
     at = np.clip((video.times * FPS).astype(int), 0, max(0, len(voice) - 1))
     voiced = (voice[at] > 0) & (video.times * FPS < len(voice)) if len(voice) else np.zeros(len(at), bool)
-    if (~voiced).sum() < SHORTEST_SILENCE * len(at) / max(video.times[-1], 1e-6) or voiced.sum() < metrics.FEWEST:
+    fewest = SHORTEST_SILENCE * len(at) / max(video.times[-1], 1e-6)
+    if (~voiced).sum() < fewest or voiced.sum() < metrics.MIN_FACE_FRAMES:
         return math.nan
     still, moving = (spread(metrics.opening(video.landmarks[part])) for part in (~voiced, voiced))
     return still / max(moving, 1e-9)
@@ -258,7 +259,7 @@ METRICS = (
         "opening r",
         "higher",
         words="same",
-        pair=lambda pair: metrics.correlation(*pair.openings, pair.lag),
+        pair=lambda pair: metrics.opening_correlation(*pair.openings, pair.lag),
         truth=1.0,
     ),
     Metric("lag", "lag", digits=1, words="same", pair=lambda pair: pair.lag, truth=0.0),
@@ -267,7 +268,7 @@ METRICS = (
         "r, lag left in",
         "higher",
         words="same",
-        pair=lambda pair: metrics.correlation(*pair.openings),
+        pair=lambda pair: metrics.opening_correlation(*pair.openings),
     ),
     Metric("articulation", "articulation", "1", digits=2, words="same", pair=_articulation, truth=1.0),
     Metric("jitter", "jitter", "1", digits=2, words="same", pair=_jitter, truth=1.0),
@@ -288,7 +289,7 @@ METRICS = (
         "--self-dub",
         2,
         words="other",
-        pair=lambda pair: metrics.correlation(*pair.openings),
+        pair=lambda pair: metrics.opening_correlation(*pair.openings),
         combine=("mismatched", lambda _, mismatched: mismatched["leakage"]),
     ),
     Metric("fvd", "FVD", "lower", "--i3d", 1, "video", pooled=True, truth=0.0),

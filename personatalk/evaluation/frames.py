@@ -16,7 +16,7 @@ from . import metrics
 from .catalogue import METRICS, Metric
 from .networks import FeatureNetwork
 from .pair import FramePair, MetricNetworks, Pair
-from .tracks import AlignedVideo, face_box
+from .tracks import AlignedVideo, landmark_box
 
 # Number of worst frames that are kept.
 WORST = 3
@@ -88,7 +88,7 @@ def compare_frames(pair: Pair) -> FrameFigures:
 def _frame_pairs(pair: Pair) -> Iterator[tuple[int, FramePair]]:
     """Yield the number of each reference frame to which there is a generated one, and both."""
     reference, generated = pair.reference, pair.generated
-    rows, columns = face_box(reference)
+    rows, columns = landmark_box(reference)
     aligned = AlignedVideo(reference, generated)
     if not aligned.covered[rows, columns].all():
         raise FaceError(f"{generated.path}: does not show all of the reference's face")

@@ -33,7 +33,7 @@ LEFT_EYE, RIGHT_EYE = 33, 263
 # Frames searched for the lag between two videos.
 LARGEST_LAG = 8
 # Frames with a face that a lip metric needs.
-FEWEST = 10
+MIN_FACE_FRAMES = 10
 # Phones that close the lips, and vowels that open them, in ARPABET.
 CLOSING = ("B", "M", "P")
 OPEN_VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "EY", "OW")
@@ -63,9 +63,9 @@ def opening(landmarks: Array) -> Series:
     return np.linalg.norm(landmarks[:, UPPER, :2] - landmarks[:, LOWER, :2], axis=-1) / eye_distance(landmarks)
 
 
-def correlation(reference: Series, generated: Series, lag: int = 0) -> float:
+def opening_correlation(reference: Series, generated: Series, lag: int = 0) -> float:
     """Return the correlation of generated[t + lag] with reference[t]; see `utils.correlation.correlation`."""
-    return correlate(*without_lag(reference, generated, lag), FEWEST)
+    return correlate(*without_lag(reference, generated, lag), MIN_FACE_FRAMES)
 
 
 def best_lag(reference: Series, generated: Series, gain: float = 0.05) -> int:
@@ -76,7 +76,7 @@ def best_lag(reference: Series, generated: Series, gain: float = 0.05) -> int:
         generated: That of the generated video, (T,).
         gain: Correlation that a lag must gain on none, to count.
     """
-    found = lag_correlations(reference, generated, LARGEST_LAG, FEWEST)
+    found = lag_correlations(reference, generated, LARGEST_LAG, MIN_FACE_FRAMES)
     found = np.where(np.isnan(found), -1.0, found)
     preferred = found.copy()
     preferred[LARGEST_LAG] += 1e-3
@@ -107,7 +107,7 @@ def aligned_lips(reference: Array, generated: Array) -> tuple[Array, Array, Seri
         ValueError: Too few frames show both faces.
     """
     known = ~np.isnan(reference[:, 0, 0]) & ~np.isnan(generated[:, 0, 0])
-    if known.sum() < FEWEST:
+    if known.sum() < MIN_FACE_FRAMES:
         raise ValueError("too few frames in which both videos show a face")
     reference, generated = reference[known], generated[known]
     # The reference's lips go through the same fit, whose residual is then the same in both.

@@ -23,10 +23,10 @@ from .metrics import Series
 
 # The first column: how many clips were measured.
 CLIPS = Metric("clips", "clips measured", digits=0)
-COLUMNS = (CLIPS, *(metric for metric in METRICS if metric.in_table))
+TABLE_COLUMNS = (CLIPS, *(metric for metric in METRICS if metric.in_table))
 # Metrics of single clips: the columns of the CSV files.
 CLIP_METRICS = tuple(metric for metric in METRICS if not metric.pooled)
-HEADER = ["row", "clip", *(metric.name for metric in CLIP_METRICS), "notes"]
+TABLE_HEADER = ["row", "clip", *(metric.name for metric in CLIP_METRICS), "notes"]
 # Name of the row of the references themselves.
 GROUND_TRUTH = "ground truth"
 # Style sheet of the page.
@@ -86,7 +86,7 @@ def _listed(names: list[str], most: int = 8) -> str:
 def summary(results: Sequence[ComparisonResult]) -> dict[str, Cell]:
     """Return every metric over the clips; those that no clip has are left out."""
     cells = {"clips": Cell(sum(bool(r.figures) for r in results), math.nan, math.nan, len(results))}
-    for column in COLUMNS[1:]:
+    for column in TABLE_COLUMNS[1:]:
         features = [r.features[column.name] for r in results if column.name in r.features]
         if features:
             cells[column.name] = _distance(features)
@@ -115,9 +115,9 @@ def table_of(results: dict[str, list[ComparisonResult]]) -> Table:
     return {row: summary(kept) for row, kept in comparable(results).items()}
 
 
-def table(rows: Table) -> list[list[str]]:
+def format_table(rows: Table) -> list[list[str]]:
     """Return the table as words: a header, then a line for every row; the interval in brackets."""
-    columns = [c for c in COLUMNS if c.name in _measured(rows)]
+    columns = [c for c in TABLE_COLUMNS if c.name in _measured(rows)]
     lines = [["", *(c.title + {"higher": " ↑", "lower": " ↓"}.get(c.better, "") for c in columns)]]
     for name, cells in rows.items():
         words = [name]
@@ -134,7 +134,7 @@ def table(rows: Table) -> list[list[str]]:
 def missing(rows: Table) -> list[str]:
     """Return one line for every column that no row has, saying what it needs."""
     found = _measured(rows)
-    return [f"{c.title}: needs {c.needs}" for c in COLUMNS if c.needs and c.name not in found]
+    return [f"{c.title}: needs {c.needs}" for c in TABLE_COLUMNS if c.needs and c.name not in found]
 
 
 def _measured(rows: Table) -> set[str]:
@@ -150,7 +150,7 @@ def markdown(lines: list[list[str]]) -> str:
     return "\n".join([head, *("| " + " | ".join(words) + " |" for words in turned[1:])])
 
 
-def write(folder: Path, sets: dict[str, list[ComparisonResult]]) -> Table:
+def write_report(folder: Path, sets: dict[str, list[ComparisonResult]]) -> Table:
     """Write `table.md`, `clips.csv`, `report.json` and `report.html`.
 
     Args:
@@ -162,7 +162,7 @@ def write(folder: Path, sets: dict[str, list[ComparisonResult]]) -> Table:
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = table_of(sets)
-    lines, notes = table(rows), [*missing(rows), *left_out(sets)]
+    lines, notes = format_table(rows), [*missing(rows), *left_out(sets)]
     (folder / "table.md").write_text(markdown(lines) + "\n" + "".join(f"\n{line}" for line in notes) + "\n")
     _write_csv(folder / "clips.csv", sets)
     content = {name: {k: vars(cell) for k, cell in cells.items()} for name, cells in rows.items()}
@@ -192,7 +192,7 @@ def _line(row: str, result: ComparisonResult) -> list[object]:
 def _write_csv(path: Path, sets: dict[str, list[ComparisonResult]]) -> None:
     with path.open("w", newline="", encoding="utf8") as file:
         writer = csv.writer(file)
-        writer.writerow(HEADER)
+        writer.writerow(TABLE_HEADER)
         writer.writerows(_line(row, result) for row, results in sets.items() for result in results)
 
 
@@ -207,7 +207,7 @@ class ProgressFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w", newline="", encoding="utf8")
         self._writer = csv.writer(self._file)
-        self._writer.writerow(HEADER)
+        self._writer.writerow(TABLE_HEADER)
 
     def __enter__(self) -> ProgressFile:
         return self
@@ -246,7 +246,7 @@ def _html_table(lines: list[list[str]]) -> str:
 
 
 def _facts(result: ComparisonResult) -> str:
-    known = [(c, result.figures[c.name]) for c in COLUMNS if c.name in result.figures]
+    known = [(c, result.figures[c.name]) for c in TABLE_COLUMNS if c.name in result.figures]
     return "<p>" + " · ".join(f"{html.escape(c.title)} {number(v, c.digits)}" for c, v in known) + "</p>"
 
 

@@ -49,7 +49,7 @@ def evaluate(
     networks = networks or MetricNetworks(style=StyleSimilarityEncoder.load())
     folder = None if output is None else Path(output)
     results = evaluate_rows(rows, networks, model or MorphableModel.load(), folder)
-    return report.table_of(results) if folder is None else report.write(folder, results)
+    return report.table_of(results) if folder is None else report.write_report(folder, results)
 
 
 def _comparison(pair: Comparison | tuple[Path | str, Path | str]) -> Comparison:

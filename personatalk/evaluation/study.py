@@ -109,7 +109,7 @@ def _copied(video: Path, page: Path, name: str) -> str:
     return shown
 
 
-def score(study: Path, answers: Sequence[Path]) -> list[Opinion]:
+def score_study(study: Path, answers: Sequence[Path]) -> list[Opinion]:
     """Compute the mean opinion scores of all systems.
 
     Args:
@@ -172,7 +172,7 @@ def _answers(file: Path, videos: dict[str, Any], number: str) -> tuple[str, dict
     return rater, dict(given)
 
 
-def table(opinions: list[Opinion]) -> str:
+def opinion_table(opinions: list[Opinion]) -> str:
     """Return the opinions as a table in Markdown."""
     lines = ["| | " + " | ".join(QUESTIONS) + " | ratings |", "|---|" + "---|" * (len(QUESTIONS) + 1)]
     for system in dict.fromkeys(o.system for o in opinions):

@@ -16,7 +16,7 @@ from ..utils.arrays import Array
 from .tracks import expression_at_25, track
 
 # Points that a map needs.
-FEWEST = 4
+MIN_POINTS = 4
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def place(points: list[Point], seed: int = 0) -> Array:
     Raises:
         PersonaTalkError: There are too few points, or scikit-learn is not installed.
     """
-    if len(points) < FEWEST:
+    if len(points) < MIN_POINTS:
         raise PersonaTalkError(f"{len(points)} stretches of video are too few for a map; give more videos")
     try:
         from sklearn.manifold import TSNE

@@ -22,7 +22,7 @@ from ..errors import WeightsError
 from ..utils.arrays import Array, Image
 
 # Side of its crops in pixels.
-SIDE = 224
+SYNCNET_CROP_SIZE = 224
 # Frames of a window.
 FRAMES = 5
 # Largest shift in frames that is tried.
@@ -143,7 +143,7 @@ def mfcc(samples: Array) -> Array:
 
 def face_frame(crop: Image) -> torch.Tensor:
     """Return a face's square crop as a frame of the network's input, (3, 224, 224)."""
-    small = cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(crop, (SYNCNET_CROP_SIZE, SYNCNET_CROP_SIZE), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(np.ascontiguousarray(small[..., ::-1].transpose(2, 0, 1))).float()
 
 
@@ -177,10 +177,10 @@ def sync(network: SyncNet, crops: Iterator[Image], samples: Array) -> Sync:
         return Sync(float("nan"), float("nan"), 0)
     spans = [features[:, STEPS_PER_FRAME * j :][:, : STEPS_PER_FRAME * FRAMES] for j in range(count)]
     audio = torch.cat([network.embed_audio(torch.stack(spans[i : i + BATCH])[:, None]) for i in range(0, count, BATCH)])
-    return score(torch.cat(faces)[:count], audio)
+    return sync_score(torch.cat(faces)[:count], audio)
 
 
-def score(faces: torch.Tensor, audio: torch.Tensor) -> Sync:
+def sync_score(faces: torch.Tensor, audio: torch.Tensor) -> Sync:
     """Return confidence, distance and offset from both streams' vectors (T, D)."""
     padded = nn.functional.pad(audio, (0, 0, SHIFTS, SHIFTS))
     windows = padded.unfold(0, 2 * SHIFTS + 1, 1).transpose(1, 2)

@@ -26,7 +26,7 @@ from .metrics import Series
 # Part of the aspect ratio by which two videos of the same shape may differ.
 SHAPE_TOLERANCE = 0.02
 # Margin of the face box on each side, as a part of its width.
-BOX_MARGIN = 0.05
+TRACK_MARGIN = 0.05
 # Least side of a face box in pixels: the window of SSIM.
 SMALLEST_BOX = 7
 
@@ -119,7 +119,7 @@ def expression_at_25(analysis: Analysis) -> Array:
     return resampled(beta, times, wanted[metrics.nearest(wanted, times) >= 0])
 
 
-def face_box(video: Track) -> tuple[slice, slice]:
+def landmark_box(video: Track) -> tuple[slice, slice]:
     """Return the rows and columns of the face's place over the whole video, 5 % wider on each side.
 
     Raises:
@@ -128,7 +128,7 @@ def face_box(video: Track) -> tuple[slice, slice]:
     if not video.has_face.any():
         raise FaceError(f"{video.path}: shows no face")
     low, high = np.nanmin(video.landmarks, axis=(0, 1)), np.nanmax(video.landmarks, axis=(0, 1))
-    margin = BOX_MARGIN * (high[0] - low[0])
+    margin = TRACK_MARGIN * (high[0] - low[0])
     left, top = (max(0, round(float(v - margin))) for v in low)
     right, bottom = (min(s, round(float(v + margin))) for v, s in zip(high, video.size, strict=True))
     if min(bottom - top, right - left) < SMALLEST_BOX:
@@ -156,7 +156,7 @@ def align_to(reference: Track, generated: Track) -> Array:
     pairs = zip(*rigid, strict=True)
     found = [cv2.estimateAffinePartial2D(a, b, method=cv2.LMEDS)[0] for a, b in pairs if not np.isnan(a + b).any()]
     found = [matrix for matrix in found if matrix is not None]
-    if len(found) < metrics.FEWEST:
+    if len(found) < metrics.MIN_FACE_FRAMES:
         raise PersonaTalkError(f"{generated.path}: another shape than {reference.path}, and too few faces to align")
     median: Array = np.median(found, axis=0).astype(np.float32)
     return median

@@ -15,8 +15,8 @@ FORMS = (
     "a number (or several of one person, such as 1+3), left, right, centre, largest, a place such as 0.3,0.5"
     " (or 0.3,0.5@12.5), or an image"
 )
-NUMBER = r"\d+(?:\.\d+)?|\.\d+"
-PLACE = re.compile(rf"({NUMBER})\s*,\s*({NUMBER})")
+NUMBER_PATTERN = r"\d+(?:\.\d+)?|\.\d+"
+PLACE_PATTERN = re.compile(rf"({NUMBER_PATTERN})\s*,\s*({NUMBER_PATTERN})")
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ def parse_choice(words: str) -> FaceChoice:
             raise FaceError(f"face {words}: people are numbered from 1")
         return FaceNumber(numbers)
     where, at, moment = (part.strip().lower() for part in words.partition("@"))
-    time = float(moment) if re.fullmatch(NUMBER, moment) else None
+    time = float(moment) if re.fullmatch(NUMBER_PATTERN, moment) else None
     if (time is not None) == bool(at):
         side = "centre" if where == "center" else where
         if side in get_args(Side):
             return FaceSide(cast(Side, side), time)
-        if place := PLACE.fullmatch(where):
+        if place := PLACE_PATTERN.fullmatch(where):
             return FacePlace(float(place[1]), float(place[2]), time or 0.0)
     raise FaceError(f"{words!r} names no face; give {FORMS}")

@@ -24,10 +24,10 @@ from .shots import CutDetector
 from .tracklets import Snapshot, Tracklet, TrackletLinker
 
 # Most snapshots of a person.
-MAX_SNAPSHOTS = 6
+MAX_PERSON_SNAPSHOTS = 6
 # Frames in which a person is seen at least, in a video that has as many, or seconds; less is a false alarm.
-MIN_FRAMES = 5
-MIN_SECONDS = 0.2
+MIN_PERSON_FRAMES = 5
+MIN_PERSON_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def number_people(groups: list[list[Tracklet]], durations: npt.NDArray[np.float6
         for tracklet in group:
             boxes[tracklet.frames] = tracklet.boxes
         seen = np.flatnonzero(~np.isnan(boxes[:, 0]))
-        if len(seen) >= min(MIN_FRAMES, frames) or durations[seen].sum() >= MIN_SECONDS:
+        if len(seen) >= min(MIN_PERSON_FRAMES, frames) or durations[seen].sum() >= MIN_PERSON_SECONDS:
             area = float(np.prod(boxes[seen, 2:] - boxes[seen, :2], axis=1).sum())
             rows.append((-area, int(seen[0]), len(seen), group, boxes))
     rows.sort(key=lambda row: row[:2])
@@ -161,7 +161,7 @@ def number_people(groups: list[list[Tracklet]], durations: npt.NDArray[np.float6
     return persons, np.stack([row[-1] for row in rows]) if rows else np.zeros((0, frames, 4), np.float32)
 
 
-def best_snapshots(snapshots: list[Snapshot], count: int = MAX_SNAPSHOTS) -> list[Snapshot]:
+def best_snapshots(snapshots: list[Snapshot], count: int = MAX_PERSON_SNAPSHOTS) -> list[Snapshot]:
     """Return the best snapshot of each of `count` stretches of time that hold equally many."""
     ordered = sorted(snapshots, key=lambda s: s.frame)
     parts = np.array_split(np.arange(len(ordered)), min(count, len(ordered)))

@@ -32,7 +32,7 @@ SNAPSHOT_SIDE = 128
 # Side of what a snapshot shows, in sizes of the face.
 SNAPSHOT_SPAN = 1.7
 # Most snapshots of a tracklet.
-MAX_SNAPSHOTS = 12
+MAX_TRACKLET_SNAPSHOTS = 12
 # Frames of which one snapshot is kept at first.
 SNAPSHOT_STRETCH = 10
 
@@ -123,7 +123,7 @@ class Tracklet:
         if same:
             self.snapshots.pop()
         self.snapshots.append(Snapshot(frame, quality, _jpeg(rgb, self.boxes[-1])))
-        if len(self.snapshots) > MAX_SNAPSHOTS:
+        if len(self.snapshots) > MAX_TRACKLET_SNAPSHOTS:
             self.stretch *= 2
             best: dict[int, Snapshot] = {}
             for one in self.snapshots:

@@ -18,10 +18,10 @@ from av.container import InputContainer
 # Seconds by which stamps may go back before it is a jump; less is jitter.
 JITTER = Fraction(1, 10)
 
-# Seconds of a hole from which on it is a jump forward: in formats whose clocks are known to jump, and in others.
+# Seconds of a gap from which on it is a jump forward: in formats whose clocks are known to jump, and in others.
 # The numbers are those of FFmpeg's player.
-HOLE_WHERE_CLOCKS_JUMP = 10
-HOLE = 3600
+MAX_GAP_WHERE_CLOCKS_JUMP = 10
+MAX_GAP = 3600
 
 
 def start_offset(container: InputContainer) -> Fraction:
@@ -30,7 +30,7 @@ def start_offset(container: InputContainer) -> Fraction:
     Only where clocks are known to jump: there a start far from 0 is as good as a jump.
     """
     start = Fraction(container.start_time or 0, av.time_base)
-    far = start < 0 or start > HOLE_WHERE_CLOCKS_JUMP
+    far = start < 0 or start > MAX_GAP_WHERE_CLOCKS_JUMP
     return -start if far and _clock_may_jump(container) else Fraction(0)
 
 
@@ -66,7 +66,7 @@ class ContinuousClock:
             container: The opened file, from the start or after a seek.
         """
         self._container = container
-        self._longest_hole = HOLE_WHERE_CLOCKS_JUMP if _clock_may_jump(container) else HOLE
+        self._max_gap = MAX_GAP_WHERE_CLOCKS_JUMP if _clock_may_jump(container) else MAX_GAP
         self._offsets = [start_offset(container)]  # of each stretch, in seconds
         self._streams: dict[int, _StreamClock] = {}
         self._latest: Fraction | None = None  # end of all packets so far, on the continuous clock
@@ -107,7 +107,7 @@ class ContinuousClock:
     def _is_jump(self, clock: _StreamClock, start: Fraction) -> bool:
         assert clock.start is not None and self._latest is not None
         back = start < clock.start - JITTER
-        return back or start + self._offsets[clock.stretch] > self._latest + self._longest_hole
+        return back or start + self._offsets[clock.stretch] > self._latest + self._max_gap
 
     def _follow(self, clock: _StreamClock, start: Fraction) -> None:
         """Begin a new stretch where a stream jumps, or join the one that another stream began."""

@@ -22,7 +22,7 @@ FALLBACK_VIDEO = ("libx264", "libvpx-vp9", "mpeg4", "mpeg2video", "mpeg1video")
 FRAME_CLOCK = {"mpeg4", "mpeg2video", "mpeg1video"}
 
 # Suffixes whose container could hold video, but which promise audio only.
-AUDIO_SUFFIXES = {".m4a", ".m4b", ".m4r", ".aac", ".mka", ".oga", ".opus"}
+AUDIO_ONLY_SUFFIXES = {".m4a", ".m4b", ".m4r", ".aac", ".mka", ".oga", ".opus"}
 
 # The codec that the speech is encoded with, by FFmpeg's name of the output container.
 SPEECH_ENCODERS = {

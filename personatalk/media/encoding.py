@@ -23,7 +23,7 @@ QUANTISER_STEP = 118
 QUANTISER = 2
 
 # FFmpeg's number of the YUV matrix of BT.601, which RGB becomes.
-BT601 = 6
+BT601_TAG = 6
 
 # Names of the parameters of HDR metadata (mastering display, light level), by encoder.
 HDR_PARAMETERS = {"libx264": ("mastering-display", "cll"), "libx265": ("master-display", "max-cll")}
@@ -108,7 +108,7 @@ class VideoEncoding:
             context.sample_aspect_ratio = source.sample_aspect_ratio
         became_yuv = av.VideoFormat(source.pix_fmt).is_rgb and not context.format.is_rgb
         context.color_range = source.color_range
-        context.colorspace = BT601 if became_yuv else source.colorspace
+        context.colorspace = BT601_TAG if became_yuv else source.colorspace
         context.color_primaries = source.color_primaries
         context.color_trc = source.color_trc
         if context.codec.name in FRAME_CLOCK:

@@ -18,8 +18,8 @@ LIMITED_RANGE = 1
 
 # swscale's numbers of YUV matrices by FFmpeg's (AVColorSpace). Untagged video is taken as BT.601, as
 # swscale does: any choice is good as long as reading and pasting make the same one.
-BT601 = 5
-MATRICES = {1: 1, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: 9, 10: 9}
+SWSCALE_BT601 = 5
+MATRICES = {1: 1, 4: 4, 5: SWSCALE_BT601, 6: SWSCALE_BT601, 7: 7, 9: 9, 10: 9}
 
 # Formats that images become for blending when their own format has no whole samples in memory.
 BLENDABLE = ("yuv422p", "yuv422p10le", "yuv444p", "yuv444p10le", "rgb24", "rgba", "rgb48le", "gray")
@@ -67,7 +67,7 @@ class Plane:
 def _matrix_and_range(image: Any) -> tuple[int, int]:
     """Return swscale's numbers of an image's matrix and range."""
     full = image.format.name.startswith("yuvj") or image.color_range == FULL_RANGE
-    return MATRICES.get(int(image.colorspace), BT601), FULL_RANGE if full else LIMITED_RANGE
+    return MATRICES.get(int(image.colorspace), SWSCALE_BT601), FULL_RANGE if full else LIMITED_RANGE
 
 
 def to_rgb(image: Any) -> Image:

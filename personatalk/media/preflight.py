@@ -10,7 +10,7 @@ import av
 
 from ..errors import MediaError
 from ..utils.files import link_target, same_file
-from .codecs import AUDIO_SUFFIXES, FALLBACK_VIDEO, choose_pix_fmt, choose_video_codec
+from .codecs import AUDIO_ONLY_SUFFIXES, FALLBACK_VIDEO, choose_pix_fmt, choose_video_codec
 from .container import media_url
 from .probe import VideoInfo, has_alpha
 from .reader import VideoReader
@@ -63,7 +63,7 @@ def _check_suffix(output: Path) -> None:
             usable = holds and not container.format.no_file and container.default_video_codec != "none"
     except (ValueError, av.error.FFmpegError):
         raise MediaError(f"the output {output} has a suffix that FFmpeg cannot write; {advice}") from None
-    if not usable or output.suffix.lower() in AUDIO_SUFFIXES:
+    if not usable or output.suffix.lower() in AUDIO_ONLY_SUFFIXES:
         raise MediaError(f"the output {output} has a suffix that cannot hold this video; {advice}")
 
 

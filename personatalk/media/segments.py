@@ -27,7 +27,7 @@ from ..utils.files import TEMP_PATTERN, atomic_write, link_target
 SEGMENT_FRAMES = 250
 
 # An encoded packet in a segment: presentation and decoding time, duration, flags, number of bytes that follow.
-HEADER = struct.Struct("<qqqII")
+PACKET_HEADER = struct.Struct("<qqqII")
 
 # Most bytes that the notes of a segment may take.
 MOST_NOTES = 1 << 20
@@ -36,11 +36,11 @@ MOST_NOTES = 1 << 20
 LONGEST_NAME = 200
 
 # Name of the file that says what the job does.
-KEY = "job.json"
+JOB_FILE = "job.json"
 
 # Names of what a job keeps.
 OWN = (
-    KEY,
+    JOB_FILE,
     "packets",
     "*.packets",
     TEMP_PATTERN,
@@ -110,7 +110,7 @@ class JobFolder:
                 self.folder.mkdir(exist_ok=True)
             if self._read_key() != self.key:
                 self._clear()
-                self.write(KEY, json.dumps({"key": self.key, "output": self.output.name}).encode())
+                self.write(JOB_FILE, json.dumps({"key": self.key, "output": self.output.name}).encode())
         except BaseException:
             self._release()
             raise
@@ -144,7 +144,7 @@ class JobFolder:
 
     def _read_key(self) -> str:
         try:
-            return str(json.loads((self.folder / KEY).read_bytes())["key"])
+            return str(json.loads((self.folder / JOB_FILE).read_bytes())["key"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return ""
 
@@ -226,7 +226,7 @@ def write_packet(file: BinaryIO, packet: av.Packet) -> None:
     """Write an encoded packet with its times, in ticks of its encoder's clock."""
     content = bytes(packet)
     flags = int(packet.is_keyframe)
-    file.write(HEADER.pack(packet.pts, packet.dts, packet.duration or 0, flags, len(content)))
+    file.write(PACKET_HEADER.pack(packet.pts, packet.dts, packet.duration or 0, flags, len(content)))
     file.write(content)
 
 
@@ -234,8 +234,8 @@ def read_packets(path: Path, start: int = 0) -> Iterator[av.Packet]:
     """Yield packets that `write_packet` wrote, from a place in the file on."""
     with path.open("rb") as file:
         file.seek(start)
-        while head := file.read(HEADER.size):
-            pts, dts, duration, flags, size = HEADER.unpack(head)
+        while head := file.read(PACKET_HEADER.size):
+            pts, dts, duration, flags, size = PACKET_HEADER.unpack(head)
             content = file.read(size)
             if len(content) != size:
                 raise ValueError(f"{path}: ends in the middle of a packet")

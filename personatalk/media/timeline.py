@@ -137,7 +137,7 @@ def _steps(order: Int64, spans: Float64) -> Float64:
     return np.append(steps, spans[order[-1]])
 
 
-def runs(source_index: npt.ArrayLike) -> list[tuple[int, int, int]]:
+def frame_runs(source_index: npt.ArrayLike) -> list[tuple[int, int, int]]:
     """Split frame numbers into runs (first number, count, step) with step -1, 0 or 1."""
     numbers = [int(number) for number in np.asarray(source_index).ravel()]
     result: list[tuple[int, int, int]] = []
@@ -171,7 +171,7 @@ def frames_in_order(
         with VideoReader(source) as reader:
             yield from frames_in_order(reader, source_index, byte_budget=byte_budget)
         return
-    for first, count, step in runs(source_index):
+    for first, count, step in frame_runs(source_index):
         if step == 1:
             yield from _forward(source, first, first + count)
         elif step == -1:

@@ -22,7 +22,7 @@ from .cues import Cue
 RATE = 48000
 
 # Seconds of the fade from the audio of one file to that of another.
-FADE = 0.01
+CROSSFADE_SECONDS = 0.01
 
 # Seconds by which time stamps must differ from the count of samples to mean a gap; less is their coarseness.
 HOLE = 0.2
@@ -82,7 +82,7 @@ def _blocks(
     path: Path, rate: int, channels: int, begin: float, end: float, stamped: bool = False
 ) -> Iterator[tuple[int, Any]]:
     """Yield the audio between two times as (first sample, float (N, C)), faded at an end at which it is cut."""
-    first, last, fade = round(begin * rate), round(end * rate), FADE * rate
+    first, last, fade = round(begin * rate), round(end * rate), CROSSFADE_SECONDS * rate
     waiting: deque[tuple[int, Any]] = deque()  # which may have to fade out, if there is more behind the end
     for start, block in _placed(path, rate, channels, stamped):
         if start + len(block) <= first:
@@ -144,7 +144,7 @@ def _add(data: Samples, block: Any, start: int) -> None:
 
 def _clear(data: Samples, cue: Cue, rate: int) -> None:
     """Silence the source's audio in a cue, and fade it around the cue."""
-    start, stop, length = round(cue.start * rate), round(cue.end * rate), round(FADE * rate)
+    start, stop, length = round(cue.start * rate), round(cue.end * rate), round(CROSSFADE_SECONDS * rate)
     data[start:stop] = 0
     before, after = data[max(0, start - length) : start], data[stop : stop + length]
     before[:] = (before * np.linspace(1, 0, len(before))[:, None]).astype(np.int16)

@@ -83,7 +83,7 @@ def run_batch(
         PersonaTalkError: The table cannot be read or written.
     """
     weights, executor = weights or WeightPaths(), executor or on_processes(1)
-    attempt = functools.partial(run_job, run or functools.partial(run_dub, weights))
+    attempt = functools.partial(run_job, run or functools.partial(dub_job, weights))
     table, by_line = plan_jobs(jobs, read_status(status), weights), {job.line: job for job in jobs}
     write_status(status, table.values())
     left = [job for job in jobs if table[job.line].status == WAITING]
@@ -129,7 +129,9 @@ def on_ray(address: str, workers: int | None = None) -> Executor:
         address: The cluster's address; "local" for a new one on this machine.
         workers: Processes of a local cluster; all cores where None.
     """
-    return lambda work, jobs: processes.on_ray(work, jobs, address, crashed, ordered=False, restarts=0, workers=workers)
+    return lambda work, jobs: processes.map_on_ray(
+        work, jobs, address, crashed, ordered=False, restarts=0, workers=workers
+    )
 
 
 def run_job(run: Callable[[BatchJob], None], job: BatchJob) -> JobOutcome:
@@ -155,7 +157,7 @@ def crashed(job: BatchJob, code: int | None) -> JobOutcome:
     return JobOutcome(job.line, number, error=f"{job.video}: the process that dubbed it crashed", again=True)
 
 
-def run_dub(weights: WeightPaths, job: BatchJob) -> None:
+def dub_job(weights: WeightPaths, job: BatchJob) -> None:
     """Dub as `personatalk dub` does.
 
     Raises:

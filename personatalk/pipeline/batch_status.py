@@ -51,7 +51,7 @@ class JobStatus:
     job: str = ""
 
 
-COLUMNS = [f.name for f in fields(JobStatus)]
+STATUS_COLUMNS = [f.name for f in fields(JobStatus)]
 
 
 def read_status(path: Path) -> list[JobStatus]:
@@ -64,9 +64,9 @@ def read_status(path: Path) -> list[JobStatus]:
         return []
     try:
         (_, header), *rows = read_rows(path)
-        if header != COLUMNS:
-            raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
-        return [_status(dict(zip(COLUMNS, row, strict=True))) for _, row in rows]
+        if header != STATUS_COLUMNS:
+            raise ValueError(f"its columns are not {', '.join(STATUS_COLUMNS)}")
+        return [_status(dict(zip(STATUS_COLUMNS, row, strict=True))) for _, row in rows]
     except (PersonaTalkError, ValueError) as error:
         raise PersonaTalkError(f"{path}: no status of a batch ({error}); move it away or name another") from error
 
@@ -90,7 +90,7 @@ def write_status(path: Path, table: Iterable[JobStatus]) -> None:
             atomic_write(path, fsync=True) as draft,
             draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
         ):
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, STATUS_COLUMNS)
             writer.writeheader()
             writer.writerows(asdict(status) for status in table)
     except (OSError, ValueError) as error:

@@ -188,12 +188,12 @@ def run(
             sparse_attention.warm_up()
         with JobFolder(request.output, request.key(models), segment_frames) as folder:
             context = RunContext(reader, models, folder, options, report, progress or no_progress)
-            write(context, cast(context), request.output, provenance, on_composited)
+            write_output(context, cast(context), request.output, provenance, on_composited)
     report.frames_per_second = report.frames / (time.perf_counter() - start)
     return report
 
 
-def write(
+def write_output(
     context: RunContext,
     plan: DubPlan,
     output: Path,

@@ -35,7 +35,7 @@ Table = npt.NDArray[Any]
 TABLES = ("keys", "places", "values")
 
 # Table with a row for each frame that is kept: the colours of its crop.
-COLOURS = "colours"
+COLOUR_TABLE = "colours"
 
 # Numbers of references are smaller by far.
 LARGEST = 1e6
@@ -47,7 +47,7 @@ def table_layout(channels: int) -> dict[str, tuple[np.dtype[Any], int]]:
         "keys": (np.dtype(np.float16), channels),
         "places": (np.dtype(np.float32), PACKED_PLACE),
         "values": (np.dtype(np.float16), channels),
-        COLOURS: (np.dtype(np.uint8), 3 * COLOUR_GRID**2),
+        COLOUR_TABLE: (np.dtype(np.uint8), 3 * COLOUR_GRID**2),
     }
 
 
@@ -90,7 +90,7 @@ class LatentCache:
 
     Attributes:
         cells: Number of cells of each frame, 0 where it is not kept, (T,).
-        tables: Tables by the names of `TABLES` and `COLOURS`, with the frames' rows one after the other.
+        tables: Tables by the names of `TABLES` and `COLOUR_TABLE`, with the frames' rows one after the other.
     """
 
     cells: npt.NDArray[np.int64]
@@ -113,7 +113,8 @@ class LatentCache:
         if (self.cells > max_cells).any():
             raise ValueError(f"textures of a frame with {self.cells.max()} cells of {max_cells}")
         for name, (dtype, width) in wanted.items():
-            rows, table = np.count_nonzero(self.cells) if name == COLOURS else int(self.cells.sum()), self.tables[name]
+            table = self.tables[name]
+            rows = np.count_nonzero(self.cells) if name == COLOUR_TABLE else int(self.cells.sum())
             if table.shape != (rows, width) or table.dtype != dtype:
                 raise ValueError(f"textures' {name} {table.dtype} {table.shape}")
 
@@ -136,7 +137,7 @@ class LatentCache:
             return None
         keys, values = torch.cat([rows["keys"], rows["places"]], dim=1), rows["values"]
         number = int(self._kept[frame])
-        colours = self.tables[COLOURS].rows(number - 1, number).reshape(COLOUR_GRID, COLOUR_GRID, 3)
+        colours = self.tables[COLOUR_TABLE].rows(number - 1, number).reshape(COLOUR_GRID, COLOUR_GRID, 3)
         tables = {"lip_keys": keys[:0], "lip_values": values[:0], "face_keys": keys, "face_values": values}
         return Reference.unpack(tables), colours
 
@@ -182,7 +183,7 @@ def encode_frames(
             if not len(values):
                 continue
             rows = {"keys": keys[:, : values.shape[1]], "places": keys[:, values.shape[1] :], "values": values}
-            rows[COLOURS] = seen.reshape(1, -1)
+            rows[COLOUR_TABLE] = seen.reshape(1, -1)
             room -= sum(tables[name].dtype.itemsize * part.size for name, part in rows.items())
             if not room >= 0:
                 break

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..errors import MediaError
-from ..faces.people import MAX_SNAPSHOTS, People, Person
+from ..faces.people import MAX_PERSON_SNAPSHOTS, People, Person
 from ..utils.arrays import Image, runs
 from ..utils.drawing import check_folder, check_picture, write_picture, write_text
 from ..utils.files import same_file
@@ -65,7 +65,7 @@ def describe_people(people: People) -> list[str]:
     return lines + [f"  {person.number}: {_words(people, person)}" for person in people.persons]
 
 
-def write_json(people: People, path: Path | str) -> None:
+def write_people_json(people: People, path: Path | str) -> None:
     """Write everybody's time ranges, and their boxes in the first frame of each, as JSON.
 
     Raises:
@@ -118,7 +118,7 @@ def _clock(seconds: float) -> str:
 
 
 def _row(people: People, person: Person) -> Image:
-    width = TILE * MAX_SNAPSHOTS
+    width = TILE * MAX_PERSON_SNAPSHOTS
     head = np.full((HEAD, width, 3), 24, np.uint8)
     write_text(head, f"{person.number}", (6, 29), 0.9, 2)
     write_text(head, _words(people, person), (44, 26), 0.42, 1)

@@ -21,7 +21,7 @@ from ..errors import MediaError, WeightsError
 from ..faces.selection import FaceSearch
 from ..geometry.morphable_model import MorphableModel
 from ..stage1.inference import speaking_style
-from ..stage2.geometry_map import STRIDE
+from ..stage2.geometry_map import CELL_SIZE
 from ..stage2.renderer import Reference
 from ..utils import serialization
 from ..utils.arrays import Array
@@ -192,4 +192,4 @@ def video_digest(video: Path | str) -> str:
 
 def _sizes(models: Models) -> tuple[int, int]:
     """Return channels and cells of the renderer's grid."""
-    return models.stage2.channels, (models.stage2.size // STRIDE) ** 2
+    return models.stage2.channels, (models.stage2.size // CELL_SIZE) ** 2

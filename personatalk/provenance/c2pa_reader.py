@@ -15,7 +15,7 @@ from .c2pa_writer import DUB, Input
 from .signer import SETTINGS, read_file
 
 # Bytes read at once.
-BLOCK = 1 << 20
+READ_SIZE = 1 << 20
 # Identifier of the MP4 box that holds a manifest.
 MANIFEST_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 # IPTC's digital source types (the last part of their addresses) of media that a trained model made wholly or in part.
@@ -81,7 +81,7 @@ def _has_box(path: Path) -> bool:
     """Return whether a file of the MP4 family has, or once had, a manifest."""
     last = b""
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
+        while block := file.read(READ_SIZE):
             if MANIFEST_BOX in last + block:
                 return True
             last = block[-len(MANIFEST_BOX) :]

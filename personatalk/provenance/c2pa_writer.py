@@ -61,7 +61,7 @@ class Input:
             raise CredentialsError(f"{path}: cannot be read ({error.strerror}); check the file") from error
 
 
-def can_hold(path: Path | str) -> bool:
+def can_hold_manifest(path: Path | str) -> bool:
     """Return whether a file of this name gets a manifest."""
     return Path(path).suffix.lower() in FORMATS
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..utils.files import printable_name
 from ..version import __version__
-from .c2pa_writer import GENERATED, Input, can_hold, sign
+from .c2pa_writer import GENERATED, Input, can_hold_manifest, sign
 from .options import Provenance
 from .signer import Signer
 
@@ -54,7 +54,7 @@ class ProvenancePlan:
         """
         if not choice.on:
             return cls(warnings=["the output does not say that it was generated (--no-provenance)"])
-        if not can_hold(output):
+        if not can_hold_manifest(output):
             warning = f"no C2PA manifest goes into {output.suffix}; the tags and the watermark say alone what was done"
             return cls(TAGS, True, warnings=[warning])
         signer = Signer.load(choice.certificate, choice.private_key)

@@ -24,7 +24,7 @@ from ..utils.arrays import Array, Image
 Float64 = npt.NDArray[np.float64]
 
 # Seed of the signs. It is public: the watermark informs honest people, it does not stop thieves.
-KEY = 20241203
+WATERMARK_KEY = 20241203
 # Side of the grid on which the pattern lives; a cell is 4 pixels of the crop of 256.
 GRID = 64
 # Least and most frequency of the pattern in half waves per crop side: waves of 43 to 17 pixels of the crop of 256.
@@ -40,7 +40,7 @@ STEPS = 4
 AMPLITUDE = 1.6
 
 # Seconds that the detector looks at as one piece.
-WINDOW = 3.0
+STRETCH_SECONDS = 3.0
 # Standard deviation in seconds of the moving average that stands for the face without the watermark.
 SMOOTHING = 0.5
 # Least standard deviation over time that a cell is taken to have, in grey levels.
@@ -93,7 +93,7 @@ def _shares(times: Float64) -> Array:
     return shares
 
 
-def embed_watermark(crop: Image, time: float, key: int = KEY) -> Image:
+def embed_watermark(crop: Image, time: float, key: int = WATERMARK_KEY) -> Image:
     """Embed the watermark into a face crop.
 
     Args:
@@ -149,7 +149,7 @@ class WatermarkDetector:
         key: Seed of the signs.
     """
 
-    def __init__(self, key: int = KEY) -> None:
+    def __init__(self, key: int = WATERMARK_KEY) -> None:
         self._key = key
         self._times: list[float] = []
         self._small: list[Array] = []
@@ -158,8 +158,8 @@ class WatermarkDetector:
     def add(self, time: float, crop: Image) -> None:
         """Add the next crop, uint8 (S, S, 3), and its presentation time in seconds."""
         # A rest of less than half a piece belongs to the piece before it.
-        if self._times and time - self._times[0] >= 1.5 * WINDOW:
-            self._close(int(np.searchsorted(self._times, self._times[0] + WINDOW)))
+        if self._times and time - self._times[0] >= 1.5 * STRETCH_SECONDS:
+            self._close(int(np.searchsorted(self._times, self._times[0] + STRETCH_SECONDS)))
         grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
         self._times.append(time)
         self._small.append(cv2.resize(grey, (GRID, GRID), interpolation=cv2.INTER_AREA))

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..utils.arrays import Array
 from . import sparse_attention
-from .keys import PLACE, Keys, Queries
+from .keys import CODE_SIZE, Keys, Queries
 
 
 class GeometricAttention(nn.Module):
@@ -36,7 +36,7 @@ class GeometricAttention(nn.Module):
         self.query, self.key = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.value, self.out = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.position = nn.Parameter(0.02 * torch.randn(channels, grid, grid))
-        self.log_precision = nn.Parameter(torch.full((PLACE,), -2.0 * float(np.log(width))))
+        self.log_precision = nn.Parameter(torch.full((CODE_SIZE,), -2.0 * float(np.log(width))))
         for layer in (self.query, self.key):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)

@@ -14,7 +14,7 @@ from ..utils.arrays import Array, IntArray
 from .keys import place_code
 
 # Crop pixels per latent cell and axis [paper].
-STRIDE = 4
+CELL_SIZE = 4
 # How far apart, in cells, face, background and the inside of the mouth lie in the place code.
 KIND_DISTANCE = 6.0
 # Factor that makes a unit of the PNCC about one cell: the mean face is about 1.6 units wide.
@@ -50,7 +50,7 @@ def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tupl
     Returns:
         The maps; one unit of the place code is about one cell.
     """
-    grid = size // STRIDE
+    grid = size // CELL_SIZE
     face = rasterizer.render(vertices, model.triangles, _face_attributes(model), size)
     mouth = rasterizer.render(*_mouth_mesh(model, vertices, size), size)
     # The lips hide what is behind them.

@@ -25,9 +25,9 @@ from ..utils.arrays import Array
 # First number of each group, and the number of the kind.
 FACE, MOUTH, BACKGROUND, KIND = 0, 3, 6, 8
 # Numbers of a place code.
-PLACE = 9
+CODE_SIZE = 9
 # Numbers of a packed key beside its learned part: the place code and its norm.
-PACKED_PLACE = PLACE + 1
+PACKED_PLACE = CODE_SIZE + 1
 
 
 def place_code(face: Array, mouth: Array, background: Array, kind: Array) -> Array:
@@ -75,7 +75,7 @@ class Keys:
     @classmethod
     def unpack(cls, table: torch.Tensor) -> Keys:
         """Read what `pack` returned."""
-        return cls(*torch.split(table, [table.shape[1] - PACKED_PLACE, PLACE, 1], dim=1))
+        return cls(*torch.split(table, [table.shape[1] - PACKED_PLACE, CODE_SIZE, 1], dim=1))
 
     @classmethod
     def merge(cls, parts: Sequence[Keys]) -> Keys:

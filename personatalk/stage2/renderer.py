@@ -22,15 +22,15 @@ from ..geometry import masks
 from ..utils import serialization
 from ..utils.arrays import Image
 from .attention import GeometricAttention
-from .geometry_map import STRIDE, GeometryMap
+from .geometry_map import CELL_SIZE, GeometryMap
 from .keys import PACKED_PLACE, Keys
 
 # Radius in cells of the neighbourhood of which an encoder makes a latent cell.
-REACH = 2
+ENCODER_REACH = 2
 # Cells by which the mask is grown before the queries are chosen, for the decoder's convolutions at its edge.
 CONTEXT = 1
 # Standard deviation in cells of the Gaussian with which the attention begins.
-WIDTH = 0.7
+ATTENTION_WIDTH = 0.7
 
 
 class Encoder(nn.Sequential):
@@ -168,11 +168,11 @@ class Renderer(serialization.PackagedModule):
             "use_face": use_face,
             "sharpness": sharpness,
         }
-        grid = size // STRIDE
+        grid = size // CELL_SIZE
         self.use_lip, self.use_face, self.channels = use_lip, use_face, channels
         self.geometry_encoder, self.texture_encoder = Encoder(channels), Encoder(channels)
-        self.lip_attention = GeometricAttention(channels, grid, WIDTH, sharpness)
-        self.face_attention = GeometricAttention(channels, grid, WIDTH, sharpness)
+        self.lip_attention = GeometricAttention(channels, grid, ATTENTION_WIDTH, sharpness)
+        self.face_attention = GeometricAttention(channels, grid, ATTENTION_WIDTH, sharpness)
         self.decoder = Decoder(channels, width)
         # The order in memory in which processors do convolutions fastest.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -202,7 +202,7 @@ class Renderer(serialization.PackagedModule):
 
     def _encoded(self, encoder: Encoder, images: torch.Tensor, region: torch.Tensor) -> torch.Tensor:
         """Return latents (N, C, h, w) of images (N, 3, S, S), right in a region of cells (h, w)."""
-        rows, columns = bounding_box(region, REACH)
+        rows, columns = bounding_box(region, ENCODER_REACH)
         out = images.new_zeros(len(images), self.channels, *region.shape)
         out[:, :, rows, columns] = encoder(images[:, :, pixel_span(rows), pixel_span(columns)] - 0.5)
         return out
@@ -261,7 +261,7 @@ class Renderer(serialization.PackagedModule):
 
     def decode(self, latents: torch.Tensor, geometries: torch.Tensor) -> torch.Tensor:
         """Decode latents (B, C, h, w) and PNCC maps (B, 3, 4h, 4w) to images (B, 3, 4h, 4w) in 0..1, not clipped."""
-        small = nn.functional.avg_pool2d(geometries, STRIDE) - 0.5
+        small = nn.functional.avg_pool2d(geometries, CELL_SIZE) - 0.5
         joined = torch.cat([latents, small], dim=1).contiguous(memory_format=torch.channels_last)
         images: torch.Tensor = self.decoder(joined) + 0.5
         return images
@@ -301,4 +301,4 @@ def bounding_box(where: torch.Tensor, margin: int) -> tuple[slice, slice]:
 
 def pixel_span(cells: slice) -> slice:
     """Return the rows or columns of pixels that a span of cells covers."""
-    return slice(cells.start * STRIDE, cells.stop * STRIDE)
+    return slice(cells.start * CELL_SIZE, cells.stop * CELL_SIZE)

@@ -26,7 +26,7 @@ import numba
 import numpy as np
 
 from ..utils.arrays import Array, IntArray
-from .keys import BACKGROUND, FACE, MOUTH, PLACE
+from .keys import BACKGROUND, CODE_SIZE, FACE, MOUTH
 
 # Side of a bucket in standard deviations of the Gaussian.
 BUCKET = 3.0
@@ -87,7 +87,7 @@ def sparse_attend(learned: Array, places: Array, keys: Array, key_places: Array,
 def warm_up() -> None:
     """Compile `sparse_attend`, or load the compiled code of an earlier run."""
     some = np.zeros((1, 2), np.float32)
-    sparse_attend(some, np.zeros((1, PLACE), np.float32), some, np.zeros((1, PLACE), np.float32), some)
+    sparse_attend(some, np.zeros((1, CODE_SIZE), np.float32), some, np.zeros((1, CODE_SIZE), np.float32), some)
 
 
 def _jit(inline: str = "never") -> numba.core.registry.CPUDispatcher:
@@ -123,7 +123,7 @@ def _sorted(places: Array) -> tuple[float, float, int, int, IntArray, IntArray, 
         bucket[j] = int((y - top) / BUCKET) * columns + int((x - left) / BUCKET)
         starts[bucket[j] + 1] += 1
     starts = np.cumsum(starts)
-    following, numbers, ordered = starts.copy(), np.empty(count, np.int64), np.empty((PLACE, count), np.float32)
+    following, numbers, ordered = starts.copy(), np.empty(count, np.int64), np.empty((CODE_SIZE, count), np.float32)
     for j in range(count):
         at = following[bucket[j]]
         following[bucket[j]] += 1

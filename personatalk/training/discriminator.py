@@ -58,7 +58,7 @@ SMALL = (16, 16, 0, 32, 32, 0, 64, 64, 0, 96, 96)
 VGG16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512)
 
 
-class FeatureNetwork(serialization.PackagedModule):
+class VggFeatures(serialization.PackagedModule):
     """Features of a network of VGG's kind before every pooling, as a perceptual loss takes them.
 
     Args:
@@ -95,7 +95,7 @@ class FeatureNetwork(serialization.PackagedModule):
         return [*found, nn.functional.normalize(x, dim=1, eps=1e-6)]
 
     @classmethod
-    def read(cls, path: Path) -> FeatureNetwork:
+    def read(cls, path: Path) -> VggFeatures:
         """Read a network of ours, or torchvision's VGG-16, whichever the file holds.
 
         Raises:
@@ -107,7 +107,7 @@ class FeatureNetwork(serialization.PackagedModule):
             return cls.vgg16(path)
 
     @classmethod
-    def vgg16(cls, path: Path) -> FeatureNetwork:
+    def vgg16(cls, path: Path) -> VggFeatures:
         """Load Load VGG-16 from torchvision's weights, `.pth` or `.safetensors`; its classifier is left out.
 
         Raises:

@@ -22,11 +22,11 @@ from ..geometry.morphable_model import MorphableModel
 from ..stage2.renderer import to_tensor
 from .config import FeatureConfig
 from .data.shards import Clip, IndexEntry, evenly_spaced, read_datasets
-from .discriminator import SMALL, FeatureNetwork
+from .discriminator import SMALL, VggFeatures
 from .engine import PartResult, Step, Task, Validation, clip_sampler
 
 # Clips of a validation at most, of each of which six crops are taken.
-VALIDATION_CLIPS = 64
+MAX_VALIDATION_CLIPS = 64
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class FeatureTask(Task[LandmarkedCrop]):
         torch.manual_seed(config.seed)
         self.config, self.model = config, model
         self.vertices = np.flatnonzero(model.lower > 0.5)
-        self.network = nn.Sequential(FeatureNetwork(SMALL), _PositionHead(SMALL[-1], 2 * len(self.vertices)))
-        self.held_out = evenly_spaced(held_out, VALIDATION_CLIPS)
+        self.network = nn.Sequential(VggFeatures(SMALL), _PositionHead(SMALL[-1], 2 * len(self.vertices)))
+        self.held_out = evenly_spaced(held_out, MAX_VALIDATION_CLIPS)
         self.sample_clip = clip_sampler(
             [r.frames for r in entries], [r.speaker for r in entries], config.max_frames_per_speaker
         )
@@ -120,7 +120,7 @@ class FeatureTask(Task[LandmarkedCrop]):
     def save(self, network: nn.Sequential, path: Path) -> None:
         """Write the feature network without its head."""
         features = network[0]
-        assert isinstance(features, FeatureNetwork)
+        assert isinstance(features, VggFeatures)
         features.save(path)
 
 

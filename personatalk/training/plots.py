@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-COLOURS = ((40, 40, 40), (200, 60, 30), (30, 90, 200), (40, 150, 60))
+LINE_COLOURS = ((40, 40, 40), (200, 60, 30), (30, 90, 200), (40, 150, 60))
 
 
 def draw_curves(
@@ -16,7 +16,7 @@ def draw_curves(
     image = np.full((height, width, 3), 255, np.uint8)
     low = min(float(v.min()) for v in series.values())
     high = max(float(v.max()) for v in series.values())
-    for (name, values), (number, colour) in zip(series.items(), enumerate(COLOURS), strict=False):
+    for (name, values), (number, colour) in zip(series.items(), enumerate(LINE_COLOURS), strict=False):
         x = np.linspace(8, width - 8, len(values))
         y = height - 10 - (height - 30) * (values - low) / max(high - low, 1e-9)
         points = np.stack([x, y], axis=1).round().astype(np.int32)

@@ -33,7 +33,7 @@ from ..stage2.renderer import Renderer, to_tensor
 from ..utils.arrays import Array
 from .config import Stage2Config
 from .data.shards import Clip, IndexEntry, read_datasets
-from .discriminator import Discriminator, FeatureNetwork, feature_matching_loss, hinge_loss
+from .discriminator import Discriminator, VggFeatures, feature_matching_loss, hinge_loss
 from .engine import PartResult, Step, Task, Validation, clip_sampler
 from .plots import draw_grid
 
@@ -151,7 +151,7 @@ def pixel_losses(images: torch.Tensor, window: RenderWindow, mouth: float) -> di
     return {**terms, "pyramid": torch.stack(bands).sum()}
 
 
-def psnr(images: torch.Tensor, window: RenderWindow) -> float:
+def tensor_psnr(images: torch.Tensor, window: RenderWindow) -> float:
     """Return the Return the PSNR over the generated region in dB."""
     face, _ = region_masks(window.target_maps, 1.0)
     error = ((images - window.targets).square() * face).sum() / (3 * face.sum())
@@ -198,7 +198,7 @@ class Stage2Task(Task[RenderWindow]):
         self.discriminator = Discriminator() if config.adversarial_weight > 0 else None
         self.features = None
         if config.perceptual_weight > 0 and config.feature_network is not None:
-            self.features = FeatureNetwork.read(Path(config.feature_network))
+            self.features = VggFeatures.read(Path(config.feature_network))
         elif config.perceptual_weight > 0:
             raise PersonaTalkError(
                 "a perceptual loss needs a network: set feature_network=FILE, or train one of our own"
@@ -279,7 +279,7 @@ class Stage2Task(Task[RenderWindow]):
             for number in range(VALIDATION_WINDOWS):
                 window = self.val_sampler.sample(np.random.default_rng([1234, number]), 1)
                 rendered = render_window(network, window)
-                values.append(psnr(rendered, window))
+                values.append(tensor_psnr(rendered, window))
                 if number < 6:
                     rows.append([_to_image(window.targets[0]), _to_image(_composed(window, rendered)[0])])
         return Validation({"psnr": float(np.mean(values))}, "psnr", {"real_and_rendered": draw_grid(rows)})

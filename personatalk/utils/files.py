@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # Bytes that are read at once.
-BLOCK = 1 << 20
+BLOCK_SIZE = 1 << 20
 
 # Numbers of the system's errors where there is no room for more.
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
@@ -54,7 +54,7 @@ def sha256(path: Path | str) -> str:
     """
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
-        while block := file.read(BLOCK):
+        while block := file.read(BLOCK_SIZE):
             digest.update(block)
     return digest.hexdigest()
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 from ..errors import PersonaTalkError
 
 # Key of the declaration in a field's metadata.
-KEY = "option"
+METADATA_KEY = "option"
 
 # Words that stand for a switch in a table.
 SWITCH = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False}
@@ -145,7 +145,7 @@ def option(default: Any, help: str, *, name: str = "", **declaration: Any) -> An
         name: Name of the option where it is not the field's.
         **declaration: `otherwise`, `metavar`, `group`, `least`, `most` and `check_form` of `Option`.
     """
-    return dataclasses.field(default=default, metadata={KEY: {"name": name, "help": help, **declaration}})
+    return dataclasses.field(default=default, metadata={METADATA_KEY: {"name": name, "help": help, **declaration}})
 
 
 @functools.cache
@@ -169,8 +169,8 @@ def _declaration(settings: type, name: str) -> Mapping[str, Any] | None:
     """Return the declaration of a field, that of a base class where the field only overrides the default."""
     for base in settings.__mro__:
         field = getattr(base, "__dataclass_fields__", {}).get(name)
-        if field is not None and KEY in field.metadata:
-            return field.metadata[KEY]
+        if field is not None and METADATA_KEY in field.metadata:
+            return field.metadata[METADATA_KEY]
     return None
 
 
@@ -192,8 +192,8 @@ def option_values(settings: Any) -> dict[str, Any]:
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
             values |= option_values(value)
-        elif KEY in field.metadata:
-            values[field.metadata[KEY]["name"] or field.name] = value
+        elif METADATA_KEY in field.metadata:
+            values[field.metadata[METADATA_KEY]["name"] or field.name] = value
     return values
 
 
@@ -210,10 +210,10 @@ def with_options(settings: Settings, values: Mapping[str, Any]) -> Settings:
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(settings):  # type: ignore[arg-type]
         value = getattr(settings, field.name)
-        name = field.metadata.get(KEY, {}).get("name") or field.name
+        name = field.metadata.get(METADATA_KEY, {}).get("name") or field.name
         if dataclasses.is_dataclass(value):
             changes[field.name] = with_options(value, values)
-        elif KEY in field.metadata and name in values:
+        elif METADATA_KEY in field.metadata and name in values:
             changes[field.name] = values[name]
     return dataclasses.replace(settings, **changes)  # type: ignore[type-var]
 

@@ -60,7 +60,7 @@ def local(
     return _results(_in_processes(work, deque(enumerate(items)), workers, crashed, threads), ordered)
 
 
-def on_ray(
+def map_on_ray(
     work: Work[Item, Result],
     items: Iterable[Item],
     address: str,

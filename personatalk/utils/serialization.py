@@ -25,7 +25,7 @@ from .files import atomic_write
 DTYPES = {"F32": "<f4", "F16": "<f2", "U8": "|u1"}
 
 # Rows of a table that are copied at once.
-BLOCK = 1 << 16
+ROWS_AT_ONCE = 1 << 16
 
 # Folder of the package's own weights.
 PACKAGED = Path(__file__).parents[1] / "weights"
@@ -91,7 +91,7 @@ class LazyTensor:
         return found
 
 
-def blocks(table: RowSource, block_rows: int = BLOCK) -> Iterator[npt.NDArray[Any]]:
+def blocks(table: RowSource, block_rows: int = ROWS_AT_ONCE) -> Iterator[npt.NDArray[Any]]:
     """Yield all rows of a table, block by block."""
     for start in range(0, table.shape[0], block_rows):
         yield table.rows(start, min(start + block_rows, table.shape[0]))
@@ -111,7 +111,7 @@ def save_arrays(
     config: dict[str, Any],
     half: bool = True,
     tables: Mapping[str, RowSource] | None = None,
-    block_rows: int = BLOCK,
+    block_rows: int = ROWS_AT_ONCE,
 ) -> None:
     """Write named arrays.
 

@@ -290,6 +290,6 @@ def test_an_interrupt_that_became_an_error_is_an_interrupt(
             raise ImportError("initialization failed") from error
         return 0
 
-    monkeypatch.setattr("personatalk.cli.dub.run_dub", importing)
+    monkeypatch.setattr("personatalk.cli.dub.dub_command", importing)
     assert main(["dub", "a.mp4", "b.wav", "-o", "out.mp4"]) == 130
     assert "interrupted" in capsys.readouterr().err

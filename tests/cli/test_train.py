@@ -19,7 +19,7 @@ from personatalk.training.data import prepare
 from personatalk.training.data.layouts import VideoSource
 from personatalk.training.data.options import PrepareOptions
 from personatalk.training.data.shards import read_datasets
-from personatalk.training.discriminator import FeatureNetwork
+from personatalk.training.discriminator import VggFeatures
 
 FEW = ("warmup_steps=1", "log_every=2", "validate_every=2", "save_every=2")
 
@@ -89,7 +89,7 @@ def test_stage_2_trains_with_all_its_losses(
     datasets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     features = tmp_path / "features.safetensors"
-    FeatureNetwork((4, 0, 8)).save(features)
+    VggFeatures((4, 0, 8)).save(features)
     words = (
         "batch_size=1",
         "crop_size=64",
@@ -131,7 +131,7 @@ def test_stage_2_trains_without_a_part(datasets: tuple[Path, Path], tmp_path: Pa
 @pytest.mark.slow
 def test_the_feature_network_trains(datasets: tuple[Path, Path], tmp_path: Path) -> None:
     assert train("features", datasets, tmp_path, "batch_size=2", "crop_size=64", "steps=2") == 0
-    network = FeatureNetwork.load(tmp_path / "last.safetensors")
+    network = VggFeatures.load(tmp_path / "last.safetensors")
     features = network(torch.rand(1, 3, 64, 64))
     assert [f.shape[-1] for f in features] == [64, 32, 16, 8]
 

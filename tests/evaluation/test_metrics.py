@@ -22,7 +22,7 @@ def figures(real: Array, made: Array) -> dict[str, float]:
     lag = metrics.best_lag(*openings)
     theirs, ours, eyes = metrics.aligned_lips(*without_lag(real, made, lag))
     return {
-        **{"lag": lag, "r": metrics.correlation(*openings, lag), "r0": metrics.correlation(*openings)},
+        **{"lag": lag, "r": metrics.opening_correlation(*openings, lag), "r0": metrics.opening_correlation(*openings)},
         **{"lmd": float(metrics.lip_distance(theirs, ours, eyes).mean())},
         **{"articulation": float(openings[1].std() / openings[0].std())},
         **{"jitter": metrics.jitter(ours) / metrics.jitter(theirs)},
@@ -112,7 +112,7 @@ def test_frames_without_a_face_are_left_out(model: MorphableModel) -> None:
     assert got["lmd"] < 1e-4
     with pytest.raises(ValueError, match="too few frames"):
         metrics.aligned_lips(real, np.full_like(real, np.nan))
-    assert np.isnan(metrics.correlation(metrics.opening(real), metrics.opening(np.full_like(real, np.nan))))
+    assert np.isnan(metrics.opening_correlation(metrics.opening(real), metrics.opening(np.full_like(real, np.nan))))
 
 
 def test_closure_is_the_gap_at_the_lips_phones() -> None:

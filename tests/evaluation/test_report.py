@@ -22,7 +22,7 @@ def a_result(name: str, **figures: float) -> ComparisonResult:
 
 def test_the_table_has_means_intervals_and_what_is_missing(tmp_path: Path) -> None:
     results = [a_result(str(i), psnr=30.0 + i, ssim=0.9, lmd=math.nan if i else 2.0) for i in range(5)]
-    rows = report.write(
+    rows = report.write_report(
         tmp_path / "out", {"ours": results, report.GROUND_TRUTH: [a_result("t", psnr=math.inf, ssim=1.0)]}
     )
     cell = rows["ours"]["psnr"]
@@ -72,6 +72,6 @@ def test_fid_is_of_all_clips_together() -> None:
 @pytest.mark.slow
 def test_the_page_shows_curves_and_worst_frames_and_no_markup_of_names(found: dict[str, ComparisonResult]) -> None:
     odd = ComparisonResult(Comparison("<script>x</script>", Path("r"), Path("g")), {"psnr": 30.0}, {"lmd": "<b>"})
-    page = report.page({"ours": [found["late"], odd]}, report.table({"ours": report.summary([odd])}), ["a & b"])
+    page = report.page({"ours": [found["late"], odd]}, report.format_table({"ours": report.summary([odd])}), ["a & b"])
     assert page.count("<svg") == 1 and page.count("data:image/jpeg") == 3
     assert "<script>" not in page and "<b>" not in page and "a &amp; b" in page

@@ -58,7 +58,7 @@ def test_opinions_are_means_by_system_and_question(made: Path, tmp_path: Path) -
         files.append(tmp_path / f"r{rater}.json")
         content = {"study": number, "rater": str(rater), "answers": answers}
         files[-1].write_text(json.dumps(content))
-    found = {(o.system, o.question): o for o in study.score(made, files)}
+    found = {(o.system, o.question): o for o in study.score_study(made, files)}
     assert found["ours", "visual"].mean == pytest.approx(14 / 3)
     assert found["theirs", "visual"].mean == pytest.approx(2)
     assert found["ours", "visual"].low >= 4 > 3 >= found["theirs", "visual"].high
@@ -67,10 +67,10 @@ def test_opinions_are_means_by_system_and_question(made: Path, tmp_path: Path) -
     assert found["ours", "persona"].ratings == 0
     assert main.main(["study", "score", str(made), *map(str, files)]) == 0
     with pytest.raises(PersonaTalkError, match="answers of one rater"):
-        study.score(made, [files[0], files[0]])
+        study.score_study(made, [files[0], files[0]])
     files[0].write_text(json.dumps({"study": "other", "rater": "0", "answers": {}}))
     with pytest.raises(PersonaTalkError, match="another study"):
-        study.score(made, files)
+        study.score_study(made, files)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_answers_that_are_none_are_refused(made: Path, tmp_path: Path, content: 
     content = content.replace('{"answers"', f'{{"study": "{number}", "rater": "r", "answers"')
     (tmp_path / "answers.json").write_text(content.replace("VIDEO", video))
     with pytest.raises(PersonaTalkError, match=message):
-        study.score(made, [tmp_path / "answers.json"])
+        study.score_study(made, [tmp_path / "answers.json"])
 
 
 def test_a_study_that_cannot_be_made_says_why(
@@ -108,4 +108,4 @@ def test_a_study_that_cannot_be_made_says_why(
     assert main.main(["study", "make", "ours", "-o", str(tmp_path / "x")]) == 1
     assert "NAME=FOLDER" in capsys.readouterr().err
     with pytest.raises(PersonaTalkError, match="no key of a study"):
-        study.score(tmp_path, [])
+        study.score_study(tmp_path, [])

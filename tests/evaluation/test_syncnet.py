@@ -11,7 +11,7 @@ import torch
 from helpers.synthetic import smooth_picture
 
 from personatalk.errors import WeightsError
-from personatalk.evaluation.syncnet import SHIFTS, SyncNet, mfcc, score, sync
+from personatalk.evaluation.syncnet import SHIFTS, SyncNet, mfcc, sync, sync_score
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,10 @@ def test_syncnet_has_the_authors_layers(syncnet: Path, tmp_path: Path) -> None:
 def test_sync_finds_the_shift() -> None:
     seen = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
     for late in (-4, 0, 6):
-        got = score(seen, seen.roll(late, 0))
+        got = sync_score(seen, seen.roll(late, 0))
         assert got.offset == late
         assert got.distance < 1 and got.confidence > 1
-    unrelated = score(seen, torch.randn(60, 8, generator=torch.Generator().manual_seed(1)))
+    unrelated = sync_score(seen, torch.randn(60, 8, generator=torch.Generator().manual_seed(1)))
     assert unrelated.confidence < 0.6
     assert len(range(-SHIFTS, SHIFTS + 1)) == 31
 

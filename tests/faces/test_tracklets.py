@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from personatalk.faces.boxes import face_box, same_face
-from personatalk.faces.tracklets import MAX_SNAPSHOTS, TrackletLinker, frontality
+from personatalk.faces.tracklets import MAX_TRACKLET_SNAPSHOTS, TrackletLinker, frontality
 from personatalk.utils.arrays import Array
 
 
@@ -66,7 +66,7 @@ def test_the_pictures_of_a_tracklet_do_not_grow_with_its_length() -> None:
         linker.take(number, rgb, [fake_face(200)], False)
     (tracklet,) = linker.tracklets
     frames = np.array([snapshot.frame for snapshot in tracklet.snapshots])
-    assert MAX_SNAPSHOTS / 2 <= len(frames) <= MAX_SNAPSHOTS
+    assert MAX_TRACKLET_SNAPSHOTS / 2 <= len(frames) <= MAX_TRACKLET_SNAPSHOTS
     assert np.diff(frames).min() > 20 and frames[-1] > 600
 
 

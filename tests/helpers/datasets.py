@@ -13,7 +13,7 @@ from personatalk.training.data.options import PrepareOptions
 from personatalk.training.data.outcomes import PrepareOutcome
 from personatalk.training.data.prepare import prepare
 from personatalk.training.data.shards import (
-    VERSION,
+    FORMAT_VERSION,
     Clip,
     EncodedCrops,
     write_json,
@@ -73,5 +73,5 @@ def made_up(
 def dataset(folder: Path, clips: list[Clip]) -> Path:
     """A data set of one shard."""
     write_shard(folder / "shard-000000.tar", clips)
-    write_json(folder / "manifest.json", {"version": VERSION, "shards": ["shard-000000.tar"]})
+    write_json(folder / "manifest.json", {"version": FORMAT_VERSION, "shards": ["shard-000000.tar"]})
     return folder

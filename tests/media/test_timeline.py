@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from personatalk.errors import MediaError
 from personatalk.media.options import LengthPolicy
 from personatalk.media.reader import Frame, VideoReader
-from personatalk.media.timeline import chunk_frames, frames_in_order, plan, retimed, runs
+from personatalk.media.timeline import chunk_frames, frame_runs, frames_in_order, plan, retimed
 
 TIMES = np.arange(10) / 25
 DURATIONS = np.full(10, 1 / 25)
@@ -110,11 +110,11 @@ def test_bad_plans_are_refused() -> None:
 
 
 def test_runs() -> None:
-    assert runs([0, 1, 2, 3, 2, 1, 0, 1, 2]) == [(0, 4, 1), (2, 3, -1), (1, 2, 1)]
-    assert runs([5]) == [(5, 1, 1)] and runs([]) == []
-    assert runs([0, 0, 0]) == [(0, 3, 0)]
+    assert frame_runs([0, 1, 2, 3, 2, 1, 0, 1, 2]) == [(0, 4, 1), (2, 3, -1), (1, 2, 1)]
+    assert frame_runs([5]) == [(5, 1, 1)] and frame_runs([]) == []
+    assert frame_runs([0, 0, 0]) == [(0, 3, 0)]
     for numbers in ([4, 9, 1], [3, 3, 4, 5, 5, 2], [7, 6, 6, 6, 7, 9, 8]):
-        assert [first + k * step for first, count, step in runs(numbers) for k in range(count)] == numbers
+        assert [first + k * step for first, count, step in frame_runs(numbers) for k in range(count)] == numbers
 
 
 @pytest.fixture(scope="module")
@@ -222,4 +222,4 @@ def test_ticks_of_a_plan_last_and_do_not_go_back(
 
 @given(st.lists(st.integers(0, 6), max_size=30))
 def test_runs_put_together_are_the_numbers(numbers: list[int]) -> None:
-    assert [first + k * step for first, count, step in runs(numbers) for k in range(count)] == numbers
+    assert [first + k * step for first, count, step in frame_runs(numbers) for k in range(count)] == numbers

@@ -18,7 +18,7 @@ from personatalk.cli import main
 from personatalk.errors import MediaError, WeightsError
 from personatalk.media.reader import VideoReader
 from personatalk.pipeline.footage import ArrayNames
-from personatalk.pipeline.latent_cache import COLOURS, TABLES, GrowingTable, LatentCache
+from personatalk.pipeline.latent_cache import COLOUR_TABLE, TABLES, GrowingTable, LatentCache
 from personatalk.pipeline.persona import Persona
 from personatalk.pipeline.persona_making import make_persona
 from personatalk.stage2.compositing import coarse_colours
@@ -108,7 +108,7 @@ def test_there_is_only_so_much_room(tmp_path: Path, tiny_models: Models, clip: P
 
 
 def _tables(path: Path) -> dict[str, LazyTensor]:
-    return {name: LazyTensor(path, ArrayNames(0).latents + name) for name in (*TABLES, COLOURS)}
+    return {name: LazyTensor(path, ArrayNames(0).latents + name) for name in (*TABLES, COLOUR_TABLE)}
 
 
 def test_they_are_saved_again(tmp_path: Path, known: tuple[Persona, LatentCache], kept: Path) -> None:
@@ -129,7 +129,7 @@ def test_those_of_another_renderer_are_not_taken(tiny_models: Models, known: tup
         replace(latents, cells=np.array([int(latents.cells.sum()), 0, 0, 0, 0, 0, 0, 0])),
         replace(latents, cells=np.array([2**62] * 4 + latents.cells[4:].tolist())),
         replace(latents, tables={**latents.tables, "keys": latents.tables["places"]}),
-        replace(latents, tables={**latents.tables, COLOURS: latents.tables["places"]}),
+        replace(latents, tables={**latents.tables, COLOUR_TABLE: latents.tables["places"]}),
         replace(latents, tables={name: latents.tables[name] for name in TABLES}),
     ):
         with pytest.raises(WeightsError, match=r"anna\.persona: the textures of clip\.mp4 are damaged"):

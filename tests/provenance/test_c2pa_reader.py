@@ -12,7 +12,7 @@ from helpers.signing import RANGES, packets
 
 from personatalk.errors import CredentialsError
 from personatalk.provenance.c2pa_reader import read_credentials
-from personatalk.provenance.c2pa_writer import Input, can_hold
+from personatalk.provenance.c2pa_writer import Input, can_hold_manifest
 from personatalk.provenance.certificates import LOCAL_NAME
 from personatalk.provenance.signer import SETTINGS, Signer, native_signer
 from personatalk.provenance.verify import Verification
@@ -58,7 +58,7 @@ def test_a_destroyed_manifest_is_invalid_and_an_odd_file_has_none(signed: Path, 
 def test_a_file_without_a_manifest(clip: Path, tmp_path: Path) -> None:
     assert read_credentials(clip).state == "none"
     assert read_credentials(make(Clip(tmp_path / "clip.mkv"))).state == "none"
-    assert not can_hold("a.mkv") and not can_hold("a.webm") and can_hold("a.MP4")
+    assert not can_hold_manifest("a.mkv") and not can_hold_manifest("a.webm") and can_hold_manifest("a.MP4")
 
 
 def other_program(source: Path, target: Path, camera: bool) -> Path:

@@ -36,7 +36,7 @@ def crops(count: int, seed: int = 0, noise: float = 3.0) -> list[np.ndarray]:
     return [np.clip(np.repeat(n[..., None], 3, axis=2), 0, 255).astype(np.uint8) for n in noisy]
 
 
-def detect(images: list[np.ndarray], first: float = 0.0, key: int = watermark.KEY) -> WatermarkResult:
+def detect(images: list[np.ndarray], first: float = 0.0, key: int = watermark.WATERMARK_KEY) -> WatermarkResult:
     detector = WatermarkDetector(key)
     for number, image in enumerate(images):
         detector.add(first + number / 25, image)
@@ -161,7 +161,7 @@ def test_two_marked_parts_of_other_videos_are_both_found() -> None:
 def test_another_key_is_another_watermark() -> None:
     images = marked(crops(FRAMES))
     assert detect(images).found
-    assert not detect(images, key=watermark.KEY + 1).found
+    assert not detect(images, key=watermark.WATERMARK_KEY + 1).found
 
 
 @pytest.mark.slow

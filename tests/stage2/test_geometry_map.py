@@ -9,8 +9,8 @@ from helpers.synthetic import face_in_crop
 
 from personatalk.geometry.masks import cells
 from personatalk.geometry.morphable_model import MorphableModel
-from personatalk.stage2.geometry_map import KIND_DISTANCE, STRIDE, geometry_map
-from personatalk.stage2.keys import BACKGROUND, FACE, KIND, MOUTH, PLACE
+from personatalk.stage2.geometry_map import CELL_SIZE, KIND_DISTANCE, geometry_map
+from personatalk.stage2.keys import BACKGROUND, CODE_SIZE, FACE, KIND, MOUTH
 from personatalk.utils.arrays import Array
 
 SIZE = 128
@@ -20,11 +20,11 @@ FULL = 256
 def test_the_code_tells_face_mouth_and_background_apart(model: MorphableModel) -> None:
     vertices = face_in_crop(model, FULL, 0.3)
     drawn = geometry_map(model, vertices, FULL)
-    grid = FULL // STRIDE
-    assert drawn.code.shape == (PLACE, grid, grid)
+    grid = FULL // CELL_SIZE
+    assert drawn.code.shape == (CODE_SIZE, grid, grid)
 
     def at(point: Array) -> np.ndarray:
-        return drawn.code[:, int(point[1]) // STRIDE, int(point[0]) // STRIDE].numpy()
+        return drawn.code[:, int(point[1]) // CELL_SIZE, int(point[0]) // CELL_SIZE].numpy()
 
     upper, lower = model.inner_lips[0]
     mouth = at((vertices[upper] + vertices[lower]) / 2)
@@ -34,7 +34,7 @@ def test_the_code_tells_face_mouth_and_background_apart(model: MorphableModel) -
     groups = {FACE: slice(FACE, MOUTH), MOUTH: slice(MOUTH, BACKGROUND), BACKGROUND: slice(BACKGROUND, KIND)}
     for code, kind in ((cheek, FACE), (chin, FACE), (mouth, MOUTH), (background, BACKGROUND)):
         used = groups[kind]
-        others = np.delete(code[:KIND], range(*used.indices(PLACE)))
+        others = np.delete(code[:KIND], range(*used.indices(CODE_SIZE)))
         assert np.abs(others).max() < 1e-5
         assert np.abs(code[used]).max() > 1
     codes = [cheek, mouth, background]
@@ -49,12 +49,12 @@ def test_the_code_of_the_mouth_measures_the_distance_to_the_lips(model: Morphabl
     code = geometry_map(model, vertices, FULL).code.numpy()
     upper, lower = model.inner_lips[0]
     top, bottom = vertices[upper], vertices[lower]
-    column = int(top[0]) // STRIDE
-    rows = np.arange(int(top[1]) // STRIDE + 1, int(bottom[1]) // STRIDE)
+    column = int(top[0]) // CELL_SIZE
+    rows = np.arange(int(top[1]) // CELL_SIZE + 1, int(bottom[1]) // CELL_SIZE)
     assert len(rows) > 4
-    middle = (rows + 0.5) * STRIDE - 0.5
-    np.testing.assert_allclose(code[MOUTH + 1, rows, column], (middle - top[1]) / STRIDE, atol=0.3)
-    np.testing.assert_allclose(code[MOUTH + 2, rows, column], (bottom[1] - middle) / STRIDE, atol=0.3)
+    middle = (rows + 0.5) * CELL_SIZE - 0.5
+    np.testing.assert_allclose(code[MOUTH + 1, rows, column], (middle - top[1]) / CELL_SIZE, atol=0.3)
+    np.testing.assert_allclose(code[MOUTH + 2, rows, column], (bottom[1] - middle) / CELL_SIZE, atol=0.3)
 
 
 def test_a_closed_mouth_has_no_inside(model: MorphableModel) -> None:

@@ -15,7 +15,7 @@ from helpers.synthetic import face_in_crop, smooth_picture
 from personatalk.geometry.masks import cells, lip_region
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage2.attention import GeometricAttention
-from personatalk.stage2.geometry_map import STRIDE, GeometryMap, geometry_map
+from personatalk.stage2.geometry_map import CELL_SIZE, GeometryMap, geometry_map
 from personatalk.stage2.renderer import Reference, Renderer, merge_references, to_bytes, to_tensor
 from personatalk.stage2.runtime import RendererRuntime
 from personatalk.utils.arrays import Array, Image
@@ -247,7 +247,7 @@ def test_at_the_start_a_reference_of_the_same_geometry_is_copied(scene: Scene) -
     with torch.inference_mode():
         latent = network.sample(scene.maps[i], [references[i]], [references[i]])
         texture = network.texture_encoder(to_tensor(scene.crops[i])[None] - 0.5)[0]
-        inside = torch.from_numpy(cells(scene.maps[i].face.numpy(), SIZE // STRIDE) == 1)
+        inside = torch.from_numpy(cells(scene.maps[i].face.numpy(), SIZE // CELL_SIZE) == 1)
         got, wanted = latent[:, inside], texture[:, inside]
     correlation = np.corrcoef(got.numpy().ravel(), wanted.numpy().ravel())[0, 1]
     assert correlation > 0.8

@@ -11,7 +11,7 @@ from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage2 import sparse_attention
 from personatalk.stage2.attention import GeometricAttention
 from personatalk.stage2.geometry_map import geometry_map
-from personatalk.stage2.keys import PLACE, Keys
+from personatalk.stage2.keys import CODE_SIZE, Keys
 from personatalk.stage2.renderer import Renderer
 from personatalk.stage2.runtime import RendererRuntime
 
@@ -65,7 +65,7 @@ def test_the_shipped_renderer_loses_nothing(
 def test_numbers_that_cannot_be_sorted_take_the_long_way(bad: float) -> None:
     attention = GeometricAttention(8, 4, 0.7, 1.0).eval()
     attention.sparse = True
-    latent, code, where = torch.randn(8, 4, 4), torch.randn(PLACE, 4, 4), torch.ones(4, 4, dtype=torch.bool)
+    latent, code, where = torch.randn(8, 4, 4), torch.randn(CODE_SIZE, 4, 4), torch.ones(4, 4, dtype=torch.bool)
     with torch.no_grad():
         queries, keys = attention.queries(latent, code, where), attention.keys(latent, code, where)
         keys.place[3, 2] = bad

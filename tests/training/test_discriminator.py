@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from personatalk.errors import WeightsError
-from personatalk.training.discriminator import Discriminator, FeatureNetwork, feature_matching_loss, hinge_loss
+from personatalk.training.discriminator import Discriminator, VggFeatures, feature_matching_loss, hinge_loss
 
 
 def test_the_discriminator_sees_picture_and_geometry() -> None:
@@ -25,12 +25,12 @@ def test_the_discriminator_sees_picture_and_geometry() -> None:
 
 def test_vgg16_is_read_from_torchvisions_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = FeatureNetwork()
+    network = VggFeatures()
     # torchvision's numbering: the last convolution that is used is features.21.
     assert network.features[21].out_channels == 512 and sum(p.numel() for p in network.parameters()) == 7635264
     state = {**network.state_dict(), "classifier.0.weight": torch.zeros(3)}
     torch.save(state, tmp_path / "vgg16.pth")
-    read_back = FeatureNetwork.vgg16(tmp_path / "vgg16.pth")
+    read_back = VggFeatures.vgg16(tmp_path / "vgg16.pth")
     picture = torch.rand(1, 3, 64, 64)
     found = read_back(picture)
     assert [f.shape[1] for f in found] == [64, 128, 256, 512]
@@ -43,4 +43,4 @@ def test_vgg16_is_read_from_torchvisions_file(tmp_path: Path) -> None:
         else:
             torch.save(content, tmp_path / "vgg16.pth")
         with pytest.raises(WeightsError, match="VGG-16"):
-            FeatureNetwork.vgg16(tmp_path / "vgg16.pth")
+            VggFeatures.vgg16(tmp_path / "vgg16.pth")

@@ -10,7 +10,7 @@ from helpers.datasets import dataset, made_up
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.training.config import FeatureConfig
 from personatalk.training.data.shards import read_dataset
-from personatalk.training.discriminator import FeatureNetwork
+from personatalk.training.discriminator import VggFeatures
 from personatalk.training.engine import Step
 from personatalk.training.features import FeatureTask
 
@@ -30,4 +30,4 @@ def test_only_the_features_are_saved(tmp_path: Path, model: MorphableModel) -> N
     entries = read_dataset(dataset(tmp_path, [made_up(model, frames=2)]))
     task = FeatureTask(FeatureConfig(crop_size=32), model, entries, entries)
     task.save(task.network, tmp_path / "f.safetensors")
-    assert FeatureNetwork.load(tmp_path / "f.safetensors").state_dict().keys() == task.network[0].state_dict().keys()
+    assert VggFeatures.load(tmp_path / "f.safetensors").state_dict().keys() == task.network[0].state_dict().keys()

@@ -16,7 +16,7 @@ from personatalk.audio.encoder import FPS
 from personatalk.errors import MediaError
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.training.data.shards import (
-    VERSION,
+    FORMAT_VERSION,
     EncodedCrops,
     evenly_spaced,
     read_dataset,
@@ -93,7 +93,7 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path, model: MorphableModel) -
     with pytest.raises(MediaError, match="personatalk data prepare"):
         read_dataset(tmp_path)
     dataset(tmp_path, [made_up(model)])
-    write_json(tmp_path / "manifest.json", {"version": VERSION + 1, "shards": []})
+    write_json(tmp_path / "manifest.json", {"version": FORMAT_VERSION + 1, "shards": []})
     with pytest.raises(MediaError, match="version"):
         read_dataset(tmp_path)
 

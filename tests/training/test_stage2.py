@@ -14,7 +14,7 @@ from personatalk.stage2.geometry_map import geometry_map
 from personatalk.training.config import Stage2Config
 from personatalk.training.data.shards import read_dataset
 from personatalk.training.engine import Step
-from personatalk.training.stage2 import RenderWindow, Stage2Task, WindowSampler, pixel_losses, psnr
+from personatalk.training.stage2 import RenderWindow, Stage2Task, WindowSampler, pixel_losses, tensor_psnr
 
 
 def made_up_window(model: MorphableModel) -> RenderWindow:
@@ -65,14 +65,14 @@ def test_the_renderers_loss_looks_under_the_mask_only(model: MorphableModel) -> 
     sample = made_up_window(model)
     face = sample.target_maps[0].face
     assert sum(map(float, pixel_losses(sample.targets, sample, 4).values())) == 0
-    assert psnr(sample.targets, sample) > 90
+    assert tensor_psnr(sample.targets, sample) > 90
     inside = sample.targets + 0.1 * (face > 0.5)
     assert sum(map(float, pixel_losses(inside, sample, 4).values())) > 0.05
-    assert 19.9 < psnr(inside, sample) < 24
+    assert 19.9 < tensor_psnr(inside, sample) < 24
     far = nn.functional.max_pool2d(face[None, None], 33, stride=1, padding=16)[0, 0] == 0
     assert far.sum() > 50
     assert sum(map(float, pixel_losses(sample.targets + far, sample, 4).values())) < 1e-3
-    assert psnr(sample.targets + far, sample) > 90
+    assert tensor_psnr(sample.targets + far, sample) > 90
 
 
 def test_the_mouth_weighs_more(model: MorphableModel) -> None:

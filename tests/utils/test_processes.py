@@ -53,4 +53,4 @@ def test_without_items_no_process_is_started() -> None:
 def test_a_cluster_that_is_not_there_is_said() -> None:
     pytest.importorskip("ray")
     with pytest.raises(PersonaTalkError, match="no Ray cluster at"):
-        next(processes.on_ray(double, [1], "127.0.0.1:1", crashed))
+        next(processes.map_on_ray(double, [1], "127.0.0.1:1", crashed))

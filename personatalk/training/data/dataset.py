@@ -121,7 +121,7 @@ class DatasetWriter:
         for outcome in self.done.values():
             rejected.update(outcome.rejected)
         manifest = {
-            "version": shards.VERSION,
+            "version": shards.FORMAT_VERSION,
             "fps": FPS,
             "sample_rate": SAMPLE_RATE,
             "crop": CROP_SIZE,

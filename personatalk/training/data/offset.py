@@ -19,7 +19,7 @@ from ...utils.correlation import lag_correlations
 # Frames of offset that are searched.
 MAX_LAG = 7
 # Frames from which on a correlation is taken.
-MIN_FRAMES = 12
+MIN_COMPARED_FRAMES = 12
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Agreement:
 
 def correlations(got: Array, real: Array) -> npt.NDArray[np.float64]:
     """Return the correlation of got[t] with real[t + lag] for every lag, (15,); 0 where there are too few frames."""
-    return np.nan_to_num(lag_correlations(got, real, MAX_LAG, MIN_FRAMES, same_frames=True))
+    return np.nan_to_num(lag_correlations(got, real, MAX_LAG, MIN_COMPARED_FRAMES, same_frames=True))
 
 
 def openings(

@@ -47,7 +47,7 @@ DAMAGE_ERRORS: tuple[type[Exception], ...] = (
     wave.Error,
 )
 # Version of the format, in the manifest.
-VERSION = 1
+FORMAT_VERSION = 1
 JPEG_QUALITY = 95
 
 
@@ -340,11 +340,11 @@ def read_dataset(folder: Path) -> list[IndexEntry]:
         raise MediaError(f"{folder}: no data set (it has no manifest.json); make one with 'personatalk data prepare'")
     try:
         content = json.loads(manifest.read_text())
-        version, names = content.get("version"), content["shards"] if content.get("version") == VERSION else []
+        version, names = content.get("version"), content["shards"] if content.get("version") == FORMAT_VERSION else []
         if any(Path(name).name != name for name in names):
             raise ValueError("a shard is not in its folder")
     except DAMAGE_ERRORS as error:
         raise MediaError(f"{manifest}: damaged manifest ({error!r}); prepare the data set anew") from error
-    if version != VERSION:
-        raise MediaError(f"{folder}: data set of version {version}, {VERSION} is wanted; prepare it anew")
+    if version != FORMAT_VERSION:
+        raise MediaError(f"{folder}: data set of version {version}, {FORMAT_VERSION} is wanted; prepare it anew")
     return [entry for name in names for entry in read_index(folder / name)]
