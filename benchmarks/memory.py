@@ -1,10 +1,10 @@
 """Peak memory of dubbing videos of several lengths, each in a process of its own.
 
-    python benchmarks/memory.py VIDEO SPEECH -o FOLDER [--minutes 6 60] [--shown 40]
+    python benchmarks/memory.py VIDEO SPEECH -o FOLDER [--minutes 6 60] [--shown 2]
 
 The source is VIDEO, scaled to 128 pixels of width, shown for the first seconds of every three minutes; in between there
-is a still picture without a face, so that an hour is decoded, analysed, timed and encoded, but not rendered as a whole.
-The sound lasts as long as the video.
+is a still image without a face, so that an hour is decoded, analysed, timed and encoded, but not rendered as a whole.
+The speech lasts as long as the video.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def long_video(source: Path, minutes: int, shown: int, path: Path) -> None:
                 frames = itertools.islice(itertools.cycle(reader.frames()), shown * FPS)
                 for number in range(min(PERIOD, minutes * 60 - start) * FPS):
                     frame = next(frames, None)
-                    picture = (still if frame is None else frame.image).reformat(128, 128, "yuv420p")
-                    picture.pts, picture.time_base = start * FPS + number, Fraction(1, FPS)
-                    output.mux(stream.encode(picture))
+                    shown_frame = (still if frame is None else frame.image).reformat(128, 128, "yuv420p")
+                    shown_frame.pts, shown_frame.time_base = start * FPS + number, Fraction(1, FPS)
+                    output.mux(stream.encode(shown_frame))
         output.mux(stream.encode())
 
 
-def long_sound(source: Path, minutes: int, path: Path) -> None:
+def long_speech(source: Path, minutes: int, path: Path) -> None:
     """Write the speech, again and again, as 16 kHz FLAC."""
     samples = (read_speech(source, SAMPLE_RATE) * 32767).clip(-32768, 32767).astype(np.int16)
     with av.open(str(path), "w") as output:
@@ -76,11 +76,11 @@ def main() -> None:
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     for minutes in given.minutes:
-        video, sound = given.output / f"{minutes}.mp4", given.output / f"{minutes}.flac"
+        video, speech = given.output / f"{minutes}.mp4", given.output / f"{minutes}.flac"
         long_video(given.video, minutes, given.shown, video)
-        long_sound(given.speech, minutes, sound)
+        long_speech(given.speech, minutes, speech)
         report = given.output / f"{minutes}.json"
-        words = ["dub", video, sound, "-o", given.output / f"{minutes}_dubbed.mp4", "--report", report, "--quiet"]
+        words = ["dub", video, speech, "-o", given.output / f"{minutes}_dubbed.mp4", "--report", report, "--quiet"]
         call = [sys.executable, "-c", WORK, *map(str, words)]
         last = subprocess.run(call, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
         found, made = json.loads(last), json.loads(report.read_text())

@@ -16,14 +16,14 @@ BOXES = """
 speech      = 0 0 file       | Speech       | audio, or the audio of a video
 video       = 0 1 file       | Video        | any container and codec
 encoder     = 1 0 audio      | Audio        | encoder: 16 kHz to features at 25/s ; loudness, voice activity
-reader      = 1 1 media      | Reader       | frames with their own times ; index, audio, timeline
+reader      = 1 1 media      | Reader       | frames with their own times, ; samples, index, timeline
 faces       = 2 1 faces      | Faces        | shots, landmarks, who is who, ; what is in front of the mouth
 fitting     = 3 1 geometry   | Fitting      | shape alpha of each shot, ; expression beta and pose per frame
-generator   = 3 0 stage1     | Stage 1      | speech and style to ; lip-synced vertices
+generator   = 3 0 stage1     | Stage 1      | expressions to a style; speech and ; style to lip-synced vertices
 map         = 4 0 stage2     | Geometry map | PNCC, M_lip, mask
 references  = 3 2 stage2     | References   | lip references of the shot, ; face references around the frame
 renderer    = 4 1 stage2     | Stage 2      | Lip-Attention, Face-Attention, ; decoder: a crop of 256 x 256
-compositing = 5 1 stage2     | Compositing  | watermark, colour, mask, ; back into the frame
+compositing = 5 1 pipeline   | Compositing  | colour, watermark, mask, ; back into the frame
 writer      = 5 2 media      | Writer       | one encode, ; other tracks are copied
 signing     = 5 3 provenance | Signing      | tags, C2PA manifest
 output      = 4 3 file       | Output       | gets its name when it is whole
@@ -31,13 +31,14 @@ output      = 4 3 file       | Output       | gets its name when it is whole
 
 # Arrows of the data's way: from -> to | what goes there.
 ARROWS = """
-speech -> encoder |
+speech -> reader |
+reader -> encoder | samples
 encoder -> generator | features
 video -> reader |
 reader -> faces | frames
 reader -> references | crops
 faces -> fitting | landmarks
-fitting -> generator | style, shape
+fitting -> generator | expressions, shape
 fitting -> map | pose, upper face
 generator -> map | vertices
 map -> renderer | queries
@@ -63,8 +64,8 @@ geometry      | morphable model, camera, fitting, rasterizer, masks, Basel
 media         | video in and out: probe, reader, timeline, codecs, writer, segments
 audio         | audio encoder, loudness, voice activity, phones
 utils, sample | files, weight files, processes, threads; the embedded sample
-errors        | the errors that a user can cause
-version       | the installed version
+errors        | a module: the errors that a user can cause
+version       | a module: the installed version
 """
 
 COLOURS = {

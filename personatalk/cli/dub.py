@@ -31,8 +31,8 @@ def add_dub(commands: Commands) -> None:
         "dub",
         "dub a video with a speech",
         "Write VIDEO with its mouth saying SPEECH. The image outside the face, size, frame rate, timestamps and other"
-        " tracks stay. Every output says that it was generated: in its tags, in a signed C2PA manifest and in an"
-        " invisible watermark.",
+        " tracks stay. The output says that it was generated, unless --no-provenance is given: in its tags, in a signed"
+        " C2PA manifest and in an invisible watermark.",
         EXAMPLES,
     )
     groups = Groups(dub, *HEADINGS)

@@ -1,6 +1,6 @@
 """The metrics, as pure functions of images and landmarks; docs/evaluation.md has the formulas and their sources.
 
-Landlandmarks are MediaPipe's, in pixels, (T, 478, 2) or (T, 478, 3), NaN where a frame has no face. Images are uint8
+Landmarks are MediaPipe's, in pixels, (T, 478, 2) or (T, 478, 3), NaN where a frame has no face. Images are uint8
 (H, W, 3).
 """
 

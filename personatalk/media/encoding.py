@@ -31,7 +31,7 @@ HDR_PARAMETERS = {"libx264": ("mastering-display", "cll"), "libx265": ("master-d
 
 @dataclass(frozen=True)
 class VideoEncoding:
-    """How frames of a source are encoded.
+    """Encoding of frames of a source.
 
     Attributes:
         source: The video that the frames come from; its size, shape and colours are kept.

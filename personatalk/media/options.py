@@ -1,4 +1,4 @@
-"""What a user may choose about the output file: its length and its encoding."""
+"""Options of the output file: its length and its encoding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LengthPolicy = Literal["video", "video-original", "shortest", "pingpong"]
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """How the output is encoded.
+    """Options of the output's encoding.
 
     Attributes:
         codec: FFmpeg's name of the video encoder; another one is taken, with a warning, where the output

@@ -177,13 +177,6 @@ class JobFolder:
         """Return the name of a segment's file."""
         return f"{number:06d}.packets"
 
-    def finished(self) -> int:
-        """Return the number of finished segments, counted from the first without a gap."""
-        number = 0
-        while self.shown(number) is not None:
-            number += 1
-        return number
-
     def shown(self, number: int) -> list[int] | None:
         """Return the presentation times of a segment's frames, in order.
 

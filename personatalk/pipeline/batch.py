@@ -28,7 +28,7 @@ from .weights import Models
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What one attempt at a job came to.
+    """Result of one attempt at a job.
 
     Attributes:
         line: The job's line in the list.

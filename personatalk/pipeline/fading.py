@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ..faces.analysis import MAX_YAW
 from ..utils.arrays import Array
 
-# Degrees from which on the new mouth fades into the old one, which is all that is left at `LARGEST_YAW`.
+# Degrees from which on the new mouth fades into the old one, which is all that is left at `MAX_YAW`.
 FADING_YAW = 50.0
 
 # Seconds of a fade between the new and the old mouth where frames begin or end to be passed through.

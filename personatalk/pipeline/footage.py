@@ -56,7 +56,7 @@ class ArrayNames:
 
 @dataclass(frozen=True)
 class Footage:
-    """What a persona keeps of one video.
+    """One video of a persona: its analysis and references.
 
     Attributes:
         name: Name of the file.

@@ -1,4 +1,4 @@
-"""What a user may choose about a dub."""
+"""Options of a dub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STRONGEST = 1.5
 
 @dataclass(frozen=True)
 class DubOptions:
-    """What a user may choose.
+    """Options of a dub.
 
     Attributes:
         length: What happens where speech and video differ in length; see `LengthPolicy`.

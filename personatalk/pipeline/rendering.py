@@ -41,7 +41,7 @@ OnComposited = Callable[[int, Patch], None]
 
 @dataclass(frozen=True)
 class RenderContext:
-    """What the rendering of all speakers shares.
+    """Parts of a run that the rendering of all speakers shares.
 
     Attributes:
         models: The trained parts.

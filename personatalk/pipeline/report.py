@@ -40,7 +40,7 @@ class Span:
 
 @dataclass
 class Report:
-    """What a run did: everything that `--report` writes. It records, and decides nothing.
+    """Record of a run: everything that `--report` writes. It decides nothing.
 
     Attributes:
         video: Path of the source video.

@@ -152,7 +152,7 @@ def pixel_losses(images: torch.Tensor, window: RenderWindow, mouth: float) -> di
 
 
 def tensor_psnr(images: torch.Tensor, window: RenderWindow) -> float:
-    """Return the Return the PSNR over the generated region in dB."""
+    """Return the PSNR over the generated region in dB."""
     face, _ = region_masks(window.target_maps, 1.0)
     error = ((images - window.targets).square() * face).sum() / (3 * face.sum())
     return float(-10 * error.clamp(min=1e-10).log10())

@@ -64,12 +64,12 @@ class Option:
 
     @property
     def placeholder(self) -> str:
-        """What stands for the value in a usage line."""
+        """Word that stands for the value in a usage line."""
         return self.metavar or ("{" + ",".join(self.choices) + "}" if self.choices else self.name.upper())
 
     @property
     def default_words(self) -> str:
-        """What is taken where the user chooses nothing; "" where that needs no words."""
+        """The default in words; "" where it needs none."""
         if self.default is None or self.kind is bool:
             return self.otherwise
         return f"{self.default:g}" if self.kind is float else str(self.default)
