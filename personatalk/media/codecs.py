@@ -135,9 +135,7 @@ def choose_rate(codec: str, rate: int) -> int:
 def choose_layout(codec: str, layout: str, channels: int) -> str:
     """Return the encoder's channel layout for a source's."""
     most = {"mp2": 2, "libmp3lame": 2, "wmav2": 2}.get(codec, 8)
-    if channels > most:
-        return "stereo"
-    return "stereo" if layout.endswith("channels") else layout
+    return "stereo" if channels > most else layout
 
 
 def kept_tags(tags: dict[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import av
 import numpy as np
 
 from ..errors import MediaError
-from .audio import AudioStream
+from .audio import AudioStream, is_continuous, loses_channels
 from .clock import ContinuousClock
 from .codecs import (
     EDIT_LISTS,
@@ -30,6 +31,7 @@ from .codecs import (
     without_run_in,
 )
 from .container import audio_stream, container_start, open_input
+from .downmix import downmix
 from .options import EncodeOptions
 from .probe import SpeechInfo, VideoInfo, probe_speech
 
@@ -53,6 +55,8 @@ class SpeechStream:
         self._input = self._exit.enter_context(open_input(path))
         self._source = audio_stream(self._input, path)
         self._held: Any = None
+        # Players leave out what they cannot place; the mouth heard it.
+        self._downmixed = loses_channels(path, self.info, limit)
         if self._copies(output, options):
             self.stream = output.add_stream_from_template(self._source, **copy_arguments(self._source))
             self._packets: Iterator[Any] = self._copied()
@@ -84,8 +88,9 @@ class SpeechStream:
         """Return whether the speech goes in unchanged: a codec that suits, and nothing to cut."""
         fits = self.info.codec in SPEECH_COPIES.get(output.format.name, set())
         whole = self.limit is None or 0 < self.info.seconds <= self.limit + CUT_TOLERANCE
-        plain = options.audio_codec is None and options.audio_bitrate is None
-        return fits and whole and plain and not can_hold(output.format.name, self._source)
+        plain = options.audio_codec is None and options.audio_bitrate is None and not self._downmixed
+        held = fits and whole and plain and not can_hold(output.format.name, self._source)
+        return held and is_continuous(self.info.path, self.info.rate)
 
     def _add_encoder(self, output: Any, options: EncodeOptions) -> Any:
         """Add an encoded stream at the speech's own rate and layout, as far as the codec has them."""
@@ -97,7 +102,7 @@ class SpeechStream:
         except ValueError as error:
             raise MediaError(f"{output.format.name} cannot hold {codec!r} speech ({error})") from error
         context = stream.codec_context
-        context.layout = choose_layout(codec, self.info.layout, self.info.channels)
+        context.layout = "mono" if self._downmixed else choose_layout(codec, self.info.layout, self.info.channels)
         context.format = self._sample_format(codec, context.format.name)
         context.time_base = Fraction(1, context.sample_rate)
         if codec in SPEECH_BITRATES:
@@ -131,41 +136,29 @@ class SpeechStream:
                 yield packet
 
     def _encoded(self) -> Iterator[Any]:
-        """Encode the speech, cut at the limit."""
+        """Encode the speech from the file's start on, cut at the limit."""
         context = self.stream.codec_context
-        rate = context.sample_rate
-        audio = AudioStream(
-            self._input,
-            self._source,
-            self.info.path,
-            rate=rate,
-            sample_format=context.format.name,
-            layout=context.layout.name,
-            frame_size=context.frame_size or 1024,
-        )
-        clock = round((self.start_seconds + audio.start_seconds) * rate)
-        left = None if self.limit is None else round(self.limit * rate) - round(audio.start_seconds * rate)
-        for frame in audio.frames():
-            if left is not None and left <= 0:
-                break
-            cut = head(frame, frame.samples if left is None else min(left, frame.samples))
-            cut.pts, cut.time_base = clock, Fraction(1, rate)
-            clock += cut.samples
-            left = None if left is None else left - cut.samples
-            yield from self.stream.encode(cut)
+        rate, layout = context.sample_rate, context.layout.name
+        deep = context.format.name.startswith("s32") and not self._downmixed
+        kind = "s32" if deep else "flt"
+        named = None if self._downmixed else layout
+        audio = AudioStream(self._input, self._source, self.info.path, rate=rate, sample_format=kind, layout=named)
+        blocks = audio.blocks(self.limit)
+        resampler = av.AudioResampler(context.format.name, layout, rate, context.frame_size or 1024)
+        clock = round(self.start_seconds * rate)
+        for block in chain(downmix(blocks, rate) if self._downmixed else blocks, [None]):
+            for frame in resampler.resample(None if block is None else _audio_frame(block, kind, layout, rate)):
+                frame.pts, frame.time_base = clock, Fraction(1, rate)
+                clock += frame.samples
+                yield from self.stream.encode(frame)
         yield from self.stream.encode(None)
 
 
-def head(frame: Any, samples: int) -> Any:
-    """Return the first samples of an audio frame."""
-    if samples >= frame.samples:
-        return frame
-    values = frame.to_ndarray()
-    width = samples if frame.format.is_planar else samples * frame.layout.nb_channels
-    values = np.ascontiguousarray(values[:, :width])
-    cut = av.AudioFrame.from_ndarray(values, format=frame.format.name, layout=frame.layout.name)
-    cut.sample_rate = frame.sample_rate
-    return cut
+def _audio_frame(block: Any, sample_format: str, layout: str, rate: int) -> av.AudioFrame:
+    """Return a block (N, C) or (N,) as a frame."""
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block).reshape(1, -1), sample_format, layout)
+    frame.sample_rate = rate
+    return frame
 
 
 class CopiedStreams:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MediaError
-from ..media.audio import open_audio
+from ..media.audio import mono_blocks, stereo_blocks
 from ..media.probe import probe_speech
 from .cues import Cue
 
@@ -23,9 +23,6 @@ RATE = 48000
 
 # Seconds of the fade from the audio of one file to that of another.
 CROSSFADE_SECONDS = 0.01
-
-# Seconds by which time stamps must differ from the count of samples to mean a gap; less is their coarseness.
-HOLE = 0.2
 
 # Bytes of the header that `wave` writes.
 WAV_HEADER = 44
@@ -68,7 +65,7 @@ def _mix(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
     # The pages live on the disk, so that an hour of audio needs no more memory than a second.
     data = np.memmap(path, np.dtype("<i2"), "r+", WAV_HEADER, (total, channels))
     if info is not None:
-        for start, block in _blocks(video, rate, channels, 0.0, seconds, stamped=True):
+        for start, block in _blocks(video, rate, channels, 0.0, seconds):
             _add(data, block, start)
     for cue in cues:
         _clear(data, cue, rate)
@@ -78,13 +75,11 @@ def _mix(video: Path, cues: Sequence[Cue], seconds: float, path: Path) -> None:
     data.flush()
 
 
-def _blocks(
-    path: Path, rate: int, channels: int, begin: float, end: float, stamped: bool = False
-) -> Iterator[tuple[int, Any]]:
+def _blocks(path: Path, rate: int, channels: int, begin: float, end: float) -> Iterator[tuple[int, Any]]:
     """Yield the audio between two times as (first sample, float (N, C)), faded at an end at which it is cut."""
     first, last, fade = round(begin * rate), round(end * rate), CROSSFADE_SECONDS * rate
     waiting: deque[tuple[int, Any]] = deque()  # which may have to fade out, if there is more behind the end
-    for start, block in _placed(path, rate, channels, stamped):
+    for start, block in _placed(path, rate, channels):
         if start + len(block) <= first:
             continue
         waiting.append((start, block))
@@ -111,26 +106,12 @@ def _part(start: int, block: Any, first: int, last: int, fade: float, cut: bool)
     return max(start, first), (block * np.clip(edge, 0, 1)[:, None])[inside]
 
 
-def _placed(path: Path, rate: int, channels: int, stamped: bool) -> Iterator[tuple[int, Any]]:
-    """Yield a file's audio as (first sample, (N, C)) in the range of 16 bits, without overlaps.
-
-    Samples follow each other, as stage 1 hears a speech; `stamped` leaves the holes that the time stamps tell of, as
-    the source's frames do.
-    """
-    with open_audio(path, rate=rate, layout="stereo" if channels == 2 else "mono") as audio:
-        place, end = round(audio.start_seconds * rate), -math.inf
-        origin: float | None = None  # of the stamps, where place 0 is
-        for frame in audio.frames():
-            block = frame.to_ndarray().T * 32767.0
-            if stamped and frame.time is not None:
-                origin = frame.time - place / rate if origin is None else origin
-                if abs(frame.time - origin - place / rate) > HOLE:
-                    place = round((frame.time - origin) * rate)
-            new = block[max(0, int(end - place)) :] if end > place else block
-            if len(new):
-                yield place + len(block) - len(new), new
-            place += len(block)
-            end = max(end, place)
+def _placed(path: Path, rate: int, channels: int) -> Iterator[tuple[int, Any]]:
+    """Yield a file's audio as (first sample, (N, C)) in the range of 16 bits."""
+    place = 0
+    for block in stereo_blocks(path, rate) if channels == 2 else mono_blocks(path, rate):
+        yield place, block.reshape(-1, channels) * 32767.0
+        place += len(block)
 
 
 def _add(data: Samples, block: Any, start: int) -> None:
