@@ -10,45 +10,34 @@ from av.container import InputContainer
 # Containers that store the time of each packet. For all others FFmpeg counts the samples itself.
 STAMPED = ("mov,mp4", "matroska", "mpegts", "mpeg", "flv", "ogg", "nut")
 
-# Containers of broadcasts, which are joined by appending: a far jump is another clock, not a hole.
-BROADCASTS = ("mpegts", "mpeg")
-
 # Seconds by which a time stamp may differ from the count of samples: coarse stamps, and clocks that drift.
 TOLERANCE = 0.010
-
-# Seconds of the longest hole that is silence, and of the longest overlap that is trimmed. Beyond these, and where a
-# track goes back to its first sample, the clock was set anew, and the samples follow each other.
-LONGEST_HOLE, LONGEST_BROADCAST_HOLE = 600.0, 10.0
-LONGEST_OVERLAP = 0.5
 
 
 @dataclass
 class AudioClock:
     """Tells runs of frames that follow each other, and when each run begins.
 
+    The frames' times come from a `ContinuousClock`: jumps are gone, holes and overlaps are left.
+
     Attributes:
         origin: Time stamp at the start of the presentation timeline, in seconds.
         stamped: Whether time stamps count behind the first one.
-        longest_hole: Seconds of the longest hole.
         run: Number of the current run, from 1 on.
         begin: Start of the current run on the presentation timeline, in seconds.
     """
 
     origin: float
     stamped: bool
-    longest_hole: float
     run: int = 0
     begin: float = 0.0
-    _first: float = 0.0
     _samples: int = 0
     _kind: tuple[str, str, int] = ("", "", 1)
 
     @classmethod
     def of(cls, container: InputContainer, origin: float) -> AudioClock:
         """Return the clock of an opened file."""
-        name = container.format.name
-        longest = LONGEST_BROADCAST_HOLE if name.startswith(BROADCASTS) else LONGEST_HOLE
-        return cls(origin, name.startswith(STAMPED), longest)
+        return cls(origin, container.format.name.startswith(STAMPED))
 
     def run_of(self, frames: tuple[av.AudioFrame, av.AudioFrame | None]) -> int:
         """Return the number of a frame's run: a new one where samples are missing, overlap, or change their format.
@@ -62,7 +51,6 @@ class AudioClock:
         late = self._lateness(frame, following, expected)
         if kind != self._kind or late:
             self.begin = expected + late
-            self._first = self._first if self.run else self.begin
             self.run, self._samples, self._kind = self.run + 1, 0, kind
         self._samples += frame.samples
         return self.run
@@ -78,11 +66,4 @@ class AudioClock:
             # A single stamp that is off moves nothing: two that follow each other must agree.
             other = late + following.time - frame.time - frame.samples / frame.sample_rate
             late = min(late, other, key=abs) if late * other > 0 else 0.0
-        if abs(late) <= TOLERANCE:
-            return 0.0
-        anew = late < -LONGEST_OVERLAP or (late < 0 and expected + late <= self._first + TOLERANCE)
-        if anew or late > self.longest_hole:
-            self.origin += late
-            self._first = expected
-            return 0.0
-        return late
+        return late if abs(late) > TOLERANCE else 0.0

@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from ..errors import MediaError
+from ..utils.files import is_pipe
 from .clock import start_offset
 
 MICROSECONDS = 1_000_000
@@ -37,6 +38,8 @@ def open_input(path: Path) -> Iterator[InputContainer]:
     try:
         if path.is_dir():
             raise MediaError(f"{path} is a folder; name a media file")
+        if is_pipe(path):
+            raise MediaError(f"{path} is a pipe, which can be read only once; save it to a file and name that")
         container = av.open(media_url(path), "r", metadata_errors="replace")
     except FileNotFoundError:
         raise MediaError(f"{path} does not exist; check the name") from None

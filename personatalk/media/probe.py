@@ -21,6 +21,9 @@ DEFAULT_FPS = Fraction(25)
 # FFmpeg's names of side data that describes the HDR of single frames.
 DYNAMIC_HDR = ("DYNAMIC_HDR", "DOVI")
 
+# What so many channels mean where a file only counts them.
+USUAL_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -202,9 +205,8 @@ def probe_speech(path: Path | str) -> SpeechInfo:
 
 def layout_name(layout: Any) -> str:
     """Return FFmpeg's name of a channel layout; files that only count their channels mean the usual layout."""
-    usual = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
     if layout.name.endswith("channels"):
-        return usual.get(layout.nb_channels, str(layout.name))
+        return USUAL_LAYOUTS.get(layout.nb_channels, str(layout.name))
     return str(layout.name)
 
 

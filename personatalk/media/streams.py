@@ -33,7 +33,7 @@ from .codecs import (
 from .container import audio_stream, container_start, open_input
 from .downmix import downmix
 from .options import EncodeOptions
-from .probe import SpeechInfo, VideoInfo, probe_speech
+from .probe import USUAL_LAYOUTS, SpeechInfo, VideoInfo, probe_speech
 
 # Seconds by which packets of one time may lie apart in a file.
 INTERLEAVING = 2.0
@@ -89,7 +89,9 @@ class SpeechStream:
         fits = self.info.codec in SPEECH_COPIES.get(output.format.name, set())
         whole = self.limit is None or 0 < self.info.seconds <= self.limit + CUT_TOLERANCE
         plain = options.audio_codec is None and options.audio_bitrate is None and not self._downmixed
-        held = fits and whole and plain and not can_hold(output.format.name, self._source)
+        # Most containers of plain PCM only count its channels.
+        placed = not self.info.codec.startswith("pcm") or self.info.layout in USUAL_LAYOUTS.values()
+        held = fits and whole and plain and placed and not can_hold(output.format.name, self._source)
         return held and is_continuous(self.info.path, self.info.rate)
 
     def _add_encoder(self, output: Any, options: EncodeOptions) -> Any:

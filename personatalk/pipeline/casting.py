@@ -20,6 +20,7 @@ from ..faces.people import People
 from ..faces.resolution import merge_choices, resolve_choice
 from ..faces.selection import FaceSearch
 from ..media.audio import SampleFile, store_speech
+from ..media.probe import probe_speech
 from ..media.reader import VideoReader
 from ..media.timeline import Plan, plan
 from ..stage1.inference import SpeechMotion, rest_offsets, speaking_style
@@ -41,6 +42,9 @@ NOTABLE_CROWD = 5
 
 # A speech that is longer than the video by more than these seconds is worth a warning.
 NOTABLE_EXCESS = 0.1
+
+# Seconds of the speech beyond the end of the video that are read, since they tell how loud it is.
+LOOKAHEAD = 30.0
 
 # A person by numbers of `People`; None for the face that is followed where no cue names one.
 PersonNumbers = tuple[int, ...] | None
@@ -95,12 +99,17 @@ def cast_single(context: RunContext, speech: Path) -> DubPlan:
     """
     options, report, models = context.options, context.report, context.models
     with report.stage("speech"):
-        samples = _store_speech(context, speech, 0)
+        needed = _seconds_needed(context, context.reader.info.duration)
+        samples = _store_speech(context, speech, 0, needed)
     persona = None if options.persona is None else Persona.load(options.persona, models.morphable)
     footage = None if persona is None else persona.find(context.reader.info.path, options.search())
     with report.stage("analysis"):
         analysis = _analysis_for(context, footage)
     seconds = len(samples) / SAMPLE_RATE
+    if needed is not None and seconds >= needed:
+        needed = _seconds_needed(context, float(analysis.time[-1] + analysis.duration[-1]))
+        samples = _store_speech(context, speech, 0, needed)
+        seconds = max(len(samples) / SAMPLE_RATE, probe_speech(speech).seconds)
     timeline = plan(analysis.time, analysis.duration, seconds, options.length)
     _record(context, analysis, timeline, seconds)
     if options.face is None:
@@ -157,7 +166,8 @@ def cast_cues(context: RunContext, cues: Sequence[Cue]) -> DubPlan:
     speakers = []
     with report.stage("speech"):
         files = dict.fromkeys(cue.speech for cue in cues)
-        speeches = {file: _store_speech(context, file, number) for number, file in enumerate(files)}
+        ends = {file: max(cue.offset + cue.end - cue.start for cue in cues if cue.speech == file) for file in files}
+        speeches = {file: _store_speech(context, file, number, ends[file]) for number, file in enumerate(files)}
         for person, analysis in analyses.items():
             own = [cue for cue, of in zip(cues, persons, strict=True) if of == person]
             speakers.append(_cued_speaker(context, analysis, own, speeches, timeline))
@@ -260,9 +270,19 @@ def _where(cues: Sequence[Cue], persons: Sequence[PersonNumbers], person: Person
 # ------------------------------------------------------------------------------------------------------ both
 
 
-def _store_speech(context: RunContext, speech: Path, number: int) -> SampleFile:
-    """Decode a speech to samples on the disk."""
-    return store_speech(speech, context.folder.folder / f"speech-{number}.samples", SAMPLE_RATE)
+def _store_speech(context: RunContext, speech: Path, number: int, until: float | None) -> SampleFile:
+    """Decode a speech up to a time to samples on the disk."""
+    return store_speech(speech, context.folder.folder / f"speech-{number}.samples", SAMPLE_RATE, until)
+
+
+def _seconds_needed(context: RunContext, video_seconds: float | None) -> float | None:
+    """Return how much of a speech a video of some length needs; None for all of it.
+
+    What comes after the video tells how loud the speech is, and what the mouth does last.
+    """
+    if video_seconds is None or context.options.length == "pingpong":
+        return None
+    return video_seconds + LOOKAHEAD
 
 
 def _motion(context: RunContext, where: str, samples: SampleFile, style: torch.Tensor, rest: Array) -> SpeechMotion:

@@ -28,7 +28,7 @@ from ..provenance.options import Provenance
 from ..provenance.signing import ProvenancePlan
 from ..stage2 import sparse_attention
 from ..utils.arrays import BoolArray, runs
-from ..utils.files import file_stamp
+from ..utils.files import file_stamp, regular_file
 from ..utils.progress import Progress, no_progress
 from ..version import __version__
 from .casting import DubPlan, cast_cues, cast_single
@@ -53,7 +53,7 @@ def dub(
 
     Args:
         video: A video of a person speaking.
-        speech: An audio file, or a video whose audio is taken.
+        speech: An audio file, or a video whose audio is taken; a pipe is read to its end first.
         output: The file to write; its suffix chooses the container. An existing file is replaced, at the very end.
         options: Choices; defaults where None.
         models: Loaded weights, to share between calls; those of the package where None.
@@ -69,8 +69,11 @@ def dub(
         CredentialsError: The certificate or its key cannot be used.
     """
     speech = Path(speech)
-    request = DubRequest(Path(video), [speech], Path(output), options or DubOptions())
-    return run(request, lambda context: cast_single(context, speech), models, progress)
+    with regular_file(speech) as kept:
+        request = DubRequest(Path(video), [kept], Path(output), options or DubOptions())
+        report = run(request, lambda context: cast_single(context, kept), models, progress)
+    report.speech = str(speech)
+    return report
 
 
 def dub_cues(

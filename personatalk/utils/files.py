@@ -6,9 +6,13 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from ..errors import MediaError
 
 # Bytes that are read at once.
 BLOCK_SIZE = 1 << 20
@@ -25,6 +29,14 @@ def is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:
+        return False
+
+
+def is_pipe(path: Path) -> bool:
+    """Return whether a name is that of a pipe, which can be read only once."""
+    try:
+        return path.is_fifo()
+    except (OSError, ValueError):
         return False
 
 
@@ -73,6 +85,31 @@ def link_target(path: Path) -> Path:
         return path.resolve() if path.is_symlink() else path
     except (OSError, RuntimeError):
         return path
+
+
+@contextlib.contextmanager
+def regular_file(path: Path) -> Iterator[Path]:
+    """Make what comes out of a pipe a file that can be read more than once.
+
+    Yields:
+        The path itself, or for a pipe that of a temporary file, which is deleted afterwards.
+
+    Raises:
+        MediaError: Nothing comes out of the pipe, it cannot be read, or the disk is full.
+    """
+    if not is_pipe(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="personatalk-") as folder:
+        kept = Path(folder) / "pipe"
+        try:
+            with path.open("rb") as pipe, kept.open("wb") as file:
+                shutil.copyfileobj(pipe, file, BLOCK)
+        except OSError as error:
+            raise MediaError(f"{path}: the pipe cannot be read into {folder} ({error.strerror or error})") from error
+        if not kept.stat().st_size:
+            raise MediaError(f"{path} is a pipe out of which nothing came; check the command that writes to it")
+        yield kept
 
 
 def temp_path(path: Path, suffix: str = "") -> Path:
