@@ -118,7 +118,7 @@ def test_sound_of_no_channels_is_refused(tmp_path: Path) -> None:
     from personatalk.media.audio import AudioStream
 
     class Layout:
-        name = "0 channels"
+        name, nb_channels = "0 channels", 0
 
     class Track:
         codec_context = type("Context", (), {"layout": Layout})

@@ -71,6 +71,13 @@ EDIT_LISTS = {"mp4", "mov", "ipod", "3gp"}
 RUN_IN_CODECS = {"aac", "mp3"}
 
 
+# Channel layouts that all encoders of surround sound know.
+SURROUND = ("5.1", "7.1")
+
+# More channels than these no player knows.
+MOST_CHANNELS = 8
+
+
 def is_encoder(name: str, kind: str) -> bool:
     """Return whether FFmpeg has an encoder of this name and kind, "video" or "audio"."""
     try:
@@ -133,9 +140,26 @@ def choose_rate(codec: str, rate: int) -> int:
 
 
 def choose_layout(codec: str, layout: str, channels: int) -> str:
-    """Return the encoder's channel layout for a source's."""
-    most = {"mp2": 2, "libmp3lame": 2, "wmav2": 2}.get(codec, 8)
-    return "stereo" if channels > most else layout
+    """Return the encoder's channel layout for a source's: the same, else the usual one of so many, else stereo."""
+    if channels > MOST_CHANNELS:
+        return "stereo"
+    known = [layout, *(usual for usual in SURROUND if av.AudioLayout(usual).nb_channels == channels)]
+    return next((name for name in known if _takes_layout(codec, name)), "stereo")
+
+
+def _takes_layout(codec: str, layout: str) -> bool:
+    """Return whether an encoder opens with a channel layout; only doing it tells."""
+    encoder = av.Codec(codec, "w")
+    try:
+        trial = av.CodecContext.create(codec, "w")
+        assert isinstance(trial, av.AudioCodecContext)
+        trial.sample_rate = choose_rate(codec, 48000)
+        trial.format, trial.layout = (encoder.audio_formats or [av.AudioFormat("s16")])[0], layout
+        trial.time_base = Fraction(1, trial.sample_rate)
+        trial.open()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def kept_tags(tags: dict[str, str]) -> dict[str, str]:

@@ -172,3 +172,23 @@ def test_samples_that_are_no_numbers_are_silent(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read, clean)
     for target in (".mp4", ".mkv"):
         assert np.abs(lags(read, heard(dubbed(tmp_path, path, target), RATE), RATE)).max() < 0.02
+
+
+@pytest.mark.parametrize(("name", "codec"), [("s.ts", "mp2"), ("s.ogg", "flac"), ("s.ogg", "libopus")])
+def test_a_clock_that_starts_anew_goes_on(tmp_path: Path, name: str, codec: str) -> None:
+    # Shorter than what is trimmed anywhere else, and longer.
+    for seconds in (0.4, 1.0):
+        parts = [
+            write_stamped(tmp_path / f"{number}-{name}", codec, voice(seconds, 48000, seed=number), 48000, straight)
+            for number in range(3)
+        ]
+        path = tmp_path / f"joined-{name}"
+        path.write_bytes(b"".join(part.read_bytes() for part in parts))
+        said = np.concatenate([voice(seconds, 48000, seed=number)[::3] for number in range(3)])
+        read = read_speech(path, RATE)
+        assert len(read) == pytest.approx(len(said), abs=0.12 * RATE)
+        found = lags(said, read, RATE)
+        # Each part's encoder adds its own run-in and padding.
+        assert len(found) > 4 and np.abs(found).max() < 0.12
+        out = dubbed(tmp_path, path, ".mp4")
+        assert np.abs(lags(read, heard(out, RATE), RATE)).max() < 0.02

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.media_clips import Clip, add_audio, clicks, encode_samples, make, onsets, write_wav
 
-from personatalk.media.audio import open_audio
+from personatalk.media.audio import read_speech
 from personatalk.media.options import EncodeOptions
 from personatalk.media.reader import FrameTimes, VideoReader
 from personatalk.media.writer import VideoWriter
@@ -54,15 +54,8 @@ def flashes(path: Path) -> tuple[list[float], list[float]]:
 
 
 def clicks_heard(path: Path) -> list[float]:
-    """Onsets in the sound, placed by its time stamps, in seconds from the file's start."""
-    found: list[float] = []
-    with open_audio(path, rate=16000) as audio:
-        first: float | None = None
-        for frame in audio.frames():
-            first = frame.time if first is None else first
-            place = audio.start_seconds + frame.time - first
-            found += [place + onset for onset in onsets(frame.to_ndarray()[0], 16000)]
-    return [time for number, time in enumerate(found) if not number or time - found[number - 1] > 0.1]
+    """Onsets in the sound, in seconds from the file's start."""
+    return onsets(read_speech(path, 16000), 16000)
 
 
 def dubbed(source: Path, speech: Path | None, output: Path) -> Path:

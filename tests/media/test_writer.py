@@ -619,6 +619,9 @@ def test_choices_for_speech() -> None:
     assert choose_rate("flac", 37800) == 37800
     assert choose_layout("mp2", "5.1", 6) == "stereo"
     assert choose_layout("aac", "5.1", 6) == "5.1"
+    assert choose_layout("libopus", "5.1(side)", 6) == "5.1"
+    assert choose_layout("libopus", "2.1", 3) == "stereo"
+    assert choose_layout("flac", "hexadecagonal", 16) == "stereo"
 
 
 # ------------------------------------------------------------------------------------------ refusals
