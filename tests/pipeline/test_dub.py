@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,8 +18,10 @@ from helpers.sample_clips import decoded, frame_times, spoken, write_sound, writ
 import personatalk
 from personatalk import DubOptions, Models, Report
 from personatalk.errors import CredentialsError, FaceError, MediaError, PersonaTalkError
+from personatalk.media.audio import SampleFile
 from personatalk.media.options import EncodeOptions
 from personatalk.media.probe import probe_speech
+from personatalk.pipeline import casting
 from personatalk.pipeline.casting import cast_single
 from personatalk.pipeline.dub import DubRequest, run
 from personatalk.provenance.c2pa_reader import read_credentials
@@ -148,6 +153,51 @@ def test_length_policies(
     assert probe_speech(tmp_path / "out.mp4").seconds <= count / 25 + 0.05
     cut = [warning for warning in report.warnings if "longer than the video" in warning]
     assert len(cut) == (seconds > count / 25 + 0.1)
+
+
+def test_a_speech_out_of_a_pipe_is_read_once(tmp_path: Path, clip: Path, speech: Path, tiny_models: Models) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(speech.read_bytes()), daemon=True)
+    writer.start()
+    report = personatalk.dub(clip, pipe, tmp_path / "out.mp4", models=tiny_models)
+    writer.join()
+    assert report.dubbed == COUNT and report.speech == str(pipe)
+    plain = personatalk.dub(clip, speech, tmp_path / "plain.mp4", models=tiny_models)
+    assert report.speech_seconds == plain.speech_seconds
+    assert list(map(np.ndarray.tolist, decoded(tmp_path / "out.mp4"))) == list(
+        map(np.ndarray.tolist, decoded(tmp_path / "plain.mp4"))
+    )
+
+
+def test_pipes_are_refused_where_they_cannot_be_read_once(tmp_path: Path, clip: Path, tiny_models: Models) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(MediaError, match="is a pipe, which can be read only once"):
+        personatalk.dub(pipe, clip, tmp_path / "out.mp4", models=tiny_models)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(b""), daemon=True)
+    writer.start()
+    with pytest.raises(MediaError, match="is a pipe out of which nothing came"):
+        personatalk.dub(clip, pipe, tmp_path / "out.mp4", models=tiny_models)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_long_speech_is_read_as_far_as_the_video_needs_it(
+    tmp_path: Path, clip: Path, tiny_models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    store = casting.store_speech
+
+    def counted(*arguments: Any) -> SampleFile:
+        kept.append(len(made := store(*arguments)))
+        return made
+
+    monkeypatch.setattr(casting, "store_speech", counted)
+    said = tiny.speech_of(tmp_path / "said.wav", 100.0)
+    report = personatalk.dub(clip, said, tmp_path / "out.mp4", models=tiny_models)
+    assert max(kept) < 16000 * (COUNT / 25 + casting.LOOKAHEAD + 1)
+    assert report.speech_seconds == pytest.approx(100.0)
+    assert any("99.6 s longer than the video" in warning for warning in report.warnings)
 
 
 def test_variable_rate_and_rotation_survive(tmp_path: Path, speech: Path, tiny_models: Models) -> None:
