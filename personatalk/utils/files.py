@@ -104,7 +104,7 @@ def regular_file(path: Path) -> Iterator[Path]:
         kept = Path(folder) / "pipe"
         try:
             with path.open("rb") as pipe, kept.open("wb") as file:
-                shutil.copyfileobj(pipe, file, BLOCK)
+                shutil.copyfileobj(pipe, file)
         except OSError as error:
             raise MediaError(f"{path}: the pipe cannot be read into {folder} ({error.strerror or error})") from error
         if not kept.stat().st_size:
