@@ -63,7 +63,7 @@ class Target:
 
 @dataclass
 class Score:
-    """What came of a target's cases."""
+    """Results of a target's cases."""
 
     cases: int = 0
     accepted: int = 0
@@ -296,7 +296,7 @@ def load_cues(path: Path, out: Path) -> None:
 
 
 def job_seeds(folder: Path) -> list[Path]:
-    """What a job that was cut off has left: its key, and a segment."""
+    """Return the files of a job that was cut off: its key, and a segment."""
     import json
 
     from personatalk.media.segments import PACKET_HEADER
@@ -410,7 +410,7 @@ def load_pairs(path: Path, out: Path) -> None:
 
 
 def speakers_seed(folder: Path) -> list[Path]:
-    """Who is seen in what."""
+    """Return a table of the speaker of each file."""
     return written(folder, "speakers.csv", "file,speaker\na.mp4,ann\nx/b.mp4,bob\n")
 
 

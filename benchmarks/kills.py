@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def same_frames(one: Path, other: Path) -> list[bool]:
-    """Whether each frame of two videos is at the same time and the same picture; a missing one is not."""
+    """Return whether each frame of two videos has the same time and image; a missing one has not."""
     found: list[bool] = []
     with VideoReader(one) as a, VideoReader(other) as b:
         others = b.frames()

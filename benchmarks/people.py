@@ -1,4 +1,4 @@
-"""How well people are told apart: distances of faces, and made scenes of two people, from a folder of real clips.
+"""Accuracy of telling people apart: distances of faces, and made scenes of two people, from a folder of real clips.
 
 The folder's `manifest.csv` names file (from the folder above), split and speaker. Every clip's beginning is held
 against its own end and against the beginnings of other speakers' clips, each as the mean of eight frames; then pairs

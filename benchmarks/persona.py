@@ -1,4 +1,4 @@
-"""What a persona saves: seconds of a second speech for the same video with and without it, and whether both agree.
+"""Time that a persona saves: seconds of a second speech for the same video with and without it, and whether both agree.
 
     python benchmarks/persona.py VIDEO SPEECH -o FOLDER [--rounds 2] [--face WHO]
 

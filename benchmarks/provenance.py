@@ -117,7 +117,7 @@ def marked(source: Path, target: Path, analysis: Analysis, model: MorphableModel
 
 
 def starts(source: Path, most: int) -> list[float]:
-    """Where stretches begin: up to `most`, apart from each other, over the whole clip."""
+    """Return the starts of stretches: up to `most`, apart from each other, over the whole clip."""
     with VideoReader(source) as reader:
         seconds = reader.info.duration or 0.0
     count = int((seconds + 0.05) // WINDOW)

@@ -25,7 +25,7 @@ def chosen_frames(path: Path, indices: list[int]) -> list[np.ndarray]:
 
 
 def lower_face(rgb: np.ndarray) -> tuple[slice, slice]:
-    """Where the face is, from the eyes down, in the shape of a tile."""
+    """Return the place of the face, from the eyes down, in the shape of a tile."""
     tracker = open_tracker()
     points = tracker.detect(rgb)[0][:, :2]
     tracker.close()

@@ -92,7 +92,7 @@ def mouth(samples: Array, rate: int, count: int) -> tuple[Array, Array]:
 
 
 def blinks(count: int, rng: np.random.Generator) -> Array:
-    """How far the eyes are closed in every frame; a little more open than the mean face at rest."""
+    """Return the closing of the eyes in every frame; a little more open than the mean face at rest."""
     out = np.full(count, -0.12)
     shape = np.array([0.35, 0.9, 1.0, 0.75, 0.4, 0.1])
     for start in (int(rng.integers(16, 26)), int(rng.integers(58, 72)), count - 12):
@@ -101,7 +101,7 @@ def blinks(count: int, rng: np.random.Generator) -> Array:
 
 
 def poses(samples: Array, rate: int, rng: np.random.Generator) -> Iterator[Pose]:
-    """What the character does in every frame."""
+    """Yield the pose of the character in every frame."""
     count = int(np.ceil(len(samples) / rate * FPS))
     opening, width = mouth(samples, rate, count)
     closed = blinks(count, rng)

@@ -41,7 +41,7 @@ SHIRT = np.array([0.035, 0.115, 0.175])
 
 @dataclass(frozen=True)
 class Pose:
-    """What the character does in one frame.
+    """Pose of the character in one frame.
 
     Attributes:
         opening: Gap between the inner lips in units, 0 when they touch.
@@ -360,7 +360,7 @@ def paint_scalp(colour: Array, head: Head, rng: np.random.Generator) -> None:
 
 
 def scalp_depth(points: Array) -> Array:
-    """How far inside the hair's border points of the head lie, in units (negative: outside)."""
+    """Return the depth of points of the head inside the border of the hair, in units (negative: outside)."""
     z = [-0.35, -0.12, 0.08, 0.30, 0.44, 0.52, 0.62, 0.78, 0.90, 1.3]
     y = [-0.66, -0.60, -0.52, -0.34, -0.10, 0.16, 0.20, -0.06, 0.25, 0.60]
     return PchipInterpolator(z, y)(np.clip(points[..., 2], -0.35, 1.3)) - points[..., 1]

@@ -260,7 +260,7 @@ def tooth_colour(along: Array, height: Array) -> tuple[Array, BoolArray]:
 
 
 def shadows(depth: Array, skin: Array, triangles: IntArray) -> Array:
-    """How much of the key light reaches each pixel past the head, 0..1."""
+    """Return the part of the key light that reaches each pixel past the head, 0..1."""
     forward = unit(-KEY)
     right = unit(np.cross([0, 1, 0], forward))
     frame = np.stack([right, np.cross(forward, right), forward])

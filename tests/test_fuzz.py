@@ -50,7 +50,7 @@ def test_damaged_files_are_read_or_refused(target: fuzz.Target, bench: tuple[Pat
 
 
 def careless(path: Path, out: Path) -> None:
-    """What a reader must not do, by the first letter of its file."""
+    """Do what a reader must not do, by the first letter of its file."""
     deeds: dict[str, Callable[[], object]] = {
         "a": lambda: path.read_bytes()[:0].decode() + str(1 // 0),
         "b": lambda: (out.parents[1] / "cwd" / "escaped").touch(),

@@ -242,7 +242,7 @@ def _jobs(given: argparse.Namespace) -> tuple[Rows, Rows]:
 
 def _networks(given: argparse.Namespace) -> MetricNetworks:
     """Load the networks that the user has."""
-    from ..evaluation import cache
+    from ..evaluation import downloads
     from ..evaluation.active_speaker import ActiveSpeaker
     from ..evaluation.networks import InceptionNetwork, PerceptualNetwork, VideoFeatures
     from ..evaluation.pair import MetricNetworks
@@ -252,7 +252,7 @@ def _networks(given: argparse.Namespace) -> MetricNetworks:
 
     def load_if_there(name: str, load: Callable[[Path], Loaded]) -> Loaded | None:
         try:
-            path = cache.locate(name, getattr(given, name), given.download)
+            path = downloads.locate(name, getattr(given, name), given.download)
         except PersonaTalkError as error:
             # A network that cannot be had costs its columns, not the others.
             print(error, flush=True)

@@ -40,7 +40,7 @@ FRAME_ARRAYS = ("time", "duration", "usable", "shot_of", "beta", "pose", "lips_h
 
 
 class SkipReason(str, Enum):
-    """Why a frame is passed through."""
+    """Reason for which a frame is passed through."""
 
     NO_FACE = "no face"
     SMALL = "face too small"
@@ -187,7 +187,7 @@ class FrameScan:
 
     @property
     def skip_reason(self) -> SkipReason | None:
-        """Why the frame alone, without its neighbours, cannot be dubbed; None where it can."""
+        """Reason why the frame alone, without its neighbours, cannot be dubbed; None where it can."""
         if self.estimate is None:
             return SkipReason.NO_FACE
         if np.exp(self.estimate.pose[3]) < MIN_EYE_DISTANCE:

@@ -18,9 +18,9 @@ from .boxes import box_centre, box_size, face_box
 from .landmarks import quiet_native_stderr
 
 # Side of the network's crop in pixels.
-CROP_SIDE = 192
+PRESENCE_CROP_SIDE = 192
 # Side of that crop in sizes of the face, as MediaPipe cuts it.
-CROP_FACES = 1.5
+PRESENCE_CROP_FACES = 1.5
 # Least presence score, a logit. Of faces that lie right in the crop 99.5 % score above 13, of hands, patterns, and
 # faces that lie wrong nearly all below 7.
 MIN_PRESENCE = 9.0
@@ -57,9 +57,9 @@ class FacePresence:
     def _look(self, rgb: Image, face: Array, turns: int) -> tuple[float, Array]:
         """Return the presence score and the landmarks (468, 2) in a crop that is turned by some quarters."""
         box = face_box(face)
-        window = np.array([*box_centre(box), CROP_FACES * box_size(box)])
-        matrix = turned_crop(window, roll(face) + turns * np.pi / 2, CROP_SIDE)
-        crop = cv2.warpAffine(rgb, matrix, (CROP_SIDE, CROP_SIDE), flags=cv2.INTER_LINEAR)
+        window = np.array([*box_centre(box), PRESENCE_CROP_FACES * box_size(box)])
+        matrix = turned_crop(window, roll(face) + turns * np.pi / 2, PRESENCE_CROP_SIDE)
+        crop = cv2.warpAffine(rgb, matrix, (PRESENCE_CROP_SIDE, PRESENCE_CROP_SIDE), flags=cv2.INTER_LINEAR)
         self._network.setInput(crop.astype(np.float32).transpose(2, 0, 1)[None] / 255)
         score, points = sorted((out.ravel() for out in self._network.forward(self._outputs)), key=len)
         return float(score[0]), apply_transform(invert_transform(matrix), points.reshape(-1, 3)[:, :2])

@@ -59,7 +59,7 @@ def bare(model: MorphableModel, places: ProbePoints, frames: list[Image]) -> See
 
 
 def seen(model: MorphableModel, places: ProbePoints, frames: list[Image], layers: list[Layer]) -> Seen:
-    """What the first pass sees of frames behind layers."""
+    """Return what the first pass sees of frames behind layers."""
     tracker, initialise = open_tracker(), Initialiser(model)
     pictures = [held(frame, layer) for frame, layer in zip(frames, layers, strict=True)]
     estimates = [initialise(tracker.detect(picture)[0]) for picture in pictures]

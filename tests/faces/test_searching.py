@@ -32,7 +32,7 @@ def truth(upright: list[Image]) -> Array:
 
 
 def turned_back(face: Array, size: int, turns: int) -> Array:
-    """Where landmarks of a square that was turned by clockwise quarters lie before that, (478, 2)."""
+    """Return landmarks of a square turned by clockwise quarters as they lay before the turn, (478, 2)."""
     x, y = face[:, 0], face[:, 1]
     return np.stack([(x, y), (y, size - x), (size - x, size - y), (size - y, x)][turns], axis=1)
 

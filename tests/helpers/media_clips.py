@@ -24,7 +24,7 @@ ASS_HEADER = (
 
 @dataclass
 class Clip:
-    """What a clip should be like."""
+    """Properties of a clip to be made."""
 
     path: Path
     fps: Fraction = Fraction(25)

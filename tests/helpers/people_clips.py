@@ -114,7 +114,7 @@ def away(path: Path, one: Frames, two: Frames, first: int, last: int) -> Scene:
 
 
 def assigned(people: People, truth: np.ndarray, number: int) -> np.ndarray:
-    """Who is found under a number in each frame, (T,): 0 or 1, -1 where nobody is, -2 where it is neither."""
+    """Return the person found under a number in each frame, (T,): 0 or 1, -1 where nobody is, -2 where neither."""
     boxes = people.track(number)
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     far = np.linalg.norm(middle[:, None] - truth, axis=-1)

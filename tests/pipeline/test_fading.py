@@ -1,4 +1,4 @@
-"""How strongly the new mouth shows in each frame."""
+"""Fading: the opacity of the new mouth in each frame."""
 
 from __future__ import annotations
 

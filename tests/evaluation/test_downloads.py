@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from personatalk.errors import WeightsError
-from personatalk.evaluation import cache
+from personatalk.evaluation import downloads
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -32,37 +32,37 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def served(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> cache.Source:
+def served(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> downloads.Source:
     """A made-up network behind an address, as a file of an archive."""
     monkeypatch.setenv("PERSONATALK_CACHE", str(tmp_path / "cache"))
     archive = tmp_path / "pack.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("net.onnx", b"weights")
-    source = cache.Source("net.onnx", f"{address}/pack.zip", hashlib.sha256(b"weights").hexdigest(), "net.onnx")
-    monkeypatch.setitem(cache.SOURCES, "arcface", source)
+    source = downloads.Source("net.onnx", f"{address}/pack.zip", hashlib.sha256(b"weights").hexdigest(), "net.onnx")
+    monkeypatch.setitem(downloads.SOURCES, "arcface", source)
     return source
 
 
-def test_networks_are_found_by_path_cache_or_download(served: cache.Source, tmp_path: Path) -> None:
-    assert cache.locate("arcface", tmp_path / "mine.onnx") == tmp_path / "mine.onnx"
-    assert cache.locate("arcface", None) is None
-    fetched = cache.locate("arcface", None, download=True)
+def test_networks_are_found_by_path_cache_or_download(served: downloads.Source, tmp_path: Path) -> None:
+    assert downloads.locate("arcface", tmp_path / "mine.onnx") == tmp_path / "mine.onnx"
+    assert downloads.locate("arcface", None) is None
+    fetched = downloads.locate("arcface", None, download=True)
     assert fetched == tmp_path / "cache" / "net.onnx" and fetched.read_bytes() == b"weights"
     (tmp_path / "pack.zip").unlink()
-    assert cache.locate("arcface", None) == fetched
-    assert cache.locate("lpips", None, download=True) is None
+    assert downloads.locate("arcface", None) == fetched
+    assert downloads.locate("lpips", None, download=True) is None
     fetched.write_bytes(b"other")
     with pytest.raises(WeightsError, match=r"net\.onnx.*delete it"):
-        cache.locate("arcface", None)
+        downloads.locate("arcface", None)
 
 
 def test_a_download_of_another_file_is_refused_and_not_kept(
-    served: cache.Source, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: downloads.Source, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(cache.SOURCES, "arcface", replace(served, sha256="0" * 64))
+    monkeypatch.setitem(downloads.SOURCES, "arcface", replace(served, sha256="0" * 64))
     with pytest.raises(WeightsError, match="SHA-256 is"):
-        cache.locate("arcface", None, download=True)
-    monkeypatch.setitem(cache.SOURCES, "arcface", replace(served, url=f"{address}/gone.zip"))
+        downloads.locate("arcface", None, download=True)
+    monkeypatch.setitem(downloads.SOURCES, "arcface", replace(served, url=f"{address}/gone.zip"))
     with pytest.raises(WeightsError, match=r"cannot be fetched.*put net\.onnx into"):
-        cache.locate("arcface", None, download=True)
+        downloads.locate("arcface", None, download=True)
     assert list((tmp_path / "cache").iterdir()) == []
