@@ -28,7 +28,7 @@ FADE = 5
 KEPT_CHUNKS = 3
 # Largest distance in model units (3 % of that between the eyes) by which vertices may depend on the chunking: the
 # attention of HuBERT's transformer sees its whole input.
-TOLERANCE = 0.03
+CHUNKING_TOLERANCE = 0.03
 # Frames from whose expressions the style is taken: a minute at 25 frames a second.
 STYLE_FRAMES = 1500
 # Share of the frames, those with the mouth most closed, that show the mouth at rest.
@@ -101,7 +101,7 @@ class ChunkedGenerator:
         network: Stage 1.
         samples: The whole speech at 16 kHz, loudness-normalised, (N,).
         style: Style embedding, (1, D).
-        chunk: Frames generated together; the result depends on it by less than `TOLERANCE`.
+        chunk: Frames generated together; the result depends on it by less than `CHUNKING_TOLERANCE`.
         margin: Frames of context on either side.
         kept: Chunks that are kept in memory.
     """

@@ -44,7 +44,7 @@ def dubbed(folder: Path, speech: Path, target: str) -> Path:
 
 
 def played_in_stereo(path: Path) -> np.ndarray:
-    """What comes out of two loudspeakers, as FFmpeg mixes it: it leaves out the channel of low frequencies."""
+    """Return the output of two loudspeakers as FFmpeg mixes it: it leaves out the channel of low frequencies."""
     with av.open(str(path)) as file:
         resampler = av.AudioResampler("flt", "stereo", RATE)
         frames = [*file.decode(audio=0), None]

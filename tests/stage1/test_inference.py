@@ -18,7 +18,7 @@ from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
 from personatalk.stage1.inference import (
     CHUNK,
-    TOLERANCE,
+    CHUNKING_TOLERANCE,
     SpeechMotion,
     generate,
     generate_span,
@@ -89,7 +89,7 @@ def test_chunks_do_not_show(network: GeometryGenerator, style: torch.Tensor, tem
     whole = generate(network, speech, 220, style, template, chunk=220)
     parts = generate(network, speech, 220, style, template, chunk=chunk)
     difference = np.abs(parts - whole).max()
-    assert difference < TOLERANCE
+    assert difference < CHUNKING_TOLERANCE
     # Context makes it better still than the fading alone does.
     bare = np.abs(generate(network, speech, 220, style, template, chunk=chunk, margin=0) - whole).max()
     assert difference < 0.9 * bare
@@ -110,7 +110,7 @@ def test_chunks_do_not_show_with_the_packages_weights(
     frames = len(speech) // SAMPLES_PER_FRAME
     whole = generate(network, speech, frames, style, 0.5 * template, chunk=frames)
     parts = generate(network, speech, frames, style, 0.5 * template, chunk=chunk)
-    assert np.abs(parts - whole).max() < TOLERANCE
+    assert np.abs(parts - whole).max() < CHUNKING_TOLERANCE
 
 
 def test_a_span_is_part_of_the_whole(network: GeometryGenerator, style: torch.Tensor, template: Array) -> None:
@@ -119,7 +119,7 @@ def test_a_span_is_part_of_the_whole(network: GeometryGenerator, style: torch.Te
     assert span.shape == (30, *template.shape)
     assert span.dtype == np.float32
     whole = generate(network, speech, 75, style, template, chunk=75)
-    assert np.abs(span - whole[20:50]).max() < TOLERANCE
+    assert np.abs(span - whole[20:50]).max() < CHUNKING_TOLERANCE
     beyond = generate_span(network, speech, 500, 503, style, template)
     assert beyond.shape == (3, *template.shape)
     assert np.isfinite(beyond).all()
