@@ -3,8 +3,8 @@
     python benchmarks/voice_activity.py SPEECH ... [--seconds 10] [--json RESULTS]
 
 Each row is a kind of sound. *missed*: share of the frames with speech in which the mouth rests. *false*: share of the
-frames without speech in which it moves. Truth is the loudness of the clean speech, which stands in all mixtures. Each
-is given for the gate on loudness alone and for `voice_activity`.
+frames without speech in which it moves. Truth is the loudness of the clean speech, which is followed by a pause, in
+mixtures too. Each is given for the gate on loudness alone and for `voice_activity`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from personatalk.media.audio import read_speech
 
 # Loudness of the speech over that of what is mixed with it, in dB.
 RATIOS = (20, 10, 0)
+# Seconds of silence after each speech; in mixtures the other sound goes on.
+PAUSE = 2
 # Sounds of each kind that are heard alone, and those of music, which differ more.
 ALONE, PIECES = 4, 12
 
@@ -61,7 +63,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     count = round(made.RATE * args.seconds)
-    speeches = [normalise_loudness(read_speech(path))[:count] for path in args.speech]
+    pause = np.zeros(PAUSE * made.RATE, np.float32)
+    speeches = [np.append(normalise_loudness(read_speech(path))[:count], pause) for path in args.speech]
     # Frames with speech, and missed by either; frames without, and false in either.
     totals: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(6, np.int64))
     for kind, sound, speech in sounds(speeches, count):

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import maximum_filter1d, uniform_filter1d
+from scipy.ndimage import correlate1d, maximum_filter1d
 
 from ..utils.arrays import Array, BoolArray
 from .encoder import FPS, SAMPLE_RATE
@@ -61,8 +61,9 @@ def without_gaps(voice: Weights) -> Weights:
     if not len(voice):
         return voice
     filled = maximum_filter1d(voice, 2 * PAUSE_FRAMES + 1, mode="constant")
-    # The mouth closes and opens within a few frames, not at once.
-    return uniform_filter1d(filled, PAUSE_FRAMES, mode="nearest")
+    # The mouth closes and opens within a few frames, not at once. A running sum, as of `uniform_filter1d`, would leave
+    # its rounding errors in silence.
+    return correlate1d(filled, np.full(PAUSE_FRAMES, 1 / PAUSE_FRAMES), mode="nearest")
 
 
 def speech_mask(samples: AudioSource, times: npt.NDArray[np.float64], pause: float = PAUSE_SECONDS) -> BoolArray:

@@ -61,6 +61,13 @@ def test_a_long_pause_is_one() -> None:
     assert np.abs(np.diff(voice)).max() < 1.5 / PAUSE_FRAMES
 
 
+@pytest.mark.parametrize("ramp", np.linspace(0.05, 0.95, 7))
+def test_silence_after_partial_loudness_is_exactly_none(ramp: float) -> None:
+    voice = without_gaps(np.concatenate([[0.3, 1.0, 0.7], np.full(20, ramp), np.zeros(40)]))
+    np.testing.assert_array_equal(voice[23 + PAUSE_FRAMES + PAUSE_FRAMES // 2 :], 0)
+    assert voice.max() <= 1
+
+
 def test_a_faint_room_is_silence() -> None:
     speech = spoken(4)
     speech[2 * SAMPLE_RATE :] *= 1e-3
