@@ -29,6 +29,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import media_kinds
 import numpy as np
 from mutations import mutated
 
@@ -53,12 +54,14 @@ class Target:
         seeds: Writes sound files into a folder; returns those to damage. Others lie beside every case.
         load: Reads a damaged file; the folder is for what it writes.
         seconds: Longest time for a case.
+        change: Makes a case of a seed's content and name.
     """
 
     name: str
     seeds: Callable[[Path], list[Path]]
     load: Callable[[Path, Path], object]
     seconds: float = 10.0
+    change: Callable[[bytes, str, Random], bytes] = mutated
 
 
 @dataclass
@@ -525,6 +528,9 @@ TARGETS = [
     Target("persona", persona_seed, load_persona),
     Target("cue", cue_seed, load_cues),
     Target("job", job_seeds, load_job),
+    Target("clock", media_kinds.clock_seeds, media_kinds.load_clock, change=media_kinds.restamped),
+    Target("orientation", media_kinds.oriented_seeds, media_kinds.load_oriented, change=media_kinds.reoriented),
+    Target("combination", media_kinds.combination_seed, media_kinds.load_combination, change=media_kinds.combined),
 ]
 """What is fuzzed."""
 
@@ -656,7 +662,7 @@ def fuzz(target: Target, cases: int, seed: int, root: Path, reader: Reader, keep
     for number in range(cases):
         random = Random(f"{target.name} {seed} {number}")
         chosen = files[number % len(files)]
-        data = mutated(whole[chosen], chosen.name, random) if number >= len(files) else whole[chosen]
+        data = target.change(whole[chosen], chosen.name, random) if number >= len(files) else whole[chosen]
         folder, out = root / "case" / "files", root / "out" / "case"
         for old in (folder, out):
             shutil.rmtree(old, ignore_errors=True)

@@ -9,36 +9,16 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from helpers.media_clips import Clip, add_audio, clicks, encode_samples, make, onsets, write_wav
+from helpers.event_clips import LENGTH, flash_and_click
+from helpers.media_clips import Clip, clicks, make, onsets, write_wav
 
 from personatalk.media.audio import read_speech
 from personatalk.media.options import EncodeOptions
 from personatalk.media.reader import FrameTimes, VideoReader
 from personatalk.media.writer import VideoWriter
 
-# Seconds of a made clip, and of the flash and click in it.
-LENGTH, EVENT = 1.0, 0.4
-
 # Ticks after which the clock of a transport stream runs over.
 LAP = 1 << 33
-
-
-def flash_and_click(path: Path, start: float = 0.0, options: dict[str, str] | None = None) -> Path:
-    """Write a clip in which a white frame and a click begin at the same time, from a time on its own clock on."""
-    with av.open(str(path), "w", container_options={"avoid_negative_ts": "disabled", **(options or {})}) as out:
-        video = out.add_stream("libx264", rate=25, options={"preset": "fast", "bf": "2", "g": "12"})
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        video.codec_context.time_base = Fraction(1, 90000)
-        track = add_audio(out, "mp2" if path.suffix == ".ts" else "aac", 48000)
-        out.start_encoding()
-        encode_samples(out, track, clicks(LENGTH, 48000, (EVENT,)), 48000, clock=round(start * 48000))
-        for number in range(round(LENGTH * 25)):
-            level = 255 if number == round(EVENT * 25) else 20
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), format="rgb24")
-            frame.pts, frame.time_base = round((start + number / 25) * 90000), Fraction(1, 90000)
-            out.mux(video.encode(frame))
-        out.mux(video.encode(None))
-    return path
 
 
 def joined(path: Path, *parts: Path) -> Path:
