@@ -23,6 +23,9 @@ JITTER = Fraction(1, 10)
 MAX_GAP_WHERE_CLOCKS_JUMP = 10
 MAX_GAP = 3600
 
+# Seconds after which the counter of an MPEG stream runs over.
+LAP = Fraction(1 << 33, 90000)
+
 
 def start_offset(container: InputContainer) -> Fraction:
     """Return what is added to all times of a file, in seconds, so that it does not start hours after 0, or before it.
@@ -113,5 +116,7 @@ class ContinuousClock:
         """Begin a new stretch where a stream jumps, or join the one that another stream began."""
         assert clock.start is not None
         if clock.stretch == len(self._offsets) - 1:
-            self._offsets.append(self._offsets[clock.stretch] + clock.start + clock.duration - start)
+            runs_over = clock.start <= start + LAP < clock.start + self._longest_hole
+            step = LAP if runs_over else clock.start + clock.duration - start
+            self._offsets.append(self._offsets[clock.stretch] + step)
         clock.stretch = len(self._offsets) - 1
