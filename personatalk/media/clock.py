@@ -48,7 +48,7 @@ class _StreamClock:
     Attributes:
         stretch: Number of the stretch between two jumps that its latest packet lies in.
         start: Decoding time of its latest packet on the file's own clock, in seconds; None before the first.
-        duration: How long that packet lasts, by its own word or as long as the one before it.
+        duration: How long that packet lasts, by its own word, else the shortest step so far.
     """
 
     stretch: int
@@ -100,8 +100,8 @@ class ContinuousClock:
             if clock.start is not None:
                 if self._is_jump(clock, start):
                     self._follow(clock, start)
-                else:
-                    clock.duration = max(Fraction(0), start - clock.start)
+                elif start > clock.start:
+                    clock.duration = min(start - clock.start, clock.duration or start - clock.start)
             clock.start, clock.duration = start, (packet.duration or 0) * packet.time_base or clock.duration
             end = start + clock.duration + self._offsets[clock.stretch]
             self._latest = end if self._latest is None else max(self._latest, end)
@@ -116,7 +116,7 @@ class ContinuousClock:
         """Begin a new stretch where a stream jumps, or join the one that another stream began."""
         assert clock.start is not None
         if clock.stretch == len(self._offsets) - 1:
-            runs_over = clock.start <= start + LAP < clock.start + self._longest_hole
+            runs_over = clock.start <= start + LAP < clock.start + self._max_gap
             step = LAP if runs_over else clock.start + clock.duration - start
             self._offsets.append(self._offsets[clock.stretch] + step)
         clock.stretch = len(self._offsets) - 1
