@@ -6,11 +6,11 @@ several triangles the nearest (smallest z) wins, and of equal ones the first; th
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from ..utils.arrays import Array, IntArray
+from ..utils.compilation import compiled
 
 # Twice the area, in square pixels, under which a triangle is a line and draws nothing.
 MIN_DOUBLE_AREA = 1e-9
@@ -45,7 +45,7 @@ def warm_up() -> None:
     render(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), np.zeros((3, 3), np.float32), 4)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _fill(
     points: npt.NDArray[np.float64],
     triangles: IntArray,

@@ -22,10 +22,10 @@ Keys are therefore sorted into square buckets by their place on a plane, and sea
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from ..utils.arrays import Array, IntArray
+from ..utils.compilation import compiled
 from .keys import BACKGROUND, CODE_SIZE, FACE, MOUTH
 
 # Side of a bucket in standard deviations of the Gaussian.
@@ -43,6 +43,8 @@ LEAST_SHARE = 1e-4
 STRETCH = 1.5
 # Largest number of a place code that is sorted; those of the package's weights stay within a quarter of it.
 FARTHEST = 1e3
+# What the compiler may assume of numbers; not that none is infinite, as distances begin there.
+FAST_MATH = {"reassoc", "contract", "arcp", "nsz"}
 
 
 def score_margins(learned: Array, keys: Array) -> Array:
@@ -90,12 +92,7 @@ def warm_up() -> None:
     sparse_attend(some, np.zeros((1, CODE_SIZE), np.float32), some, np.zeros((1, CODE_SIZE), np.float32), some)
 
 
-def _jit(inline: str = "never") -> numba.core.registry.CPUDispatcher:
-    # Without the lock of the interpreter frames can be rendered side by side.
-    return numba.njit(cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, nogil=True, inline=inline)
-
-
-@_jit("always")  # type: ignore[untyped-decorator]
+@compiled(inline="always", fastmath=FAST_MATH)
 def _flat(place: Array) -> tuple[float, float]:
     """Return the place on the plane of the buckets: the first two numbers of whichever group is filled."""
     x = place[FACE] + place[MOUTH] + place[BACKGROUND]
@@ -103,7 +100,7 @@ def _flat(place: Array) -> tuple[float, float]:
     return x, y
 
 
-@_jit()  # type: ignore[untyped-decorator]
+@compiled(fastmath=FAST_MATH)
 def _sorted(places: Array) -> tuple[float, float, int, int, IntArray, IntArray, Array]:
     """Sort keys into buckets.
 
@@ -132,7 +129,7 @@ def _sorted(places: Array) -> tuple[float, float, int, int, IntArray, IntArray, 
     return left, top, columns, rows, starts, numbers, ordered
 
 
-@_jit("always")  # type: ignore[untyped-decorator]
+@compiled(inline="always", fastmath=FAST_MATH)
 def _measure(place: Array, keys: Array, distance: Array) -> np.float32:
     """Write the squared distances of a place to those of keys (9, N) into `distance`, and return the least."""
     a, b, c, d, e = place[0], place[1], place[2], place[3], place[4]
@@ -148,7 +145,7 @@ def _measure(place: Array, keys: Array, distance: Array) -> np.float32:
     return least
 
 
-@_jit("always")  # type: ignore[untyped-decorator]
+@compiled(inline="always", fastmath=FAST_MATH)
 def _choose(
     learned: Array, keys: Array, numbers: IntArray, distance: Array, most: float, chosen: IntArray, scores: Array
 ) -> int:
@@ -164,7 +161,7 @@ def _choose(
     return found
 
 
-@_jit("always")  # type: ignore[untyped-decorator]
+@compiled(inline="always", fastmath=FAST_MATH)
 def _mix(scores: Array, chosen: IntArray, values: Array, out: Array) -> None:
     """Write the mean of the chosen values, weighted by the softmax of their scores, into `out`."""
     highest, total = scores.max(), np.float32(0)
@@ -179,7 +176,7 @@ def _mix(scores: Array, chosen: IntArray, values: Array, out: Array) -> None:
         out[c] /= total
 
 
-@_jit()  # type: ignore[untyped-decorator]
+@compiled(fastmath=FAST_MATH)
 def _attend(
     learned: Array, places: Array, keys: Array, key_places: Array, values: Array, margin: Array, out: Array
 ) -> None:
