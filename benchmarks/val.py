@@ -23,7 +23,8 @@ import numpy as np
 from personatalk import DubOptions, Models, Report
 from personatalk.media.reader import VideoReader
 from personatalk.pipeline.casting import cast_single
-from personatalk.pipeline.dub import DubRequest, run
+from personatalk.pipeline.dub import run
+from personatalk.pipeline.request import DubRequest
 from personatalk.stage2.compositing import Patch
 from personatalk.training.data.layouts import find_videos
 

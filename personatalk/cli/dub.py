@@ -59,8 +59,8 @@ def add_dub_options(groups: Groups) -> None:
 
 def dub_command(given: argparse.Namespace) -> int:
     """Run `personatalk dub`."""
-    from ..pipeline.dub import dub, dub_cues
     from ..pipeline.report import check_report
+    from ..pipeline.request import DubRequest
     from ..sample import sample_files
 
     if given.sample and (given.video is not None or given.cue is not None):
@@ -73,6 +73,13 @@ def dub_command(given: argparse.Namespace) -> int:
     said = speech if given.cue is None else given.cue
     check_report(given.report, [video, said, given.output])
     options = with_options(DubOptions(), vars(given))
+    # Before PyTorch is imported, so that what will not do is told at once; a pipe can only be read once.
+    if given.cue is not None:
+        DubRequest.of_cues(video, given.cue, given.output, options).check()
+    elif not speech.is_fifo():
+        DubRequest(video, [speech], given.output, options).check()
+    from ..pipeline.dub import dub, dub_cues
+
     models = with_options(WeightPaths(), vars(given)).load()
     work = dub if given.cue is None else dub_cues
     with closing(ProgressBars(given.interrupt, given.quiet)) as bars:

@@ -58,7 +58,10 @@ TEXT_SUBTITLES = {
 }
 
 # Bits per second and channel for the lossy speech encoders; generous, since this is a second encoding.
-SPEECH_BITRATES = {"aac": 160_000, "libopus": 128_000, "mp2": 128_000}
+SPEECH_BITRATES = {"aac": 160_000, "libopus": 128_000, "mp2": 128_000, "wmav2": 128_000}
+
+# Sample rates of the containers that take only one.
+SPEECH_RATES = {"mxf": 48000}
 
 # Tags that describe the source's file rather than its content.
 FILE_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id"}

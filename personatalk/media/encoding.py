@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -11,8 +12,10 @@ import av
 from av.container import OutputContainer
 from av.video.frame import PictureType
 
+from ..errors import MediaError
 from .codecs import FRAME_CLOCK, choose_pix_fmt, choose_video_codec
 from .container import media_url
+from .frame_rate import counting_rate
 from .options import EncodeOptions
 from .pixels import convert_frame
 from .probe import VideoInfo
@@ -21,6 +24,9 @@ from .reader import Frame
 # FFmpeg's units per quantiser step, and the quantiser of the encoders that know no CRF.
 QUANTISER_STEP = 118
 QUANTISER = 2
+
+# Largest CRF of the encoders that know less than 63; beyond it x264 takes its largest without a word.
+MOST_CRF = {"libx264": 51, "libx265": 51}
 
 # FFmpeg's number of the YUV matrix of BT.601, which RGB becomes.
 BT601_TAG = 6
@@ -56,14 +62,15 @@ class VideoEncoding:
         """Choose what a container can hold and loses least.
 
         Raises:
-            MediaError: FFmpeg has no such encoder.
+            MediaError: FFmpeg has no such encoder, or it takes no such quality or frame times.
         """
         name, warnings = output.format.name, []
         codec = choose_video_codec(wanted.codec, output.supported_codecs)
         if codec != wanted.codec:
             warnings.append(f"the video is {codec}: {name} cannot hold {wanted.codec}")
-        fps = source.average_fps.limit_denominator(65535)
-        clock = 1 / fps if codec in FRAME_CLOCK or name == "avi" else source.time_base
+        counts = codec in FRAME_CLOCK or name == "avi"
+        fps = counting_rate(source) if counts else source.average_fps.limit_denominator(65535)
+        clock = 1 / fps if counts else source.time_base
         hdr = _hdr_parameters(source, codec, warnings)
         options = _codec_options(codec, wanted, hdr)
         if name == "avi":
@@ -133,6 +140,9 @@ def segmentable(source: VideoInfo, wanted: EncodeOptions, output: Path) -> bool:
 def _codec_options(codec: str, wanted: EncodeOptions, hdr: list[str]) -> dict[str, str]:
     """Return encoder options for the wanted quality."""
     options: dict[str, str] = {}
+    most = MOST_CRF.get(codec, math.inf)
+    if wanted.crf > most:
+        raise MediaError(f"--crf {wanted.crf:g} is too much for {codec}; give one from 0 to {most}")
     if codec.startswith(("libx264", "libx265")):
         options = {"crf": str(wanted.crf), "preset": wanted.preset}
     if codec == "libx264" and hdr:

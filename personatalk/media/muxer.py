@@ -110,7 +110,17 @@ class Muxer:
         for track in self._tracks:
             packets = track.rest(end) if isinstance(track, CopiedStreams) else track.until(float("inf"))
             self._write(packets, track)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, whatever the tracks still hold."""
         self._container.close()
+
+    def leave_out_copies(self) -> None:
+        """Write no packet of the source's other streams from now on: a search for the first could read all of it."""
+        for track in [track for track in self._tracks if isinstance(track, CopiedStreams)]:
+            track.close()
+            self._tracks.remove(track)
 
     def _write(self, packets: Iterable[av.Packet], track: SpeechStream | CopiedStreams) -> None:
         """Write the packets of another track; a copied packet with an impossible time is left out."""

@@ -15,6 +15,20 @@ from ..utils.options import check_options, option
 # - pingpong: as long as the speech; the video goes forward, backward, forward... or is cut.
 LengthPolicy = Literal["video", "video-original", "shortest", "pingpong"]
 
+# Speeds of the x264 and x265 encoders, fastest first.
+Preset = Literal[
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+]
+
 
 @dataclass(frozen=True)
 class EncodeOptions:
@@ -24,7 +38,7 @@ class EncodeOptions:
         codec: FFmpeg's name of the video encoder; another one is taken, with a warning, where the output
             container cannot hold its codec (webm).
         crf: Quality of the encoders that know it, lower is better; 13 is near transparent for x264.
-        preset: Speed of the x264 and x265 encoders, "ultrafast" to "veryslow". "faster" takes half the time of
+        preset: Speed of the x264 and x265 encoders. "faster" takes half the time of
             "medium" and some 10 % more room at the same PSNR.
         audio_codec: FFmpeg's name of the speech's encoder, None for what suits the container.
         audio_bitrate: Bits per second of the speech, None for a generous rate.
@@ -39,9 +53,7 @@ class EncodeOptions:
         least=0,
         most=63,
     )
-    preset: str = option(
-        "faster", "speed of the x264 and x265 encoders, ultrafast to veryslow", metavar="SPEED", group="encoding"
-    )
+    preset: Preset = option("faster", "speed of the x264 and x265 encoders", group="encoding")
     audio_codec: str | None = option(
         None,
         "FFmpeg's name of the speech's encoder",

@@ -20,6 +20,7 @@ from .codecs import (
     SPEECH_BITRATES,
     SPEECH_COPIES,
     SPEECH_ENCODERS,
+    SPEECH_RATES,
     TEXT_SUBTITLES,
     can_hold,
     choose_layout,
@@ -97,10 +98,13 @@ class SpeechStream:
     def _add_encoder(self, output: Any, options: EncodeOptions) -> Any:
         """Add an encoded stream at the speech's own rate and layout, as far as the codec has them."""
         codec = options.audio_codec or SPEECH_ENCODERS.get(output.format.name, output.default_audio_codec)
+        if codec == "none":
+            raise MediaError(f"{output.format.name} cannot hold sound; use .mp4 or .mkv")
         if not is_encoder(codec, "audio"):
             raise MediaError(f"this FFmpeg has no audio encoder {codec!r}; use aac, flac or libopus")
         try:
-            stream = output.add_stream(codec, rate=choose_rate(codec, self.info.rate))
+            rate = SPEECH_RATES.get(output.format.name) or choose_rate(codec, self.info.rate)
+            stream = output.add_stream(codec, rate=rate)
         except ValueError as error:
             raise MediaError(f"{output.format.name} cannot hold {codec!r} speech ({error})") from error
         context = stream.codec_context

@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -24,7 +25,7 @@ from .encoding import segmentable
 from .muxer import Muxer
 from .options import EncodeOptions
 from .preflight import check_output
-from .probe import VideoInfo
+from .probe import VideoInfo, probe_video
 from .reader import Frame
 from .segments import JobFolder, write_packet
 
@@ -90,6 +91,7 @@ class FrameWriter(abc.ABC):
         speech = None if speech is None else Path(speech)
         check_output(self.output, [path for path in (source.path, speech) if path is not None])
         self._finish = finish
+        self._source = source
         self._last_pts: int | None = None
         self._end: float | None = None  # where the last written frame ends, in seconds on the source's clock
         with self._explained():
@@ -145,10 +147,36 @@ class FrameWriter(abc.ABC):
         if self._last_pts is not None and frame.pts <= self._last_pts:
             raise ValueError(f"frame at {frame.pts} is not later than the one before it, {self._last_pts}")
         self._last_pts = frame.pts
-        self._end = float((frame.pts + frame.duration) * self._muxer.encoding.source.time_base)
+        self._end = float((frame.pts + frame.duration) * self._source.time_base)
         self._muxer.keep_duration(frame.pts, frame.duration)
         with self._explained():
             self._encode(frame, note)
+
+    def rehearse(self, image: av.VideoFrame) -> None:
+        """Write one frame and the beginning of the speech, read the video back, and delete it all.
+
+        Args:
+            image: Like those of the source.
+
+        Raises:
+            MediaError: The encoders or the container refuse, now rather than after the work, or what they write is no
+                video of this size.
+        """
+        source = self._source
+        try:
+            self._muxer.leave_out_copies()
+            pts = round(Fraction(source.start_seconds) / source.time_base)
+            ticks = max(1, round(1 / (source.average_fps * source.time_base)))
+            self.write(Frame(0, 0.0, pts, ticks, image))
+            with self._explained():
+                self._flush()
+                self._muxer.write_others(float((pts + ticks) * source.time_base))
+                self._muxer.close()
+            written = probe_video(self._muxer.path)
+            if (written.width, written.height) != (source.width, source.height):
+                raise MediaError(f"{self.output} would be {written.width} x {written.height}; name another container")
+        finally:
+            self._discard()
 
     @abc.abstractmethod
     def _encode(self, frame: Frame, note: Any) -> None:
@@ -177,10 +205,10 @@ class FrameWriter(abc.ABC):
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn FFmpeg's and the system's errors into MediaError."""
+        """Turn FFmpeg's, PyAV's and the system's errors into MediaError."""
         try:
             yield
-        except (av.error.FFmpegError, OSError) as error:
+        except (av.error.FFmpegError, OSError, ValueError) as error:
             raise write_error(self.output, error) from error
 
 

@@ -9,34 +9,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ..errors import CueError, PersonaTalkError
-from ..faces.choice import FaceImage, parse_choice
 from ..geometry import rasterizer
-from ..media.preflight import check_output, check_source
-from ..media.probe import probe_speech
 from ..media.reader import VideoReader
 from ..media.segments import JobFolder
 from ..media.timeline import Plan
 from ..media.writer import resumable_writer
-from ..provenance.options import Provenance
 from ..provenance.signing import ProvenancePlan
 from ..stage2 import sparse_attention
 from ..utils.arrays import BoolArray, runs
-from ..utils.files import file_stamp, regular_file
+from ..utils.files import regular_file
 from ..utils.progress import Progress, no_progress
 from ..version import __version__
 from .casting import DubPlan, cast_cues, cast_single
 from .context import RunContext
-from .cues import Cue, read_cues
+from .cues import Cue
 from .options import DubOptions
 from .rendering import OnComposited, RenderContext, dubbed_frames
 from .report import Report
+from .request import DubRequest
 from .weights import Models
 
 
@@ -101,53 +95,8 @@ def dub_cues(
         CueError: The cue file is not understood, or asks one person to say two things at once.
         PersonaTalkError: As of `dub`.
     """
-    options = options or DubOptions()
-    if (options.face, options.persona, options.style, options.length) != (None, None, None, "video"):
-        raise PersonaTalkError("cues say who speaks and when: give no face, persona, style or length beside them")
-    known = read_cues(cues) if isinstance(cues, str | Path) else sorted(cues, key=lambda cue: cue.start)
-    if not known or any(not 0 <= cue.start < cue.end or cue.offset < 0 for cue in known):
-        raise CueError("a list of cues needs one at least, each with 0 <= start < end and an offset of 0 or more")
-    speeches = list(dict.fromkeys(cue.speech for cue in known))
-    request = DubRequest(Path(video), speeches, Path(output), options, known)
-    return run(request, lambda context: cast_cues(context, known), models, progress)
-
-
-@dataclass(frozen=True)
-class DubRequest:
-    """The files and choices of one run.
-
-    Attributes:
-        video: The source.
-        speeches: Files of the speech.
-        output: The file to write.
-        options: Choices.
-        cues: Cues that the run depends on; none where one person says one speech.
-    """
-
-    video: Path
-    speeches: list[Path]
-    output: Path
-    options: DubOptions
-    cues: Sequence[Cue] = ()
-
-    def key(self, models: Models) -> dict[str, Any]:
-        """Return what the finished parts of a run depend on, JSON-able."""
-        options = self.options
-        chosen = (options.persona, options.style, options.face_model, options.identity)
-        files = [self.video, *self.speeches, *(f for f in chosen if f is not None), *self._face_images()]
-        return {
-            "version": __version__,
-            "files": [file_stamp(file) for file in files],
-            "options": repr(replace(options, provenance=Provenance(options.provenance.on))),
-            "models": models.fingerprint(),
-            "cues": [repr(replace(cue, where="")) for cue in self.cues],
-        }
-
-    def _face_images(self) -> list[Path]:
-        """Return the reference images of faces."""
-        words = [self.options.face, *(cue.face for cue in self.cues)]
-        choices = [parse_choice(word) for word in words if word is not None]
-        return [choice.path for choice in choices if isinstance(choice, FaceImage)]
+    request = DubRequest.of_cues(video, cues, output, options or DubOptions())
+    return run(request, lambda context: cast_cues(context, request.cues), models, progress)
 
 
 def run(
@@ -175,12 +124,8 @@ def run(
     start, options = time.perf_counter(), request.options
     speeches = ", ".join(map(str, request.speeches))
     report = Report(str(request.video), speeches, str(request.output), __version__, {"on": False}, options.length)
-    check_output(request.output, [request.video, *request.speeches])
-    options.check()
+    request.check()
     with VideoReader(request.video) as reader:
-        check_source(reader.info, request.output, options.encode.codec)
-        for speech in request.speeches:
-            probe_speech(speech)
         with report.stage("sign"):
             provenance = ProvenancePlan.decide(options.provenance, request.output, request.video, request.speeches)
         report.provenance = provenance.record()

@@ -16,7 +16,8 @@ from personatalk.errors import CueError, FaceError, PersonaTalkError
 from personatalk.media.options import EncodeOptions
 from personatalk.pipeline.casting import cast_cues
 from personatalk.pipeline.cues import Cue
-from personatalk.pipeline.dub import DubRequest, run
+from personatalk.pipeline.dub import run
+from personatalk.pipeline.request import DubRequest
 from personatalk.utils.progress import Progress
 
 pytestmark = pytest.mark.usefixtures("drawn_faces")

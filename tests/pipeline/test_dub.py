@@ -23,7 +23,8 @@ from personatalk.media.options import EncodeOptions
 from personatalk.media.probe import probe_speech
 from personatalk.pipeline import casting
 from personatalk.pipeline.casting import cast_single
-from personatalk.pipeline.dub import DubRequest, run
+from personatalk.pipeline.dub import run
+from personatalk.pipeline.request import DubRequest
 from personatalk.provenance.c2pa_reader import read_credentials
 from personatalk.provenance.options import Provenance
 from personatalk.stage2.compositing import Patch

@@ -16,7 +16,8 @@ import pytest
 
 from personatalk import DubOptions, Models
 from personatalk.pipeline.casting import cast_single
-from personatalk.pipeline.dub import DubRequest, run
+from personatalk.pipeline.dub import run
+from personatalk.pipeline.request import DubRequest
 from personatalk.provenance.options import Provenance
 from personatalk.sample import sample_files
 from personatalk.stage2.compositing import Patch
