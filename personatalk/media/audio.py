@@ -28,7 +28,7 @@ LOUDEST = 1e6
 LFE_SHARE = 0.9
 
 # Sample formats of files whose samples may be no numbers: the channels lie in one plane.
-FLOAT_FORMATS = {"flt": np.dtype("f4"), "dbl": np.dtype("f8")}
+FLOAT_FORMATS = {"flt": "f4", "dbl": "f8"}
 
 # Samples from here on are damage; full scale is 1.
 LOUDEST = 1e6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -97,6 +98,7 @@ def check_source(source: VideoInfo, output: Path | str, codec: str) -> None:
         )
 
 
+@lru_cache(maxsize=8)
 def _shows_through(source: VideoInfo) -> bool:
     """Return whether any pixel is transparent: GIFs and screen recordings have the layer for it, mostly unused."""
     with VideoReader(source.path) as reader:

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 
 from ..errors import MediaError
-from ..utils.files import DISK_FULL
+from ..utils.files import DISK_FULL, link_target
 from ..utils.options import options_of, with_options
 from .container import reason_of
 from .options import EncodeOptions
@@ -46,7 +46,8 @@ class _Rehearsal:
     def refusal(self) -> MediaError | None:
         """Write and delete; return what went wrong, None for nothing."""
         # A name of its own, so that what a kill leaves is found and dropped by the next run.
-        trial = self.output.with_name(f"{self.output.name}.rehearsal{self.output.suffix}")
+        output = link_target(self.output)
+        trial = output.with_name(f"{output.name}.rehearsal{self.output.suffix}")
         try:
             with JobFolder(trial, {}) as job:
                 limit = self.speech_seconds_limit
