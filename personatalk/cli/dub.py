@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ..pipeline.options import DubOptions, WeightPaths
+from ..utils.files import is_pipe
 from ..utils.options import with_options
 from .options import Commands, Groups, add_command, add_options, add_quiet
 from .progress import ProgressBars
@@ -76,7 +77,7 @@ def dub_command(given: argparse.Namespace) -> int:
     # Before PyTorch is imported, so that what will not do is told at once; a pipe can only be read once.
     if given.cue is not None:
         DubRequest.of_cues(video, given.cue, given.output, options).check()
-    elif not speech.is_fifo():
+    elif not is_pipe(speech):
         DubRequest(video, [speech], given.output, options).check()
     from ..pipeline.dub import dub, dub_cues
 
