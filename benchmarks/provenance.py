@@ -36,7 +36,7 @@ from personatalk.media.reader import VideoReader
 from personatalk.media.writer import VideoWriter
 from personatalk.provenance.options import Provenance
 from personatalk.provenance.verify import find_watermark
-from personatalk.provenance.watermark import WINDOW, WatermarkDetector, WatermarkResult, embed_watermark
+from personatalk.provenance.watermark import STRETCH_SECONDS, WatermarkDetector, WatermarkResult, embed_watermark
 from personatalk.stage2.compositing import to_image
 
 SUFFIXES = {".mp4", ".mpg", ".mov", ".mkv", ".avi"}
@@ -75,7 +75,7 @@ def stretch(source: Path, target: Path, start: float) -> None:
         stream.width, stream.height = info.width // 2 * 2, info.height // 2 * 2
         stream.pix_fmt = "yuv420p"
         for frame in reader.frames():
-            if frame.time >= start + WINDOW:
+            if frame.time >= start + STRETCH_SECONDS:
                 break
             if frame.time < start:
                 continue
@@ -120,8 +120,8 @@ def starts(source: Path, most: int) -> list[float]:
     """Return the starts of stretches: up to `most`, apart from each other, over the whole clip."""
     with VideoReader(source) as reader:
         seconds = reader.info.duration or 0.0
-    count = int((seconds + 0.05) // WINDOW)
-    return [float(i * WINDOW) for i in np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))]
+    count = int((seconds + 0.05) // STRETCH_SECONDS)
+    return [float(i * STRETCH_SECONDS) for i in np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))]
 
 
 def videos(folder: Path, part: tuple[int, int]) -> list[Path]:
@@ -163,7 +163,7 @@ def plain(source: Path, options: argparse.Namespace) -> Iterator[dict[str, objec
     """Originals: the clip is analysed once, and each stretch is looked at for itself."""
     model = MorphableModel.load()
     analysis = analysed(source, model)
-    edges = [*np.arange(0, analysis.time[-1] - WINDOW * 0.9, WINDOW), analysis.time[-1] + 1]
+    edges = [*np.arange(0, analysis.time[-1] - STRETCH_SECONDS * 0.9, STRETCH_SECONDS), analysis.time[-1] + 1]
     detectors = [WatermarkDetector() for _ in edges[1:]]
     with VideoReader(source) as reader:
         for frame in reader.frames():
