@@ -84,6 +84,17 @@ def test_arrays_that_do_not_fit_are_refused(analysis: Analysis, model: Morphable
         Analysis.from_arrays(analysis.info, arrays, model)
 
 
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_frame_that_is_shown_for_a_second_is_not_brief(
+    tmp_path: Path, clip: Talk, model: MorphableModel, frames: int
+) -> None:
+    video = write_video(tmp_path / "slow.mp4", [smooth_picture(240, 400, 12)] * frames, fps=1)
+    with VideoReader(video) as reader:
+        slow = analyse(reader, MadeUpTracker(clip), model)
+    assert slow.usable.all() and len(slow) == frames
+    assert slow.faces.tolist() == [2] * frames
+
+
 class Blind:
     """Sees no face."""
 

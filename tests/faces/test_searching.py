@@ -7,7 +7,7 @@ from contextlib import closing
 import cv2
 import numpy as np
 import pytest
-from helpers import people_clips
+from helpers import occluders, people_clips
 from helpers.people_clips import canvas
 from helpers.sample_clips import sample_frames
 
@@ -82,3 +82,24 @@ def test_a_face_of_eighty_pixels_is_found_anywhere_in_the_first_frame(
             (face,) = tracker.detect(room)
         expected = face_box(truth) * side / people_clips.SIDE + np.tile([left, top], 2)
         assert same_face(face_box(face), expected.astype(np.float32))
+
+
+def hand_over_nothing(turns: int, side: int = 320) -> Image:
+    """A hand before a patterned curtain."""
+    rows, columns = np.mgrid[:side, :side]
+    curtain = 120 + 40 * np.sin(columns / 9) * np.sin(rows / 14)
+    room = np.repeat(curtain[..., None], 3, axis=2).astype(np.uint8)
+    layer = occluders.hand(side, side, 120, 150, 110, np.array([205, 160, 135]))
+    return np.ascontiguousarray(np.rot90(occluders.held(room, layer), turns))
+
+
+@pytest.mark.slow
+def test_hands_and_patterns_are_no_faces(upright: list[Image], truth: Array) -> None:
+    presence = FacePresence()
+    assert presence.look(upright[-1], truth) is not None
+    for turns in range(4):
+        room = hand_over_nothing(turns)
+        with closing(open_searching_tracker()) as tracker:
+            assert tracker.detect(room) == []
+        for left, top in ((10, 20), (60, 60), (90, 10)):  # nor where a detector would take them for one
+            assert presence.look(room, truth + np.array([left - 40, top - 40, 0], np.float32)) is None

@@ -62,6 +62,19 @@ def test_only_the_cues_change(tmp_path: Path, clip: Path, speech: Path) -> None:
     assert max(changes[i] for i in range(COUNT) if i not in dubbed) < min(changes[i] for i in (3, 4, 13, 14)) / 2
 
 
+def test_a_user_who_chose_nobody_is_told_that_there_are_several(
+    tmp_path: Path, tiny_models: Models, pair: Path, speech: Path
+) -> None:
+    chosen = DubOptions(face="left")
+    silent, told = (
+        personatalk.dub(pair, speech, tmp_path / f"{options is chosen}.mp4", models=tiny_models, options=options)
+        for options in (chosen, DubOptions())
+    )
+    assert not [warning for warning in silent.warnings if "more than one face" in warning]
+    (warning,) = [warning for warning in told.warnings if "more than one face" in warning]
+    assert "8 of 8 frames" in warning and f"'personatalk faces {pair}'" in warning
+
+
 def test_the_command_line_takes_a_cue_file_in_place_of_a_speech(tmp_path: Path, clip: Path, speech: Path) -> None:
     cue = tmp_path / "cues.txt"
     cue.write_text(f"00:00:00,080 --> 00:00:00,240\nspeech: {speech}\n")
