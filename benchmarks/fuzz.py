@@ -246,6 +246,7 @@ def a_persona() -> Any:
         occlusions={2: np.ones(4, np.uint8)},
         lips_hidden=np.zeros(count, np.float32),
         faces=np.ones(count, np.int64),
+        light=np.ones((count, 3), np.float32),
         **series,
     )
     lips = {n: np.ones((4, width), np.float32) for n, width in Reference.table_widths(CHANNELS).items()}

@@ -1,4 +1,4 @@
-"""Analysis of a video in one pass: faces, shots, geometry and occlusions of every frame.
+"""Analysis of a video in one pass: faces, shots, geometry, light and occlusions of every frame.
 
 Frames stream by. About 4 kB of each frame with a face are kept until the geometry is fitted, and 0.2 kB afterwards.
 """
@@ -23,6 +23,7 @@ from ..utils.arrays import Array, runs
 from ..utils.progress import Progress, no_progress
 from .follow import FaceFollower, LargestFaceFollower
 from .landmarks import FaceTracker
+from .light import relative_light
 from .occlusion import MAX_LIPS_HIDDEN, ProbePoints, find_occlusions
 from .shots import CutDetector
 
@@ -36,7 +37,7 @@ MIN_RUN = 3
 MIN_RUN_SECONDS = 0.1
 
 # Arrays of an `Analysis` with one entry for each frame.
-FRAME_ARRAYS = ("time", "duration", "usable", "shot_of", "beta", "pose", "lips_hidden", "faces")
+FRAME_ARRAYS = ("time", "duration", "usable", "shot_of", "beta", "pose", "lips_hidden", "faces", "light")
 
 
 class SkipReason(str, Enum):
@@ -68,7 +69,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Shots, geometry and occlusions of a video, as `analyse` finds them.
+    """Shots, geometry, light and occlusions of a video, as `analyse` finds them.
 
     Attributes:
         info: The file.
@@ -84,6 +85,7 @@ class Analysis:
             that have any.
         lips_hidden: Share of the lips that is occluded, (T,).
         faces: Number of faces that the frame shows, (T,).
+        light: Light on the face: gain of each channel over the shot's usual light, (T, 3); 1 where it is ordinary.
     """
 
     info: VideoInfo
@@ -98,6 +100,7 @@ class Analysis:
     occlusions: dict[int, npt.NDArray[np.uint8]]
     lips_hidden: Array
     faces: npt.NDArray[np.int64]
+    light: Array
 
     def __len__(self) -> int:
         return len(self.time)
@@ -131,8 +134,8 @@ class Analysis:
             ValueError: An array is missing, or they do not fit each other or the model.
         """
         count = len(arrays.get("time", ()))
-        arrays = {"faces": np.zeros(count, np.int64), **arrays}  # older files do not say
-        shapes = {"beta": (count, model.num_expression), "pose": (count, 6), "reason": (count,)}
+        arrays = {"faces": np.zeros(count, np.int64), "light": np.ones((count, 3), np.float32), **arrays}  # older files do not say
+        shapes = {"beta": (count, model.num_expression), "pose": (count, 6), "light": (count, 3), "reason": (count,)}
         shapes |= {name: (count,) for name in FRAME_ARRAYS if name not in shapes}
         wrong = [name for name, shape in shapes.items() if name not in arrays or arrays[name].shape != shape]
         start, alpha = (arrays.get(name, np.zeros(0)) for name in ("start", "alpha"))
@@ -145,6 +148,8 @@ class Analysis:
             "faces": np.int64,
         }
         tables: dict[str, Any] = {name: arrays[name].astype(kinds.get(name, np.float32)) for name in FRAME_ARRAYS}
+        if not (tables["light"] > 0).all():
+            raise ValueError("light that is not positive")
         ends = [*start[1:], count]
         if list(start[:1]) != [0] or (np.diff([*start, count]) <= 0).any():
             raise ValueError("shots that do not cover all frames")
@@ -224,7 +229,7 @@ def analyse(
     points = ProbePoints.of(model)
     scans = _scan(reader, tracker, initialise, follower, points, lambda n: on_progress("faces", n, estimated))
     shot_of = np.cumsum([scan.cut for scan in scans]).astype(np.int64)
-    occlusions = _occlusions(scans, points, shot_of)
+    occlusions, light = _appearance(scans, points, shot_of)
     lips_hidden = np.zeros(len(shot_of), np.float32)
     for i, occlusion in occlusions.items():
         lips_hidden[i] = points.lips_hidden(occlusion[None])[0]
@@ -254,6 +259,7 @@ def analyse(
         occlusions=occlusions,
         lips_hidden=lips_hidden,
         faces=np.array([scan.faces for scan in scans], np.int64),
+        light=light,
     )
 
 
@@ -283,18 +289,19 @@ def _scan(
     return scans
 
 
-def _occlusions(
+def _appearance(
     scans: list[FrameScan], points: ProbePoints, shot_of: npt.NDArray[np.int64]
-) -> dict[int, npt.NDArray[np.uint8]]:
-    """Find the occlusions of each frame that has any, shot by shot."""
-    occlusions = {}
+) -> tuple[dict[int, npt.NDArray[np.uint8]], Array]:
+    """Find the occlusions of each frame that has any, and the light on the face in all frames, shot by shot."""
+    occlusions, light = {}, np.ones((len(scans), 3), np.float32)
     for shot in np.unique(shot_of):
         frames = [int(i) for i in np.flatnonzero(shot_of == shot) if scans[i].skip_reason is None]
         samples = [sample for i in frames if (sample := scans[i].sample) is not None]
         if samples:
-            found = find_occlusions(points, np.stack(samples))
+            stacked = np.stack(samples)
+            light[frames], found = relative_light(points, stacked), find_occlusions(points, stacked)
             occlusions.update({i: occlusion for i, occlusion in zip(frames, found, strict=True) if occlusion.any()})
-    return occlusions
+    return occlusions, light
 
 
 def _usable(scans: list[FrameScan], lips_hidden: Array) -> tuple[npt.NDArray[np.bool_], dict[int, SkipReason]]:

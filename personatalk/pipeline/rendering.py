@@ -11,13 +11,14 @@ import numpy as np
 
 from ..errors import MediaError
 from ..faces.analysis import Analysis, SkipReason, yaw_of
+from ..faces.light import well_lit
 from ..faces.occlusion import ProbePoints, visibility
 from ..geometry.camera import apply_transform
 from ..geometry.morphable_model import MorphableModel
 from ..media.reader import Frame, VideoReader
 from ..media.timeline import Plan, frames_in_order, retimed
 from ..provenance.watermark import embed_watermark
-from ..stage2.compositing import Patch, match_colours, to_image
+from ..stage2.compositing import Patch, keep_other_things, match_colours, relit, to_image
 from ..stage2.face_crops import FaceCropper
 from ..stage2.geometry_map import GeometryMap, geometry_map
 from ..stage2.references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
@@ -253,7 +254,9 @@ class MouthRenderer:
     def _composite(self, pending: _PendingFrame, rendered: Image, mask: Array) -> Frame | None:
         """Return the frame with its new mouth; None if that lies outside the image."""
         assert pending.crop is not None and pending.transform is not None
-        matched = match_colours(rendered, pending.crop, mask)
+        lit = relit(rendered, self.speaker.analysis.light[pending.frame.index])
+        matched = match_colours(lit, pending.crop, mask)
+        mask = keep_other_things(matched, pending.crop, mask)
         if self.context.watermark:
             matched = embed_watermark(matched, pending.frame.time)
         width, height = self.context.reader.info.upright_size
@@ -308,6 +311,6 @@ def choose_lip_frames(model: MorphableModel, analysis: Analysis, shot: int) -> I
     frames = span.start + np.flatnonzero(analysis.usable[span.start : span.stop])
     if len(frames) == 0:
         raise MediaError(f"{analysis.info.path}: shot {shot} has no usable face")
-    unhidden = frames[analysis.lips_hidden[frames] == 0]
-    frames = unhidden if len(unhidden) else frames
+    for good in (analysis.lips_hidden == 0, well_lit(analysis.light)):
+        frames = frames[good[frames]] if good[frames].any() else frames
     return frames[lip_references(analysis.openings(model, frames), LIP_REFERENCES)]

@@ -13,16 +13,20 @@ import cv2
 import numpy as np
 
 from ..geometry.camera import apply_transform, invert_transform
-from ..utils.arrays import Array, Image
+from ..utils.arrays import Array, BoolArray, Image
 
 # Cells per side of the grid on which colours are compared.
 COLOUR_GRID = 64
-# Largest colour correction in grey levels.
+# Grey levels that are added before colours are divided: near black a gain would only enlarge the noise.
+NEAR_BLACK = 8.0
+# Largest shift in grey levels beside the gain.
 MOST_SHIFT = 24.0
 # Difference in grey levels from which on two pixels are taken to show different things, such as chin and collar.
 SAME_PLACE = 40.0
+# Grey level of the edge below which that difference shrinks in proportion.
+WELL_LIT = 100.0
 # Opacity between which a cell belongs to the edge of the mask.
-EDGE = (0.02, 0.95)
+EDGE = (0.2, 0.95)
 # Standard deviations in cells of the blurs that spread the difference inwards, and their weights: close to the edge the
 # near differences count, far from it the mean.
 SPREAD = ((3.0, 1.0), (10.0, 0.1), (30.0, 0.01))
@@ -50,11 +54,20 @@ def coarse_colours(crop: Any) -> Any:
     return cv2.resize(crop, (COLOUR_GRID, COLOUR_GRID), interpolation=cv2.INTER_AREA)
 
 
-def match_colours(rendered: Image, source: Image, mask: Array) -> Image:
-    """Shift the colours of the rendered crop to those of the source along the edge of the mask.
+def relit(image: Image, light: Array) -> Image:
+    """Multiply the channels of an image uint8 (h, w, 3) by the gains `light` (3,)."""
+    if (light == 1).all():
+        return image
+    bright: Image = cv2.multiply(image, (*light.tolist(), 0), dtype=cv2.CV_8U)  # rounds, and stays in 0..255
+    return bright
 
-    Differences are taken where the mask is soft and both crops plausibly show the same place, and spread inwards
-    smoothly, so that they follow light that falls across the face.
+
+def match_colours(rendered: Image, source: Image, mask: Array) -> Image:
+    """Bring the colours of the rendered crop to those of the source along the edge of the mask.
+
+    The light that all of the edge shows is a gain: dark stays dark, and lips and teeth keep their contrast to skin.
+    What differs from it is shifted, where the mask is soft and both crops plausibly show the same place, and the shift
+    spread inwards smoothly, so that it follows light that falls across the face.
 
     Args:
         rendered: Rendered crop, uint8 (S, S, 3).
@@ -62,23 +75,59 @@ def match_colours(rendered: Image, source: Image, mask: Array) -> Image:
         mask: Opacity, float32 (S, S) in 0..1.
 
     Returns:
-        The shifted crop, uint8 (S, S, 3); the rendered one where the edge shows nothing to compare.
+        The matched crop, uint8 (S, S, 3); the rendered one where there is no edge to compare.
     """
-    small, old, new = (coarse_colours(x) for x in (mask, source, rendered))
-    difference = old.astype(np.float32) - new
-    weight = ((small > EDGE[0]) & (small < EDGE[1])).astype(np.float32)
-    weight *= np.abs(difference).max(axis=2) < SAME_PLACE
-    if weight.sum() < 1:
+    small = coarse_colours(mask)
+    old, new = (coarse_colours(x).astype(np.float32) for x in (source, rendered))
+    edge = (small > EDGE[0]) & (small < EDGE[1])
+    if not edge.any():
         return rendered
+    gain = np.median((old[edge] + NEAR_BLACK) / (new[edge] + NEAR_BLACK), axis=0)
+    offset = NEAR_BLACK * (gain - 1)
+    shift = offset + _spread_inwards(old - (gain * new + offset), edge, _same_place(old[edge]))
+    smooth = cv2.resize(shift, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    lit = cv2.multiply(rendered, (*gain.tolist(), 0), dtype=cv2.CV_32F)
+    matched: Image = cv2.add(lit, smooth, dtype=cv2.CV_8U)  # rounds, and stays in 0..255
+    return matched
+
+
+def keep_other_things(matched: Image, source: Image, mask: Array) -> Array:
+    """Lower the opacity along the edge where the source shows another thing there, such as what is behind the face.
+
+    Args:
+        matched: What `match_colours` returned.
+        source: As of `match_colours`.
+        mask: Opacity, float32 (S, S) in 0..1.
+    """
+    small = coarse_colours(mask)
+    old, new = (coarse_colours(x).astype(np.float32) for x in (source, matched))
+    edge = (small > 0) & (small < EDGE[1])
+    if not edge.any():
+        return mask
+    most = _same_place(old[edge])
+    other = np.clip(np.abs(old - new).max(axis=2) / most - 1, 0, 1) * edge
+    if not other.any():
+        return mask
+    near = cv2.GaussianBlur(cv2.dilate(other.astype(np.float32), np.ones((3, 3), np.uint8)), (0, 0), 1.0)
+    kept: Array = mask * (1 - cv2.resize(near, mask.shape[::-1], interpolation=cv2.INTER_LINEAR))
+    return kept
+
+
+def _same_place(colours: Array) -> float:
+    """Return the difference up to which two pixels may show the same thing, from the source's colours at the edge."""
+    level = float(np.median(colours, axis=0).max())
+    return max(SAME_PLACE * min(1.0, level / WELL_LIT), NEAR_BLACK / 2)
+
+
+def _spread_inwards(difference: Array, edge: BoolArray, most: float) -> Array:
+    """Return a smooth shift (64, 64, 3) that is nearly the difference at the edge, where that is less than `most`."""
+    weight = (edge & (np.abs(difference).max(axis=2) < most)).astype(np.float32)
     total = difference * weight[..., None]
     spread, spread_weight = np.zeros_like(total), np.zeros_like(weight)
     for sigma, trust in SPREAD:
         spread += trust * cv2.GaussianBlur(total, (0, 0), sigma)
         spread_weight += trust * cv2.GaussianBlur(weight, (0, 0), sigma)
-    shift = np.clip(spread / (spread_weight[..., None] + 1e-6), -MOST_SHIFT, MOST_SHIFT)
-    smooth = cv2.resize(shift, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    matched: Image = cv2.add(rendered, smooth, dtype=cv2.CV_8U)  # rounds, and stays in 0..255
-    return matched
+    return np.clip(spread / (spread_weight[..., None] + 1e-6), -MOST_SHIFT, MOST_SHIFT)
 
 
 def to_image(crop: Image, mask: Array, transform: Array, width: int, height: int) -> Patch | None:

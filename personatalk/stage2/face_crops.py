@@ -9,6 +9,7 @@ from ..geometry.camera import CROP_SIZE, apply_transform, crop_transform, projec
 from ..geometry.morphable_model import MorphableModel
 from ..media.reader import Frame, VideoReader
 from ..utils.arrays import Array, Image, IntArray
+from .compositing import relit
 from .geometry_map import geometry_map
 from .renderer import Reference
 from .runtime import RendererRuntime
@@ -43,8 +44,9 @@ class FaceCropper:
         return self.place(self.analysis.vertices(self.model, index), index)
 
     def encode(self, renderer: RendererRuntime, index: int, crop: Image) -> Reference:
-        """Encode a frame's crop as a reference."""
-        return renderer.encode([crop], [geometry_map(self.model, self.vertices(index), self.size)])[0]
+        """Encode a frame's crop as a reference, in the usual light of its shot."""
+        drawn = geometry_map(self.model, self.vertices(index), self.size)
+        return renderer.encode([relit(crop, 1 / self.analysis.light[index])], [drawn])[0]
 
     def fetch(self, reader: VideoReader, chosen: IntArray) -> Iterator[tuple[int, Image]]:
         """Yield numbers and crops of the chosen frames, in the order of the video."""

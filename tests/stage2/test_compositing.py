@@ -10,7 +10,7 @@ from helpers.synthetic import face_in_crop, pose_of, psnr, smooth_picture
 from personatalk.geometry.camera import crop_transform, warp
 from personatalk.geometry.masks import face_region
 from personatalk.geometry.morphable_model import MorphableModel
-from personatalk.stage2.compositing import COLOUR_GRID, MOST_SHIFT, SAME_PLACE, Patch, match_colours, to_image
+from personatalk.stage2.compositing import COLOUR_GRID, MOST_SHIFT, SAME_PLACE, Patch, match_colours, relit, to_image
 from personatalk.utils.arrays import Array, Image
 
 SIZE = 256
@@ -95,12 +95,31 @@ def test_another_thing_at_the_edge_is_not_taken_for_skin(skin: Image, mask: Arra
     assert error(match_colours(rendered, collar, mask), skin, above) < 1.2
 
 
-def test_the_correction_is_bounded(skin: Image, mask: Array) -> None:
-    rendered = shifted(skin, np.full(3, -(MOST_SHIFT + SAME_PLACE) / 2))
+def test_what_differs_beside_the_light_is_bounded(skin: Image, mask: Array) -> None:
+    dark = mask * (np.arange(SIZE) < SIZE // 3) > 0
+    rendered = shifted(skin, np.where(dark, -(MOST_SHIFT + SAME_PLACE) / 2, 0)[..., None])
     assert MOST_SHIFT < (MOST_SHIFT + SAME_PLACE) / 2 < SAME_PLACE
     change = match_colours(rendered, skin, mask).astype(int) - rendered
     assert change.max() <= MOST_SHIFT + 1
-    assert change[mask > 0.5].mean() > MOST_SHIFT - 2
+    assert change[dark & (mask > 0.02) & (mask < 0.5)].mean() > MOST_SHIFT / 2
+
+
+@pytest.mark.parametrize("light", [(0.03, 0.03, 0.03), (0.15, 0.15, 0.15), (1.0, 0.4, 0.25), (1.3, 1.3, 1.3)])
+def test_the_mouth_takes_the_light_of_its_rim(skin: Image, mask: Array, light: tuple[float, float, float]) -> None:
+    """Lips darker and teeth brighter than skin stay so in any light; none of them glows in the dark."""
+    rendered = skin.copy()
+    rendered[120:150, 110:150], rendered[150:160, 110:150] = (150, 70, 70), (235, 230, 220)
+    wanted = np.clip(rendered * np.array(light), 0, 255)
+    lit = np.clip(skin * np.array(light), 0, 255).astype(np.uint8)
+    matched = match_colours(rendered, lit, mask)
+    ring = (mask > 0.1) & (mask < 0.9)
+    assert np.abs(matched[ring].mean(axis=0) - lit[ring].mean(axis=0)).max() < 1
+    assert np.abs(matched - wanted)[120:160, 110:150].mean() < 4
+
+
+def test_light_is_a_gain_of_each_channel(skin: Image) -> None:
+    np.testing.assert_allclose(relit(skin, np.array([0.5, 1, 1.2], np.float32)), skin * [0.5, 1, 1.2], atol=0.51)
+    assert relit(skin, np.ones(3, np.float32)) is skin
 
 
 def test_an_empty_mask_changes_nothing(skin: Image) -> None:
