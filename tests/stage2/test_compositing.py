@@ -10,7 +10,16 @@ from helpers.synthetic import face_in_crop, pose_of, psnr, smooth_picture
 from personatalk.geometry.camera import crop_transform, warp
 from personatalk.geometry.masks import face_region
 from personatalk.geometry.morphable_model import MorphableModel
-from personatalk.stage2.compositing import COLOUR_GRID, MOST_SHIFT, SAME_PLACE, Patch, match_colours, relit, to_image
+from personatalk.stage2.compositing import (
+    COLOUR_GRID,
+    MOST_SHIFT,
+    SAME_PLACE,
+    Patch,
+    keep_other_things,
+    match_colours,
+    relit,
+    to_image,
+)
 from personatalk.utils.arrays import Array, Image
 
 SIZE = 256
@@ -115,6 +124,19 @@ def test_the_mouth_takes_the_light_of_its_rim(skin: Image, mask: Array, light: t
     ring = (mask > 0.1) & (mask < 0.9)
     assert np.abs(matched[ring].mean(axis=0) - lit[ring].mean(axis=0)).max() < 1
     assert np.abs(matched - wanted)[120:160, 110:150].mean() < 4
+
+
+@pytest.mark.parametrize("light", [1.0, 0.15])
+def test_what_is_behind_the_face_stays(skin: Image, mask: Array, light: float) -> None:
+    """Where the mask reaches beyond the face, the rendered skin does not cover what is there."""
+    lit = (light * skin).astype(np.uint8)
+    source, right = lit.copy(), np.flatnonzero((mask > 0).any(axis=0))[-1]
+    source[:, right - 16 :] = 0
+    kept = keep_other_things(lit, source, mask)
+    assert (kept <= mask + 1e-6).all()
+    assert kept[:, right - 10 :].max() < 0.1
+    np.testing.assert_array_equal(kept[:, : right - 45], mask[:, : right - 45])
+    np.testing.assert_array_equal(keep_other_things(lit, lit, mask), mask)
 
 
 def test_light_is_a_gain_of_each_channel(skin: Image) -> None:
