@@ -15,12 +15,11 @@ from personatalk.pipeline.casting import cast_single
 from personatalk.pipeline.dub import DubRequest, run
 from personatalk.stage2.compositing import Patch
 
-FRAMES = 40
+FRAMES = 30
 RING = np.ones((15, 15), np.uint8)
 
 LIGHTS: dict[str, Callable[[int], np.ndarray]] = {
-    "fade from black": lambda i: np.full(3, min(1.0, (i + 1) / 25)),
-    "coloured lamp": lambda i: np.array([(1.0, 0.8, 0.7), (0.45, 0.5, 0.9)][i // 4 % 8 == 0]),
+    "fade from black": lambda i: np.full(3, min(1.0, (i + 1) / 20)),
     "flash": lambda i: np.full(3, 2.0 if i in (15, 16) else 0.8),
 }
 
