@@ -5,6 +5,8 @@ Video is stored in a space in which a change of light or exposure multiplies the
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +15,10 @@ from .occlusion import MIN_TRUST, ProbePoints
 
 # Quantile of a shot's frames that counts as its usual light: the well-lit frames tell most.
 USUAL_LIGHT = 0.75
+# Frames nearest to it that tell the usual colour of each point.
+USUAL_FRAMES = 9
+# Grey level from which on a sample may be clipped, and tells nothing of how bright the light is.
+CLIPPED = 250
 # Natural logarithms of gains: smaller ones are taken for none, since ordinary shots have them, and larger ones are
 # taken in full.
 ORDINARY_CHANGE = (0.1, 0.2)
@@ -34,11 +40,16 @@ def relative_light(points: ProbePoints, samples: npt.NDArray[np.uint8]) -> Array
     Returns:
         Gain of each channel over the shot's usual light, (T, 3); 1 where it is ordinary.
     """
-    skin = np.array([_skin(sample, ~points.lips) for sample in samples]) + NEAR_BLACK
-    change = np.log(skin / np.quantile(skin, USUAL_LIGHT, axis=0))
-    low, high = ORDINARY_CHANGE
-    strongest = np.abs(change).max(axis=1, keepdims=True)
-    gain = np.exp(change * np.clip((strongest - low) / (high - low), 0, 1))
+    trusted = [~points.lips & (sample[:, 3] > MIN_TRUST) for sample in samples]
+    skin = np.array([_median(s[:, :3], t, ~points.lips) for s, t in zip(samples, trusted, strict=True)]) + NEAR_BLACK
+    change = np.abs(np.log(skin / np.quantile(skin, USUAL_LIGHT, axis=0))).max(axis=1)
+    usual = np.median(samples[np.argsort(change, kind="stable")[:USUAL_FRAMES], :, :3], axis=0) + NEAR_BLACK
+    gain = np.ones((len(samples), 3))
+    for frame in np.flatnonzero(change > ORDINARY_CHANGE[0]):
+        ratio = (samples[frame, :, :3] + NEAR_BLACK) / usual
+        seen = trusted[frame][:, None] & (samples[frame, :, :3] < CLIPPED)
+        channels = [_median(r, s, trusted[frame]) for r, s in zip(ratio.T, seen.T, strict=True)]
+        gain[frame] = np.power(channels, _ramp(change[frame], ORDINARY_CHANGE))
     return np.clip(gain, *GAIN_RANGE).astype(np.float32)
 
 
@@ -47,7 +58,11 @@ def well_lit(light: Array) -> BoolArray:
     return np.asarray(((light > WELL_LIT[0]) & (light < WELL_LIT[1])).all(axis=1))
 
 
-def _skin(sample: npt.NDArray[np.uint8], where: BoolArray) -> npt.NDArray[np.float64]:
-    """Return the median colour of the points that are trusted, (3,)."""
-    trusted = where & (sample[:, 3] > MIN_TRUST)
-    return np.asarray(np.median(sample[trusted if trusted.any() else where, :3], axis=0))
+def _median(values: npt.NDArray[Any], chosen: BoolArray, otherwise: BoolArray) -> npt.NDArray[np.float64]:
+    """Return the median over the chosen points; over others, or all, where none is."""
+    where = next((w for w in (chosen, otherwise) if w.any()), slice(None))
+    return np.asarray(np.median(values[where], axis=0))
+
+
+def _ramp(value: float, ends: tuple[float, float]) -> float:
+    return float(np.clip((value - ends[0]) / (ends[1] - ends[0]), 0, 1))

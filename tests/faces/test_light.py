@@ -32,7 +32,7 @@ def test_ordinary_changes_are_none(points: ProbePoints) -> None:
     assert (relative_light(points, shown(points, gains)) == 1).all()
 
 
-@pytest.mark.parametrize("light", [(0.3, 0.3, 0.3), (1.4, 1.4, 1.4), (1.0, 0.4, 0.6)])
+@pytest.mark.parametrize("light", [(0.3, 0.3, 0.3), (1.4, 1.4, 1.4), (2.0, 2.0, 2.0), (1.0, 0.4, 0.6)])
 def test_another_light_is_a_gain_of_each_channel(points: ProbePoints, light: tuple[float, float, float]) -> None:
     gains = np.ones((FRAMES, 3))
     gains[3:6] = light

@@ -20,7 +20,7 @@ RING = np.ones((15, 15), np.uint8)
 
 LIGHTS: dict[str, Callable[[int], np.ndarray]] = {
     "fade from black": lambda i: np.full(3, min(1.0, (i + 1) / 20)),
-    "flash": lambda i: np.full(3, 2.0 if i in (15, 16) else 0.8),
+    "flash": lambda i: np.full(3, 1.4 if i in (15, 16) else 0.7),
 }
 
 
