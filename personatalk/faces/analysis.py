@@ -134,7 +134,11 @@ class Analysis:
             ValueError: An array is missing, or they do not fit each other or the model.
         """
         count = len(arrays.get("time", ()))
-        arrays = {"faces": np.zeros(count, np.int64), "light": np.ones((count, 3), np.float32), **arrays}  # older files do not say
+        arrays = {
+            "faces": np.zeros(count, np.int64),
+            "light": np.ones((count, 3), np.float32),
+            **arrays,
+        }  # older files do not say
         shapes = {"beta": (count, model.num_expression), "pose": (count, 6), "light": (count, 3), "reason": (count,)}
         shapes |= {name: (count,) for name in FRAME_ARRAYS if name not in shapes}
         wrong = [name for name, shape in shapes.items() if name not in arrays or arrays[name].shape != shape]

@@ -30,7 +30,7 @@ from .footage import LATENT_TABLE, Footage
 from .latent_cache import LatentCache
 from .weights import Models, model_fingerprint
 
-KIND, VERSION = "persona", 4
+KIND, VERSION = "persona", 3
 SUFFIX = ".persona"
 
 # Side in pixels of the images of the mouth.
