@@ -152,7 +152,9 @@ def test_lips_of_another_renderer_are_refused(tiny_models: Models, kept: Path) -
             loaded.lips(broken, tiny_models)
 
 
-@pytest.mark.parametrize("name", [*(n for n in FRAME_ARRAYS if n not in ("faces", "light")), "reason", "start", "alpha", "covers"])
+@pytest.mark.parametrize(
+    "name", [*(n for n in FRAME_ARRAYS if n not in ("faces", "light")), "reason", "start", "alpha", "covers"]
+)
 def test_a_damaged_analysis_is_refused(tiny_models: Models, clip: Path, kept: Path, name: str) -> None:
     (footage,) = Persona.load(kept, tiny_models.morphable).footage
     with VideoReader(clip) as reader:
