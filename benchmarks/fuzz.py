@@ -102,6 +102,48 @@ def videos(folder: Path) -> list[Path]:
     return [make(Clip(folder / n, codec=c, audio=[(a, 300)], **shared)) for n, c, a in kinds]  # type: ignore[arg-type]
 
 
+def channel_layouts(folder: Path) -> list[Path]:
+    """One to sixteen channels, with layouts and without, planar and packed."""
+    from helpers.audio_clips import voice, write_channels
+
+    layouts = ["mono", "2 channels", "2.1", "3 channels", "quad", "5.1", "6 channels", "7.1", "8 channels"]
+    kinds = [("wav", "pcm_s16le", "s16", [*layouts, "16 channels"]), ("mkv", "flac", "s16", layouts)]
+    kinds += [("m4a", "aac", "fltp", ["mono", "5.1", "7.1"])]
+    found = []
+    for suffix, codec, sample_format, names in kinds:
+        for number, layout in enumerate(names):
+            count = int(layout.split()[0]) if "channels" in layout else {"mono": 1, "quad": 4}.get(layout, 0)
+            count = count or sum(map(int, layout.split(".")))
+            samples = np.stack([voice(0.2, 48000, seed=channel) for channel in range(count)], axis=1)
+            path = folder / f"{number}.{suffix}"
+            found.append(write_channels(path, codec, samples, 48000, layout, sample_format))
+    return found
+
+
+def audio_time_stamps(folder: Path) -> list[Path]:
+    """Holes, overlaps, late starts, clocks of another speed and clocks that start anew."""
+    from helpers.audio_clips import voice, write_stamped
+
+    moves: list[Callable[[float], float | None]] = [
+        lambda time: None if 0.1 < time < 0.2 else time,
+        lambda time: time if time < 0.2 else time - 0.015,
+        lambda time: time + 0.3,
+        lambda time: 1.3 * time,
+        lambda time: time if time < 0.2 else time + 5000,
+    ]
+    kinds = [("mkv", "flac"), ("mp4", "aac"), ("webm", "libopus"), ("ts", "mp2"), ("ogg", "flac")]
+    found = []
+    for number, move in enumerate(moves):
+        for suffix, codec in kinds:
+            path = folder / f"{number}.{suffix}"
+            found.append(write_stamped(path, codec, voice(0.4, 48000), 48000, move))
+    for suffix in ("ts", "ogg"):
+        data = (folder / f"0.{suffix}").read_bytes()
+        found.append(folder / f"joined.{suffix}")
+        found[-1].write_bytes(3 * data)
+    return found
+
+
 def all_media(folder: Path) -> list[Path]:
     """Videos and sounds."""
     return [*videos(folder), *sounds(folder)]
@@ -142,6 +184,18 @@ def load_speech(path: Path, out: Path) -> None:
 
     probe_speech(path)
     read_speech(path)
+
+
+def load_channels(path: Path, out: Path) -> None:
+    """Whatever is asked of a speech on its way to the mouth and to the output."""
+    from personatalk.media.audio import is_continuous, loses_channels, mono_blocks, stereo_blocks
+    from personatalk.media.probe import probe_speech
+
+    info = probe_speech(path)
+    loses_channels(path, info, 5.0)
+    is_continuous(path, info.rate)
+    for block in (*mono_blocks(path, 16000, 5.0), *stereo_blocks(path, 16000)):
+        assert np.isfinite(block).all()
 
 
 def load_front(path: Path, out: Path) -> None:
@@ -512,6 +566,8 @@ def load_status(path: Path, out: Path) -> None:
 TARGETS = [
     Target("frames", videos, load_frames),
     Target("speech", all_media, load_speech),
+    Target("channel layouts", channel_layouts, load_channels),
+    Target("audio time stamps", audio_time_stamps, load_channels),
     Target("front", videos, load_front),
     Target("inspect", videos, load_sheet),
     Target("arrays", arrays_seed, load_arrays),

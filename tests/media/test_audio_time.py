@@ -74,6 +74,7 @@ def test_samples_lie_at_their_time_stamps(tmp_path: Path, name: str, codec: str,
     assert len(found) > 4 and np.abs(found).max() < 0.015
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [".mp4", ".mkv", ".mov", ".webm", ".avi", ".ts", ".flv"])
 @pytest.mark.parametrize(
     ("name", "codec"), [("s.mkv", "flac"), ("s.mp4", "aac"), ("s.webm", "libopus"), ("s.mp3", "libmp3lame")]

@@ -52,6 +52,7 @@ def played_in_stereo(path: Path) -> np.ndarray:
     return np.concatenate(parts).mean(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("codec", "sample_format", "name"), [("pcm_s16le", "s16", "s.wav"), ("flac", "s16", "s.mkv")])
 def test_a_voice_on_any_channel_is_heard(
