@@ -27,12 +27,6 @@ LOUDEST = 1e6
 # With more than this share of all power on the channel of low frequencies, more than its rumble is there.
 LFE_SHARE = 0.9
 
-# Sample formats of files whose samples may be no numbers: the channels lie in one plane.
-FLOAT_FORMATS = {"flt": "f4", "dbl": "f8"}
-
-# Samples from here on are damage; full scale is 1.
-LOUDEST = 1e6
-
 
 class AudioStream:
     """An audio track of an opened file, decoded and resampled block by block.
@@ -143,17 +137,7 @@ def _decoded(container: InputContainer, stream: av.AudioStream) -> Iterator[av.A
     packets = PacketDecoder()
     for packet in ContinuousClock(container).packets():
         if packet.stream.index == stream.index:
-            yield from map(_without_wild_samples, packets.decode(packet))
-
-
-def _without_wild_samples(frame: av.AudioFrame) -> av.AudioFrame:
-    """Set samples to 0 that are no numbers or beyond all measure, as float files may hold; encoders refuse them."""
-    if frame.format.name in FLOAT_FORMATS:
-        samples = np.frombuffer(memoryview(frame.planes[0]), FLOAT_FORMATS[frame.format.name])
-        tame = np.abs(samples) < LOUDEST  # False for NaN
-        if not tame.all():
-            frame.planes[0].update(np.where(tame, samples, 0).tobytes())
-    return frame
+            yield from packets.decode(packet)
 
 
 @contextlib.contextmanager
