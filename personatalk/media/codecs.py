@@ -24,6 +24,9 @@ FRAME_CLOCK = {"mpeg4", "mpeg2video", "mpeg1video"}
 # Suffixes whose container could hold video, but which promise audio only.
 AUDIO_ONLY_SUFFIXES = {".m4a", ".m4b", ".m4r", ".aac", ".mka", ".oga", ".opus"}
 
+# Containers that end with their shortest track: frames after the end of the speech would be lost.
+SHORTEST_TRACK_ENDS = {"mxf", "mxf_d10", "mxf_opatom", "gxf"}
+
 # The codec that the speech is encoded with, by FFmpeg's name of the output container.
 SPEECH_ENCODERS = {
     "mp4": "aac",
@@ -59,9 +62,6 @@ TEXT_SUBTITLES = {
 
 # Bits per second and channel for the lossy speech encoders; generous, since this is a second encoding.
 SPEECH_BITRATES = {"aac": 160_000, "libopus": 128_000, "mp2": 128_000, "wmav2": 128_000}
-
-# Sample rates of the containers that take only one.
-SPEECH_RATES = {"mxf": 48000}
 
 # Tags that describe the source's file rather than its content.
 FILE_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id"}

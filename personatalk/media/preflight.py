@@ -11,7 +11,7 @@ import av
 
 from ..errors import MediaError
 from ..utils.files import link_target, same_file
-from .codecs import AUDIO_ONLY_SUFFIXES, FALLBACK_VIDEO, choose_pix_fmt, choose_video_codec
+from .codecs import AUDIO_ONLY_SUFFIXES, FALLBACK_VIDEO, SHORTEST_TRACK_ENDS, choose_pix_fmt, choose_video_codec
 from .container import media_url
 from .probe import VideoInfo, has_alpha
 from .reader import VideoReader
@@ -61,7 +61,8 @@ def _check_suffix(output: Path) -> None:
         # Nothing is created on disk before a header is written.
         with av.open(media_url(output), "w") as container:
             holds = set(FALLBACK_VIDEO) & container.supported_codecs
-            usable = holds and not container.format.no_file and container.default_video_codec != "none"
+            whole = container.format.name not in SHORTEST_TRACK_ENDS
+            usable = holds and whole and not container.format.no_file and container.default_video_codec != "none"
     except (ValueError, av.error.FFmpegError):
         raise MediaError(f"the output {output} has a suffix that FFmpeg cannot write; {advice}") from None
     if not usable or output.suffix.lower() in AUDIO_ONLY_SUFFIXES:

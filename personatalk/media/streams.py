@@ -20,7 +20,6 @@ from .codecs import (
     SPEECH_BITRATES,
     SPEECH_COPIES,
     SPEECH_ENCODERS,
-    SPEECH_RATES,
     TEXT_SUBTITLES,
     can_hold,
     choose_layout,
@@ -103,8 +102,7 @@ class SpeechStream:
         if not is_encoder(codec, "audio"):
             raise MediaError(f"this FFmpeg has no audio encoder {codec!r}; use aac, flac or libopus")
         try:
-            rate = SPEECH_RATES.get(output.format.name) or choose_rate(codec, self.info.rate)
-            stream = output.add_stream(codec, rate=rate)
+            stream = output.add_stream(codec, rate=choose_rate(codec, self.info.rate))
         except ValueError as error:
             raise MediaError(f"{output.format.name} cannot hold {codec!r} speech ({error})") from error
         context = stream.codec_context
