@@ -27,7 +27,7 @@ ADVISED = (".mp4", ".mkv", ".mov", ".webm")
 
 @dataclass(frozen=True)
 class _Rehearsal:
-    """What is written.
+    """Output that is tried.
 
     Attributes:
         output: The file that is to be written; the rehearsal's lies beside it.
