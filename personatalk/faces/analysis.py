@@ -25,7 +25,7 @@ from .follow import FaceFollower, LargestFaceFollower
 from .landmarks import FaceTracker
 from .light import relative_light
 from .occlusion import MAX_LIPS_HIDDEN, ProbePoints, find_occlusions
-from .shots import CutDetector
+from .shots import Shots, find_shots
 
 # Least distance in pixels between the eyes' outer corners of a face that can be dubbed.
 MIN_EYE_DISTANCE = 16.0
@@ -50,6 +50,7 @@ class SkipReason(str, Enum):
     COVERED = "mouth covered"
     OUTSIDE = "face outside the image"
     ORIGINAL = "original mouth asked for"
+    TRANSITION = "transition between shots"
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ class FrameScan:
         time: Presentation time in seconds.
         duration: Seconds that the frame is shown.
         cut: Whether a shot begins at this frame.
+        in_transition: Whether it shows two shots at once, or neither; no face is looked for.
         estimate: Initial coefficients of the followed face; None where it is not seen.
         sample: Colours of the face's probe points, uint8 (P, 4), from `ProbePoints.sample`; None likewise.
         faces: Number of faces that the frame shows.
@@ -190,6 +192,7 @@ class FrameScan:
     time: float
     duration: float
     cut: bool
+    in_transition: bool = False
     estimate: Estimate | None = None
     sample: npt.NDArray[np.uint8] | None = None
     faces: int = 0
@@ -197,6 +200,8 @@ class FrameScan:
     @property
     def skip_reason(self) -> SkipReason | None:
         """Reason why the frame alone, without its neighbours, cannot be dubbed; None where it can."""
+        if self.in_transition:
+            return SkipReason.TRANSITION
         if self.estimate is None:
             return SkipReason.NO_FACE
         if np.exp(self.estimate.pose[3]) < MIN_EYE_DISTANCE:
@@ -231,8 +236,9 @@ def analyse(
     initialise = initialise or (lambda rgb, face: closed_form(face))
     follower = follower or LargestFaceFollower()
     points = ProbePoints.of(model)
-    scans = _scan(reader, tracker, initialise, follower, points, lambda n: on_progress("faces", n, estimated))
-    shot_of = np.cumsum([scan.cut for scan in scans]).astype(np.int64)
+    bounds = find_shots(reader, lambda n: on_progress("shots", n, estimated))
+    shot_of = bounds.shot_of
+    scans = _scan(reader, bounds, tracker, initialise, follower, points, lambda n: on_progress("faces", n, estimated))
     occlusions, light = _appearance(scans, points, shot_of)
     lips_hidden = np.zeros(len(shot_of), np.float32)
     for i, occlusion in occlusions.items():
@@ -269,6 +275,7 @@ def analyse(
 
 def _scan(
     reader: VideoReader,
+    shots: Shots,
     tracker: FaceTracker,
     initialise: Initialise,
     follower: FaceFollower,
@@ -276,15 +283,14 @@ def _scan(
     on_progress: Callable[[int], None],
 ) -> list[FrameScan]:
     """Pass over the frames of a video, one `FrameScan` for each."""
-    scans, cuts = list[FrameScan](), CutDetector()
-    for frame in reader.frames():
+    scans = list[FrameScan]()
+    flags = zip(shots.begins.tolist(), shots.in_transition.tolist(), strict=True)
+    for frame, (cut, in_transition) in zip(reader.frames(), flags, strict=True):
+        scan = FrameScan(frame.time, float(frame.duration * reader.info.time_base), cut, in_transition)
         rgb = frame.rgb()
-        scan = FrameScan(frame.time, float(frame.duration * reader.info.time_base), cuts.is_cut(rgb))
-        for flashed in scans[len(scans) - cuts.flash :]:
-            flashed.cut = False
-        faces = tracker.detect(rgb)
+        faces = [] if in_transition else tracker.detect(rgb)
         scan.faces = len(faces)
-        face = follower.follow(faces, scan.cut)
+        face = follower.follow(faces, cut)
         if face is not None:
             scan.estimate = found = initialise(rgb, face)
             scan.sample = points.sample(rgb, found.alpha, found.beta, found.pose)

@@ -1,7 +1,7 @@
 """The people of a video: who is seen, and where in each frame.
 
-One streaming pass finds tracklets; recognition embeddings join them to people, through cuts and absences. What is kept
-is a box per person and frame, and a few small images.
+A streaming pass finds shots, another one tracklets; recognition embeddings join them to people, through cuts and
+absences. What is kept is a box per person and frame, and a few small images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .boxes import Box
 from .clustering import cluster_tracklets, mean_embedding
 from .landmarks import FaceTracker
 from .recognition import Recogniser
-from .shots import CutDetector
+from .shots import find_shots
 from .tracklets import Snapshot, Tracklet, TrackletLinker
 
 # Most snapshots of a person.
@@ -100,7 +100,7 @@ class People:
 def scan_people(
     reader: VideoReader, tracker: FaceTracker, recogniser: Recogniser, progress: Progress | None = None
 ) -> People:
-    """Find everybody who is seen in a video, in one pass over it.
+    """Find everybody who is seen in a video, in two passes over it.
 
     Args:
         reader: The video.
@@ -113,17 +113,16 @@ def scan_people(
         FaceError: It shows nobody.
     """
     on_progress = progress or no_progress
-    linker, cuts = TrackletLinker(recogniser), CutDetector()
+    shots = find_shots(reader, lambda n: on_progress("shots", n, reader.info.estimated_frames))
+    linker = TrackletLinker(recogniser)
     times: list[float] = []
     durations: list[float] = []
-    shots: list[int] = []
-    for place, frame in enumerate(reader.frames()):
+    flags = zip(shots.begins.tolist(), shots.in_transition.tolist(), strict=True)
+    for place, (frame, (cut, in_transition)) in enumerate(zip(reader.frames(), flags, strict=True)):
         rgb = frame.rgb()
-        cut = cuts.is_cut(rgb)
-        linker.take(place, rgb, tracker.detect(rgb), cut)
+        linker.take(place, rgb, [] if in_transition else tracker.detect(rgb), cut)
         times.append(frame.time)
         durations.append(float(frame.duration * reader.info.time_base))
-        shots.append((shots[-1] if shots else 0) + int(cut))
         on_progress("people", 1, reader.info.estimated_frames)
     groups = cluster_tracklets(linker.tracklets, linker.together, recogniser.threshold)
     persons, boxes = number_people([[linker.tracklets[n] for n in group] for group in groups], np.array(durations))
@@ -131,7 +130,7 @@ def scan_people(
         raise FaceError(
             f"{reader.info.path}: no face in any frame, or only for a moment; give a video that shows people"
         )
-    return People(reader.info, np.array(times), np.array(shots, np.int64), persons, boxes, recogniser)
+    return People(reader.info, np.array(times), shots.shot_of, persons, boxes, recogniser)
 
 
 def number_people(groups: list[list[Tracklet]], durations: npt.NDArray[np.float64]) -> tuple[list[Person], Array]:

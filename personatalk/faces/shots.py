@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from ..media.reader import VideoReader
+from ..utils.arrays import BoolArray, IntArray
+from .transitions import SIDE, TransitionFinder
 
 # Frames that a camera's flash may last.
 MAX_FLASH_FRAMES = 2
@@ -39,7 +46,7 @@ class CutDetector:
 
     def is_cut(self, rgb: npt.NDArray[np.uint8]) -> bool:
         """Return whether the next frame, uint8 (H, W, 3), starts a new shot (the first one does not)."""
-        small = cv2.resize(rgb, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+        small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
         last, self._last = self._last, small
         self.flash = 0
         if last is None:
@@ -72,3 +79,48 @@ class CutDetector:
             return False
         lighter = [new - self._before for new in self._since]
         return all(d.min(axis=2).mean() > self.threshold / 2 and (d < -FLASH_DARKER).mean() < 0.02 for d in lighter)
+
+
+@dataclass(frozen=True)
+class Shots:
+    """The shots of a video.
+
+    Attributes:
+        begins: Whether a shot begins at each frame, (T,); not at the first.
+        in_transition: Whether each frame belongs to a transition between two shots, (T,), half of it to either.
+    """
+
+    begins: BoolArray
+    in_transition: BoolArray
+
+    @property
+    def shot_of(self) -> IntArray:
+        """Number of the shot of each frame, (T,)."""
+        return np.cumsum(self.begins).astype(np.int64)
+
+
+def find_shots(reader: VideoReader, on_progress: Callable[[int], None] = lambda _: None) -> Shots:
+    """Find the shots of a video in a pass over it, which looks at small images only.
+
+    Args:
+        reader: The video.
+        on_progress: Told the frames done since the last call.
+
+    Raises:
+        MediaError: The file is damaged.
+    """
+    cuts, transitions = CutDetector(), TransitionFinder(float(reader.info.average_fps))
+    begins: list[bool] = []
+    for frame in reader.frames():
+        small = frame.thumbnail(SIDE)
+        begins.append(cuts.is_cut(small))
+        if cuts.flash:
+            begins[-1 - cuts.flash : -1] = [False] * cuts.flash
+        transitions.add(small)
+        on_progress(1)
+    shots = Shots(np.array(begins, bool), np.zeros(len(begins), bool))
+    for found in transitions.finish():
+        shots.begins[found.start : found.stop + 1] = False
+        shots.begins[(found.start + found.stop) // 2] = True
+        shots.in_transition[found.start : found.stop] = True
+    return shots

@@ -70,18 +70,19 @@ def _matrix_and_range(image: Any) -> tuple[int, int]:
     return MATRICES.get(int(image.colorspace), SWSCALE_BT601), FULL_RANGE if full else LIMITED_RANGE
 
 
-def to_rgb(image: Any) -> Image:
-    """Convert a stored image to RGB, uint8 (height, width, 3)."""
+def to_rgb(image: Any, side: int | None = None) -> Image:
+    """Convert a stored image to RGB, uint8 (height, width, 3), or to a small square of the given side."""
     matrix, color_range = _matrix_and_range(image)
+    scaling = {"interpolation": INTERPOLATION if side is None else "AREA", "width": side, "height": side}
     if image.format.is_rgb:
-        rgb = image.reformat(format="rgb24", interpolation=INTERPOLATION)
+        rgb = image.reformat(format="rgb24", **scaling)
     else:
         rgb = image.reformat(
             format="rgb24",
             src_colorspace=matrix,
             src_color_range=color_range,
             dst_color_range=FULL_RANGE,
-            interpolation=INTERPOLATION,
+            **scaling,
         )
     return np.asarray(rgb.to_ndarray(), np.uint8)
 

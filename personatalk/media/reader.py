@@ -57,6 +57,10 @@ class Frame:
         """Return the image as players show it, uint8 (H, W, 3), in RGB."""
         return np.ascontiguousarray(self.orientation.shown(to_rgb(self.image)))
 
+    def thumbnail(self, side: int) -> Image:
+        """Return the image as stored, not turned upright, squeezed to uint8 (side, side, 3), in RGB."""
+        return to_rgb(self.image, side)
+
     def pasted(self, patch: Image, mask: Array, left: int, top: int) -> Frame:
         """Return this frame with `patch` blended in where `mask` is above zero.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers.sample_clips import write_video
 from helpers.synthetic import Talk, smooth_picture, talk
+from transitions import joined
 
 from personatalk.errors import FaceError
 from personatalk.faces.analysis import Analysis, SkipReason, analyse
@@ -108,3 +109,22 @@ class Blind:
 def test_a_video_without_a_face_is_refused(video: Path, model: MorphableModel) -> None:
     with VideoReader(video) as reader, pytest.raises(FaceError, match=r"made-up\.mp4: no face in any frame"):
         analyse(reader, Blind(), model)
+
+
+def test_no_face_is_looked_for_in_a_transition(tmp_path: Path, clip: Talk, model: MorphableModel) -> None:
+    one, other = ([smooth_picture(240, 400, 12, seed=seed)] * 16 for seed in (0, 1))
+    path = write_video(tmp_path / "in.mp4", joined(one, other, "dissolve", 8))
+
+    class OneFace(Blind):
+        seen = 0
+
+        def detect(self, rgb: Image) -> list[Array]:
+            self.seen += 1
+            return [clip.landmarks[self.seen % FRAMES]]
+
+    tracker = OneFace()
+    with VideoReader(path) as reader:
+        found = analyse(reader, tracker, model)
+    passed = [i for i, why in found.reason.items() if why == SkipReason.TRANSITION]
+    assert set(range(9, 15)) <= set(passed) <= set(range(6, 18)) and tracker.seen == 24 - len(passed)
+    assert [shot.start for shot in found.shots] == [0, pytest.approx(12, abs=1)]

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from helpers.media_clips import Clip, make
 from helpers.sample_clips import decoded, frame_times, sample_frames, sample_speech, write_video
+from helpers.synthetic import smooth_picture
+from transitions import joined
 
 import personatalk
 from personatalk import DubOptions, Models, Report
 from personatalk.errors import MediaError
+from personatalk.faces.analysis import SkipReason
 from personatalk.media.options import EncodeOptions
 from personatalk.media.probe import probe_video
 from personatalk.pipeline.fading import FADE_SECONDS
@@ -156,3 +159,25 @@ def test_interlaced_video_is_refused_before_any_work(tmp_path: Path, models: Mod
     with pytest.raises(MediaError, match="is interlaced"):
         dubbed(source, speech, models)
     assert [name.name for name in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_transition_passes_through_and_nothing_crosses_it(
+    tmp_path: Path, models: Models, frames: list[Image], speech: Path
+) -> None:
+    # The second shot shows the character in another room and in other colours: textures from across would show.
+    other = [smooth_picture(256, 256, 25, seed=3) for _ in frames]
+    for room, frame in zip(other, frames, strict=True):
+        room[76:, 76:] = cv2.resize(frame, (180, 180), interpolation=cv2.INTER_AREA)[..., ::-1]
+    source = write_video(tmp_path / "in.mp4", joined([*frames, *frames[::-1]], [*other, *other[::-1]], "dissolve", 8))
+    report, output = dubbed(source, speech, models)
+    (skipped,) = report.passed_through
+    assert skipped.reason == SkipReason.TRANSITION.value
+    assert 9 <= skipped.first <= 12 and 19 <= skipped.last <= 22
+    assert len(report.shots) == 2 and all(shot["usable"] >= 9 for shot in report.shots)
+    changed = changes(source, output)
+    assert max(changed[12:20]) < NOISE < VISIBLE < min(changed[4], changed[-5])
+    shift = [
+        b.astype(float).mean(axis=(0, 1)) - a.mean(axis=(0, 1))
+        for a, b in zip(decoded(source), decoded(output), strict=True)
+    ]
+    assert np.abs(shift).max() < 3
