@@ -563,6 +563,18 @@ def load_status(path: Path, out: Path) -> None:
     write_status(out / "status.csv", plan_jobs([BatchJob(2, path, path, Path("/x/a.mp4"))], read_status(path)).values())
 
 
+def outputs_seed(folder: Path) -> list[Path]:
+    """A number; what is damaged of it makes another case."""
+    return written(folder, "case.txt", "case 5 of containers and codecs")
+
+
+def load_outputs(path: Path, out: Path) -> None:
+    """An output of any container, codecs and quality; see `outputs.py`."""
+    from outputs import write_at_random
+
+    write_at_random(path, out)
+
+
 TARGETS = [
     Target("frames", videos, load_frames),
     Target("speech", all_media, load_speech),
@@ -585,6 +597,7 @@ TARGETS = [
     Target("persona", persona_seed, load_persona),
     Target("cue", cue_seed, load_cues),
     Target("job", job_seeds, load_job),
+    Target("containers and codecs", outputs_seed, load_outputs, seconds=30.0),
     Target("clock", media_kinds.clock_seeds, media_kinds.load_clock, change=media_kinds.restamped),
     Target("orientation", media_kinds.oriented_seeds, media_kinds.load_oriented, change=media_kinds.reoriented),
     Target("combination", media_kinds.combination_seed, media_kinds.load_combination, change=media_kinds.combined),

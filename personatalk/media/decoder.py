@@ -150,7 +150,9 @@ class VideoDecoder:
             return
         declared_seconds = declared / MICROSECONDS
         # Some containers declare the length and some the end; the later of both is never wrong here.
-        if self._data_until < declared_seconds - max(MISSING_SECONDS, MISSING_SHARE * declared_seconds):
+        # The last frame may have no duration of its own.
+        missing = MISSING_SECONDS + float(1 / (self.stream.average_rate or 25))
+        if self._data_until < declared_seconds - max(missing, MISSING_SHARE * declared_seconds):
             raise self._damaged(f"its header promises {declared_seconds:.1f} s")
 
     def _damaged(self, reason: str) -> MediaError:

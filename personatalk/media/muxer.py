@@ -85,6 +85,11 @@ class Muxer:
         if copies.input.chapters():
             self._container.set_chapters(copies.input.chapters())
 
+    @property
+    def has_speech(self) -> bool:
+        """Return whether there is a new audio track."""
+        return any(isinstance(track, SpeechStream) for track in self._tracks)
+
     def keep_duration(self, pts: int, duration: int) -> None:
         """Remember how long a frame is shown, both in ticks of the source: encoders do not pass it on."""
         if self.encoding.clock == self.encoding.source.time_base:

@@ -98,9 +98,13 @@ def rehearse(
     if error is None:
         return
     cause = error.__cause__
-    if not isinstance(cause, av.error.FFmpegError | ValueError) or getattr(cause, "errno", None) in DISK_FULL:
+    if (
+        not isinstance(cause, av.error.FFmpegError | ValueError | MediaError)
+        or getattr(cause, "errno", None) in DISK_FULL
+    ):
         raise error  # it says itself what to do
-    raise MediaError(f"cannot write {output} ({reason_of(cause)}): {rehearsal.advice()}") from cause
+    reason = "what is written cannot be read" if isinstance(cause, MediaError) else reason_of(cause)
+    raise MediaError(f"cannot write {output} ({reason}): {rehearsal.advice()}") from cause
 
 
 def _blank(source: VideoInfo) -> av.VideoFrame:

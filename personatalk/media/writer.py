@@ -25,7 +25,7 @@ from .encoding import segmentable
 from .muxer import Muxer
 from .options import EncodeOptions
 from .preflight import check_output
-from .probe import VideoInfo, probe_video
+from .probe import VideoInfo, probe_speech, probe_video
 from .reader import Frame
 from .segments import JobFolder, write_packet
 
@@ -153,14 +153,14 @@ class FrameWriter(abc.ABC):
             self._encode(frame, note)
 
     def rehearse(self, image: av.VideoFrame) -> None:
-        """Write one frame and the beginning of the speech, read the video back, and delete it all.
+        """Write one frame and the beginning of the speech, read them back, and delete it all.
 
         Args:
             image: Like those of the source.
 
         Raises:
-            MediaError: The encoders or the container refuse, now rather than after the work, or what they write is no
-                video of this size.
+            MediaError: The encoders or the container refuse, now rather than after the work, or what they write is not
+                what was meant.
         """
         source = self._source
         try:
@@ -172,11 +172,21 @@ class FrameWriter(abc.ABC):
                 self._flush()
                 self._muxer.write_others(float((pts + ticks) * source.time_base))
                 self._muxer.close()
-            written = probe_video(self._muxer.path)
-            if (written.width, written.height) != (source.width, source.height):
-                raise MediaError(f"{self.output} would be {written.width} x {written.height}; name another container")
+            self._read_back()
         finally:
             self._discard()
+
+    def _read_back(self) -> None:
+        """Make sure that the written file has a video of the source's size, and the speech."""
+        try:
+            written = probe_video(self._muxer.path)
+            if self._muxer.has_speech:
+                probe_speech(self._muxer.path)
+        except MediaError as error:
+            raise MediaError(f"cannot write {self.output}: what is written cannot be read") from error
+        if (written.width, written.height) != (self._source.width, self._source.height):
+            size = f"{written.width} x {written.height}"
+            raise MediaError(f"{self.output} would be {size}; name another container or codec")
 
     @abc.abstractmethod
     def _encode(self, frame: Frame, note: Any) -> None:

@@ -75,6 +75,7 @@ def write(source: Path, output: Path, speech: Path, options: EncodeOptions) -> N
         ("o.mp4", {"crf": 60}, "--crf 60 is too much for libx264; give one from 0 to 51"),
         ("o.webm", {"audio_codec": "aac"}, "--audio-codec aac is refused"),
         ("o.mpg", {"audio_bitrate": 10_000_000}, "--audio-bitrate 10000000 is refused"),
+        ("o.ts", {"audio_codec": "pcm_s16le"}, r"o\.ts \(what is written cannot be read\): --audio-codec pcm_s16le"),
         ("o.mxf", {}, r"o\.mxf has a suffix that cannot hold this video; use \.mp4"),
         ("o.roq", {}, r"o\.roq has a suffix that cannot hold this video; use \.mp4"),
         ("o.h264", {}, r"h264 cannot hold sound; use \.mp4"),
@@ -157,6 +158,13 @@ def test_frames_at_uneven_times_are_refused_where_frames_are_counted(tmp_path: P
     with pytest.raises(MediaError, match=r"a\.mp4 has frames at uneven times.*use \.mp4 or \.mkv"):
         rehearse(out / "o.avi", probe_video(source), speech, FAST, None)
     rehearse(out / "o.mp4", probe_video(source), speech, FAST, None)
+
+
+def test_a_slow_video_is_whole_in_a_container_that_stores_no_durations(tmp_path: Path, out: Path, speech: Path) -> None:
+    source = make(Clip(tmp_path / "a.mkv", count=8, fps=Fraction(1)))
+    write(source, out / "o.wmv", speech, FAST)
+    with VideoReader(out / "o.wmv") as reader:
+        assert sum(1 for _ in reader.frames()) == 8
 
 
 @pytest.mark.slow
