@@ -14,7 +14,8 @@ STRETCH, FADE = 0.25, 0.01
 # The mean cancels if it has less than this share of the power that the loudest channel alone would leave in it.
 CANCELLED = 0.5
 
-# The loudest channel is left for another one that has so many times its power.
+# A channel is as good as the loudest, if that has less than so many times its power: of these the first one stands for
+# all, whatever a lossy codec made of them, and as long as it can.
 LOUDER = 2.0
 
 
@@ -59,10 +60,10 @@ def _choose(stretch: Array, before: int | None) -> int | None:
     """Return the channel that stands for all, None where the mean does."""
     power = np.einsum("nc,nc->c", stretch, stretch)
     mean = stretch.mean(axis=1)
-    loudest = int(power.argmax())
-    if mean @ mean >= CANCELLED * power[loudest] / len(power) ** 2:
+    if mean @ mean >= CANCELLED * power.max() / len(power) ** 2:
         return None
-    return before if before is not None and LOUDER * power[before] > power[loudest] else loudest
+    loud = np.flatnonzero(LOUDER * power > power.max())
+    return before if before in loud else int(loud[0])
 
 
 def _mixed(stretch: Array, channel: int | None) -> Array:
