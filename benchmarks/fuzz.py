@@ -248,9 +248,8 @@ def generator_seed(folder: Path) -> list[Path]:
     """A small geometry generator."""
     from personatalk.stage1.network import GeometryGenerator
 
-    hubert = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-    hubert |= {"conv_dim": [4] * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
-    GeometryGenerator(6, 3, hubert, dim=8, heads=2, layers=1, reach=2).save(folder / "stage1.safetensors")
+    backbone = {"kind": "whisper", "width": 8, "heads": 2, "layers": 1}
+    GeometryGenerator(6, 3, backbone, dim=8, heads=2, layers=1, reach=2).save(folder / "stage1.safetensors")
     return [folder / "stage1.safetensors"]
 
 

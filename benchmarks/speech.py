@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from personatalk.audio.phones import aligned_phones
 
 from personatalk import Models
 from personatalk.audio.encoder import SAMPLE_RATE
-from personatalk.audio.phones import aligned_phones
 from personatalk.evaluation import metrics
 from personatalk.evaluation.jobs import write_silence
 from personatalk.faces.landmarks import open_tracker

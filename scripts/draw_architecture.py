@@ -62,7 +62,7 @@ stage1        | speech and style to geometry; style similarity
 faces         | shots, landmarks, who is who, analysis of a video, occlusion
 geometry      | morphable model, camera, fitting, rasterizer, masks, Basel
 media         | video in and out: probe, reader, timeline, codecs, writer, segments
-audio         | audio encoder, loudness, voice activity, phones
+audio         | audio encoder, loudness, voice activity
 utils, sample | files, weight files, processes, threads; the embedded sample
 errors        | a module: the errors that a user can cause
 version       | a module: the installed version

@@ -157,7 +157,7 @@ def changed_config(path: Path, **changes: object) -> Path:
     [
         (fuzz.generator_seed, fuzz.load_generator, {"layers": 10**7}),
         (fuzz.generator_seed, fuzz.load_generator, {"dim": 200_000}),
-        (fuzz.generator_seed, fuzz.load_generator, {"hubert": {"num_hidden_layers": 10**7}}),
+        (fuzz.generator_seed, fuzz.load_generator, {"backbone": {"kind": "whisper", "layers": 10**7}}),
         (fuzz.renderer_seed, fuzz.load_renderer, {"channels": 200_000}),
         (fuzz.style_seed, fuzz.load_style, {"layers": 10**7}),
         (fuzz.style_seed, fuzz.load_style, {"heads": 3}),

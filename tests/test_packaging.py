@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
-from personatalk.audio.encoder import AudioEncoder, hubert_config
+from personatalk.audio.encoder import AudioEncoder, load_backbone
 from personatalk.cli.main import main
 from personatalk.errors import PersonaTalkError
 from personatalk.evaluation.syncnet import mfcc
@@ -125,8 +125,8 @@ def test_the_metadata_tell_code_and_weights_apart() -> None:
     ("module", "extra", "use"),
     [
         ("onnxruntime", "identity", lambda: open_onnx("network.onnx", 1)),
-        ("transformers", "hubert", lambda: AudioEncoder(8, {"hidden_size": 24, "num_attention_heads": 2})),
-        ("transformers", "hubert", lambda: hubert_config("folder")),
+        ("transformers", "transformers", lambda: AudioEncoder(8, {"kind": "hubert", "hidden_size": 24})),
+        ("transformers", "transformers", lambda: load_backbone("folder")),
         ("python_speech_features", "eval", lambda: mfcc(np.zeros(16000, np.float32))),
         ("ray", "ray", lambda: list(map_on_ray(str, [], "local", lambda item, error: ""))),
     ],
@@ -139,7 +139,7 @@ def test_a_missing_extra_is_named(
         use()
 
 
-@pytest.mark.parametrize("module", ["lightning_fabric", "tensorboard", "transformers", "webdataset", "yaml"])
+@pytest.mark.parametrize("module", ["lightning_fabric", "tensorboard", "webdataset", "yaml"])
 def test_training_names_its_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str
 ) -> None:

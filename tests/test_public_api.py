@@ -16,6 +16,7 @@ from personatalk import Models
 SIGNATURES = {
     "dub": "(video, speech, output, *, options=None, models=None, progress=None)",
     "dub_cues": "(video, cues, output, *, options=None, models=None, progress=None)",
+    "evaluate": "(pairs, output=None, *, row='generated', networks=None, model=None)",
     "find_people": "(video, *, model=None, face_model=None, identity=None, progress=None)",
     "make_persona": "(videos, models, search=None, progress=None, max_latent_bytes=2000000000.0, folder=None)",
     "run_batch": "(jobs, status, *, weights=None, run=None, executor=None, retries=1, on_outcome=None)",

@@ -1,172 +1,181 @@
-"""Audio encoder of HuBERT's design (paper, section 3.1): temporal convolutions, then a transformer encoder.
+"""Audio encoder of stage 1: a pretrained backbone, a learnt mix of its layers, and the way to the video's clock.
 
-The default is a small one that is trained here; any HuBERT checkpoint in the format of `transformers` can replace it.
+The paper takes HuBERT; the default here is the lower half of Whisper's encoder, which heard far more speech, in 99
+languages, and whose middle layers tell much better what the mouth does (docs/method.md). The backbone stays as it is.
 """
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from ..errors import WeightsError
-from .hubert import Hubert, HubertSizes
-
-if TYPE_CHECKING:
-    from transformers import HubertConfig
+from .hubert import HubertEncoder, import_transformers
+from .whisper import WhisperEncoder
 
 # Samples per second of all audio that the networks hear.
 SAMPLE_RATE = 16000
-# Samples per feature of HuBERT: 50 features a second.
+# Samples per feature of the backbones: 50 features a second.
 STRIDE = 320
 # Frames per second of the networks' clock [paper, section 4.1].
 FPS = 25
-# Configuration of the small encoder, as `transformers.HubertConfig` takes it.
-SMALL_HUBERT: dict[str, Any] = {
-    "hidden_size": 192,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 512,
-    # HuBERT's seven short convolutions take days of speech to become a spectrum. A long one that starts as a bank of
-    # filters and two short ones are one within minutes, and cost less.
-    "conv_dim": [256, 128, 128],
-    "conv_kernel": [400, 3, 3],
-    "conv_stride": [160, 2, 1],
-    "conv_bias": True,
-    # A norm over channels, not over time: what a frame hears then does not depend on the length of the chunk.
-    "feat_extract_norm": "layer",
-    "do_stable_layer_norm": True,
-    "num_conv_pos_embeddings": 32,
-    "num_conv_pos_embedding_groups": 8,
-    "layerdrop": 0.0,
-    "activation_dropout": 0.0,
-    "attention_dropout": 0.0,
-    "feat_proj_dropout": 0.0,
-}
+# Features on either side of a frame's time that the frame is made from: 0.1 s.
+REACH = 5
+# The backbone that comes with the package, by its name in a configuration.
+PACKAGED = "whisper-base"
+# Kinds of other backbones.
+KINDS = ("whisper", "hubert")
+
+
+class Backbone(Protocol):
+    """A pretrained speech network.
+
+    Attributes:
+        width: Feature size C.
+        num_states: Hidden states S that it returns.
+    """
+
+    width: int
+    num_states: int
+
+    def __call__(self, samples: torch.Tensor, position: int = 0) -> torch.Tensor:
+        """Return the hidden states of audio.
+
+        Args:
+            samples: Audio at 16 kHz and the common loudness, (B, N).
+            position: Where an imagined recording has the first sample, in features; for networks that know.
+
+        Returns:
+            (B, S, N // 320, C), 50 features a second.
+        """
+        ...
 
 
 class AudioEncoder(nn.Module):
-    """HuBERT, and a linear layer that brings its features to the frame rate of the video.
+    """Backbone, learnt mix of all of its states, and a convolution to the frame rate of the video.
 
     Args:
         dim: Size D of the features that come out.
-        hubert: Configuration for `transformers.HubertConfig`.
+        backbone: `PACKAGED` for the one of the package, whose weights are not kept again; or a configuration of
+            another, {"kind": "whisper" or "hubert", ...}, whose weights are part of this network.
+
+    Raises:
+        ValueError: There is no such backbone.
     """
 
-    def __init__(self, dim: int, hubert: dict[str, Any]) -> None:
+    def __init__(self, dim: int, backbone: str | dict[str, Any] = PACKAGED) -> None:
         super().__init__()
-        self.hubert: Any = _network(hubert)
-        hidden: int = self.hubert.config.hidden_size
-        self.to_frames = nn.Linear(2 * hidden, dim)
+        self.own = None if backbone == PACKAGED else build_backbone(backbone)
+        width, states = (512, 5) if self.own is None else (self.own.width, self.own.num_states)
+        self.mix = nn.Parameter(torch.zeros(states))
+        self.to_frames = nn.Conv1d(width, dim, 2 * REACH, stride=2)
 
-    def convolve(self, samples: torch.Tensor) -> torch.Tensor:
-        """Run HuBERT's temporal convolutions: samples at 16 kHz (B, N) to (B, N // 320, C), 50 a second.
+    @property
+    def backbone(self) -> Backbone:
+        """The pretrained network."""
+        backbone: Backbone = packaged_backbone(self.mix.device) if self.own is None else self.own
+        return backbone
 
-        Feature k stands for the samples around (k + 1/2) * 320.
+    @torch.no_grad()
+    def states(self, samples: torch.Tensor, position: int = 0) -> torch.Tensor:
+        """Return the backbone's hidden states; see `Backbone`. No gradient flows into it."""
+        return self.backbone(samples, position)
+
+    def features(self, states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Mix states and bring them to 25 a second: (B, S, F, C) to (B, F // 2, D); frame j stands for time j / 25.
+
+        Args:
+            states: Of the backbone.
+            mask: Factors on the mixed features, (B, F, C).
         """
-        edge = (receptive_field(self.hubert.config) - STRIDE) // 2
-        features: torch.Tensor = self.hubert.feature_extractor(nn.functional.pad(samples, (edge, edge)))
-        return features.transpose(1, 2)
-
-    def encode_context(self, convolved: torch.Tensor) -> torch.Tensor:
-        """Run HuBERT's transformer and interpolate to 25 frames a second: (B, F, C) to (B, F // 2, D).
-
-        Frame j stands for time j / 25; a linear layer interpolates between the features on either side of it.
-        """
-        features = self.hubert.encoder(self.hubert.feature_projection(convolved))[0]
-        before = torch.cat([features[:, :1], features[:, :-1]], dim=1)
-        pairs = torch.cat([before, features], dim=-1)
-        interpolated: torch.Tensor = self.to_frames(pairs[:, 0 : 2 * (pairs.shape[1] // 2) : 2])
-        return interpolated
+        normed = nn.functional.layer_norm(states, states.shape[-1:])
+        mixed = torch.einsum("s,bsfc->bfc", self.mix.softmax(dim=0), normed)
+        mixed = mixed if mask is None else mixed * mask
+        edges = nn.functional.pad(mixed.transpose(1, 2), (REACH, REACH - 1))
+        frames: torch.Tensor = self.to_frames(edges[:, :, : 2 * (mixed.shape[1] // 2) + 2 * REACH - 1])
+        return frames.transpose(1, 2)
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Encode samples at 16 kHz (B, N) to features at 25 a second (B, N // 640, D)."""
-        return self.encode_context(self.convolve(samples))
+        """Return features at the video's clock: 16 kHz (B, N) to (B, N // 640, D); frame j stands for time j / 25."""
+        return self.features(self.states(samples))
 
 
-def _network(config: dict[str, Any]) -> Any:
-    """Build HuBERT of a configuration, from `transformers` where its layout is not that of `hubert.Hubert`."""
-    sizes = HubertSizes.of(config)
-    if sizes is not None:
-        return Hubert(sizes)
-    transformers = _transformers()
-    from huggingface_hub.errors import StrictDataclassError
-
-    try:
-        return transformers.HubertModel(transformers.HubertConfig(**config))
-    except StrictDataclassError as error:
-        raise ValueError(str(error)) from error
-
-
-def _transformers() -> Any:
-    """Import `transformers`.
+def build_backbone(config: str | dict[str, Any]) -> Any:
+    """Build a backbone of a configuration, without its weights.
 
     Raises:
-        WeightsError: It is not installed.
+        ValueError: The configuration names no kind that is known.
     """
-    try:
-        import transformers
-    except ImportError as error:
-        raise WeightsError(
-            "HuBERT checkpoints need transformers; install: pip install 'personatalk[hubert]'"
-        ) from error
-    return transformers
+    if isinstance(config, dict):
+        sizes = {name: value for name, value in config.items() if name != "kind"}
+        if config.get("kind") == "whisper":
+            return WhisperEncoder(**sizes)
+        if config.get("kind") == "hubert":
+            return HubertEncoder(sizes)
+    raise ValueError(f"no audio encoder is known as {config!r}; use {PACKAGED!r}, or one of kind whisper or hubert")
 
 
-def receptive_field(config: HubertSizes | HubertConfig) -> int:
-    """Return the number of samples under one feature of the convolutions; 400 for HuBERT as published."""
-    field, step = 1, 1
-    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-        field += (kernel - 1) * step
-        step *= stride
-    return field
+@functools.cache
+def packaged_backbone(device: torch.device) -> WhisperEncoder:
+    """Return the backbone of the package on a device, read once and shared."""
+    return WhisperEncoder.load().requires_grad_(False).to(device)
 
 
-def hubert_config(checkpoint: Path | str) -> dict[str, Any]:
-    """Read the configuration of a HuBERT checkpoint, a folder or a name on the hub.
+def load_backbone(checkpoint: Path | str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Read a HuBERT or Whisper checkpoint in the format of `transformers`.
+
+    Args:
+        checkpoint: A folder, or a name on the hub, such as "openai/whisper-small" or "facebook/hubert-base-ls960".
+
+    Returns:
+        The configuration for `AudioEncoder`, and the weights for its own backbone.
 
     Raises:
-        WeightsError: There is no such checkpoint, or it is no HuBERT.
+        WeightsError: There is no such checkpoint, it is of another kind, or damaged; or `transformers` is missing.
     """
-    transformers = _transformers()
+    transformers = import_transformers()
     try:
-        values, _ = transformers.HubertConfig.get_config_dict(str(checkpoint))
-    except (OSError, ValueError) as error:
-        raise WeightsError(_unloadable(checkpoint, error)) from error
-    if values.get("model_type") != "hubert":
-        raise WeightsError(
-            f"{checkpoint}: no HuBERT checkpoint, but one of {values.get('model_type') or 'nothing known'}"
-        )
-    return dict(transformers.HubertConfig.from_dict(values).to_diff_dict())
-
-
-def load_hubert(encoder: AudioEncoder, checkpoint: Path | str) -> None:
-    """Put the weights of a HuBERT checkpoint, a folder or a name on the hub, into an encoder of its configuration.
-
-    Raises:
-        WeightsError: There is no such checkpoint, it is no HuBERT or damaged, or its sizes are not the encoder's.
-    """
-    transformers = _transformers()
-    hidden = hubert_config(checkpoint).get("hidden_size", transformers.HubertConfig().hidden_size)
-    if 2 * hidden != encoder.to_frames.in_features:
-        raise WeightsError(
-            f"{checkpoint}: features of size {hidden}, but {encoder.to_frames.in_features // 2} are wanted;"
-            " train stage 1 with this encoder first"
-        )
-    try:
-        hubert, found = transformers.HubertModel.from_pretrained(str(checkpoint), output_loading_info=True)
+        values = transformers.AutoConfig.from_pretrained(str(checkpoint))
+        if values.model_type not in KINDS:
+            raise WeightsError(f"{checkpoint}: no HuBERT or Whisper checkpoint, but one of {values.model_type}")
+        network, found = transformers.AutoModel.from_pretrained(str(checkpoint), output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(_unloadable(checkpoint, error)) from error
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{checkpoint}: no checkpoint can be loaded from there ({reason})") from error
     # The embedding of masked input is only used in pretraining; some checkpoints leave it out.
     missing = set(found["missing_keys"]) - {"masked_spec_embed"}
     if missing or found["mismatched_keys"]:
         raise WeightsError(f"{checkpoint}: tensors are missing or of another size: {sorted(missing)[:3]}")
-    encoder.hubert = hubert
+    if values.model_type == "hubert":
+        state = {f"hubert.{name}": tensor for name, tensor in network.state_dict().items()}
+        return {"kind": "hubert", **values.to_diff_dict()}, state
+    sizes = {"width": values.d_model, "heads": values.encoder_attention_heads, "layers": values.encoder_layers}
+    return {"kind": "whisper", **sizes}, whisper_state(network.encoder.state_dict(), values.encoder_layers)
 
 
-def _unloadable(checkpoint: Path | str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
-    return f"{checkpoint}: no HuBERT checkpoint can be loaded from there ({reason})"
+def whisper_state(encoder: dict[str, torch.Tensor], layers: int) -> dict[str, torch.Tensor]:
+    """Translate the weights of `transformers`' Whisper encoder to those of `WhisperEncoder`."""
+    names = {
+        "attention_norm": "self_attn_layer_norm",
+        "norm": "final_layer_norm",
+        "out": "self_attn.out_proj",
+        "up": "fc1",
+        "down": "fc2",
+    }
+    state = {f"{c}.{kind}": encoder[f"{c}.{kind}"] for c in ("conv1", "conv2") for kind in ("weight", "bias")}
+    for layer in range(layers):
+        there, here = f"layers.{layer}.", f"layers.{layer}."
+        for ours, theirs in names.items():
+            for kind in ("weight", "bias"):
+                state[f"{here}{ours}.{kind}"] = encoder[f"{there}{theirs}.{kind}"]
+        parts = [f"{there}self_attn.{part}_proj" for part in ("q", "k", "v")]
+        state[f"{here}query_key_value.weight"] = torch.cat([encoder[f"{part}.weight"] for part in parts])
+        # Whisper's keys have no bias.
+        biases = [encoder.get(f"{part}.bias", torch.zeros_like(encoder[f"{parts[0]}.bias"])) for part in parts]
+        state[f"{here}query_key_value.bias"] = torch.cat(biases)
+    return state

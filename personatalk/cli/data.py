@@ -1,4 +1,4 @@
-"""The commands `personatalk data prepare` and `personatalk data synthesise`."""
+"""The command `personatalk data prepare`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ def add_data(commands: Commands) -> None:
     data = add_command(commands, "data", "prepare data for training", "Prepare data for training.")
     steps = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_prepare(steps)
-    _add_synthesise(steps)
 
 
 def _add_prepare(steps: Commands) -> None:
@@ -60,23 +59,6 @@ def _add_prepare(steps: Commands) -> None:
     prepare.set_defaults(run=_prepare)
 
 
-def _add_synthesise(steps: Commands) -> None:
-    synthesise = add_command(
-        steps,
-        "synthesise",
-        "make synthetic speech with known phones",
-        "Write made-up words in many voices and languages (eSpeak NG, and Flite where it is installed), each with its"
-        " phones beside it, to pretrain the audio encoder on.",
-        ["personatalk data synthesise -o speech --minutes 600"],
-    )
-    synthesise.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
-    synthesise.add_argument(
-        "--minutes", type=at_least(0, float), default=60.0, metavar="N", help="how much speech (default: 60)"
-    )
-    synthesise.add_argument("--seed", type=int, default=0, metavar="N", help="seed of voices and words (default: 0)")
-    synthesise.set_defaults(run=_synthesise)
-
-
 def _prepare(given: argparse.Namespace) -> int:
     require("webdataset")
     from ..training.data.prepare import prepare
@@ -96,13 +78,6 @@ def _prepare(given: argparse.Namespace) -> int:
     for reason, count in sorted(manifest["rejected"].items()):
         print(f"left out: {count} x {reason}")
     return 0 if manifest["clips"] else 1
-
-
-def _synthesise(given: argparse.Namespace) -> int:
-    from ..training.data.synthesis import synthesise
-
-    print(f"{given.output}: {synthesise(given.output, given.minutes, given.seed)} utterances")
-    return 0
 
 
 def _find(roots: list[Path], layout: str) -> list[VideoSource]:

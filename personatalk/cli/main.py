@@ -17,6 +17,7 @@ from .evaluate import add_evaluate, add_study, add_style_map
 from .faces import add_faces, add_inspect
 from .persona import add_persona
 from .streams import robust_streams
+from .sync import add_sync
 from .train import add_ablate, add_train
 from .verify import add_verify
 
@@ -77,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     add_batch(commands)
     add_persona(commands)
     add_verify(commands)
+    add_sync(commands)
     add_inspect(commands)
     add_faces(commands)
     add_data(commands)

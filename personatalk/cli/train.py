@@ -14,7 +14,6 @@ from .options import Commands, Group, Groups, add_command, add_morphable, at_lea
 
 # The networks that `personatalk train` trains on prepared data.
 TRAINED = {
-    "audio": "audio encoder, pretrained on speech alone",
     "features": "feature network of stage 2's perceptual loss",
     "stage1": "stage 1, the geometry generator",
     "stage2": "stage 2, the renderer",
@@ -51,8 +50,7 @@ def _add_trainer(networks: Commands, name: str, config: type[TrainConfig]) -> No
     train.epilog = f"fields, with their defaults and meanings:\n\n{textwrap.indent(as_yaml(config()), '  ')}"
     groups = Groups(train, "what is trained", "models", "work", "output")
     trained = groups["what is trained"]
-    data = "folder of audio or video files" if name == "audio" else "data set of 'personatalk data prepare'"
-    trained.add_argument("datasets", nargs="*", metavar="DATASET", help=data)
+    trained.add_argument("datasets", nargs="*", metavar="DATASET", help="data set of 'personatalk data prepare'")
     trained.add_argument("--config", type=Path, metavar="FILE.yaml", help="fields that differ from the defaults")
     trained.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field")
     add_morphable(groups["models"])
@@ -99,7 +97,7 @@ def _add_accelerator(group: Group) -> None:
 
 
 def _ablate(given: argparse.Namespace) -> int:
-    require("lightning_fabric", "msgspec", "tensorboard", "transformers", "webdataset", "yaml")
+    require("lightning_fabric", "msgspec", "tensorboard", "webdataset", "yaml")
     from ..training.ablation import ablate
 
     changes = {"stage1": given.set_stage1, "stage2": given.set_stage2}
@@ -108,7 +106,7 @@ def _ablate(given: argparse.Namespace) -> int:
 
 
 def _train(given: argparse.Namespace) -> int:
-    require("lightning_fabric", "msgspec", "tensorboard", "transformers", "webdataset", "yaml")
+    require("lightning_fabric", "msgspec", "tensorboard", "webdataset", "yaml")
     from ..training.config_files import read_config
 
     changes = [f"datasets={json.dumps(given.datasets)}"] if given.datasets else []
@@ -130,14 +128,12 @@ def _train(given: argparse.Namespace) -> int:
 
 def _task(network: str) -> Any:
     """Return the class of a network's training."""
-    from ..training.audio import AudioTask
     from ..training.features import FeatureTask
     from ..training.stage1 import Stage1Task
     from ..training.stage2 import Stage2Task
     from ..training.style import StyleTask
 
     tasks: dict[str, Any] = {
-        "audio": AudioTask,
         "features": FeatureTask,
         "stage1": Stage1Task,
         "stage2": Stage2Task,

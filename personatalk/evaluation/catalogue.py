@@ -11,7 +11,6 @@ import numpy as np
 
 from ..audio.encoder import FPS
 from ..audio.loudness import normalise_loudness
-from ..audio.phones import aligned_phones
 from ..audio.voice_activity import voice_activity
 from ..errors import FaceError
 from ..media.reader import VideoReader
@@ -20,6 +19,7 @@ from ..utils.arrays import Array
 from . import metrics
 from .metrics import Series
 from .pair import FramePair, MetricNetworks, Pair
+from .phones import aligned_phones
 from .tracks import Track, crops_at_25, expression_at_25
 
 # Frames from one to the next at which networks look.

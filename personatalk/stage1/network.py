@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..audio.encoder import AudioEncoder
+from ..audio.encoder import PACKAGED, AudioEncoder
 from ..errors import WeightsError
 from ..geometry.morphable_model import MorphableModel
 from ..utils import serialization
@@ -129,7 +129,7 @@ class GeometryGenerator(serialization.PackagedModule):
     Args:
         vertices: Number V of mesh vertices.
         expressions: Number E of the morphable model's expressions.
-        hubert: Configuration of the audio encoder.
+        backbone: Speech network of the audio encoder; see `AudioEncoder`.
         dim: Feature size D.
         heads: Attention heads.
         layers: Self-attention layers.
@@ -138,13 +138,13 @@ class GeometryGenerator(serialization.PackagedModule):
         use_style: False replaces the style by a constant (ablation "w/o style").
     """
 
-    KIND, VERSION, FILE = "geometry-generator", 2, "stage1.safetensors"
+    KIND, VERSION, FILE = "geometry-generator", 3, "stage1.safetensors"
 
     def __init__(
         self,
         vertices: int,
         expressions: int,
-        hubert: dict[str, Any],
+        backbone: str | dict[str, Any] = PACKAGED,
         dim: int = 192,
         heads: int = 4,
         layers: int = 3,
@@ -156,7 +156,7 @@ class GeometryGenerator(serialization.PackagedModule):
         self.config = {
             "vertices": vertices,
             "expressions": expressions,
-            "hubert": hubert,
+            "backbone": backbone,
             "dim": dim,
             "heads": heads,
             "layers": layers,
@@ -165,7 +165,7 @@ class GeometryGenerator(serialization.PackagedModule):
             "use_style": use_style,
         }
         self.use_style = use_style
-        self.audio = AudioEncoder(dim, hubert)
+        self.audio = AudioEncoder(dim, backbone)
         self.vertex_encoder = nn.Linear(3 * vertices, dim)
         self.style = StyleEncoder(self.vertex_encoder, dim)
         self.style_block = Block(LocalAttention(dim, heads, reach), dim, dropout)
@@ -173,6 +173,8 @@ class GeometryGenerator(serialization.PackagedModule):
         self.blocks = nn.ModuleList(Block(LocalAttention(dim, heads, reach), dim, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
         self.decoder = nn.Linear(dim, expressions)
+        # What a linear map of the audio alone tells, for everybody alike; the rest refines it.
+        self.linear = nn.Linear(dim, expressions)
         self.expression: torch.Tensor
         self.register_buffer("expression", torch.zeros(vertices, 3, expressions))
 
@@ -194,16 +196,17 @@ class GeometryGenerator(serialization.PackagedModule):
         """
         return self.decode_features(self.audio(samples), style, template)
 
-    def decode_features(self, heard: torch.Tensor, style: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+    def decode_features(self, features: torch.Tensor, style: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
         """Run the part after the audio encoder: audio features (B, T, D) to displacements (B, T, V, 3)."""
-        x = style[:, None].expand(-1, heard.shape[1], -1)
-        x = self.style_block(x, heard)
+        x = style[:, None].expand(-1, features.shape[1], -1)
+        x = self.style_block(x, features)
         x = self.template_block(x, self.vertex_encoder(100 * template.flatten(1)))
         for block in self.blocks:
             x = block(x)
         # In full precision also in training: velocities are differences of nearly equal numbers.
         with torch.autocast(x.device.type, enabled=False):
-            return torch.einsum("bte,vce->btvc", self.decoder(self.norm(x.float())), self.expression.float())
+            beta = self.decoder(self.norm(x.float())) + self.linear(features.float())
+            return torch.einsum("bte,vce->btvc", beta, self.expression.float())
 
     def set_expressions(self, model: MorphableModel) -> None:
         """Copy the expressions of the morphable model to train on."""

@@ -47,29 +47,6 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AudioConfig(TrainConfig):
-    """Fields of the audio encoder's pretraining; the defaults are those that the shipped weights were trained with."""
-
-    datasets: tuple[str, ...] = option(
-        (), "folders of audio or video files; NAME.phones.tsv beside one holds its phones"
-    )
-    steps: int = 4000
-    lr: float = 1e-3
-    warmup_steps: int = 50
-    final_lr_ratio: float = 0.0
-    validate_every: int = 500
-    window_seconds: float = option(4.0, "length of a training window")
-    num_clusters: int = option(128, "clusters of log-mel frames that the transformer tells", least=1)
-    phone_cache: str | None = option(None, "folder to keep the recogniser's phones in; found anew where null")
-    init_from: str | None = option(None, "encoder of an earlier training to start from")
-    mel_weight: float = option(1.0, "loss: regression of the log-mel frame from the convolutions")
-    cluster_weight: float = option(0.5, "loss: cross-entropy of the frame's cluster, from the transformer")
-    phone_weight: float = option(1.0, "loss: cross-entropy of the phones, known or PocketSphinx's; 0: without")
-    transformer_start_step: int = option(500, "step from which on the transformer is trained too")
-    dropout: float = option(0.1, "dropout of the transformer layers")
-
-
-@dataclass(frozen=True, kw_only=True)
 class FeatureConfig(TrainConfig):
     """Fields of the training of the feature network for stage 2's perceptual loss."""
 
@@ -96,10 +73,9 @@ class Stage1Config(TrainConfig):
     save_every: int = 100
     max_frames_per_speaker: int = option(1500, "frames at most counted of one speaker when clips are sampled", least=1)
     window_frames: int = option(100, "frames of a training window", least=1)
-    num_variants: int = option(24, "augmented copies (speed, gain, tilt, noise) of every clip", least=1)
+    num_variants: int = option(8, "augmented copies (speed, gain, tilt, noise) of every clip", least=1)
     amplitude_std: float = option(0.2, "spread of a random log-factor on the mouth's motion, style and target alike")
-    audio_encoder: str | None = option(None, "own audio encoder ('personatalk train audio'); null: the shipped one")
-    hubert: str | None = option(None, "a HuBERT checkpoint (folder or name on a hub) instead of ours")
+    backbone: str | None = option(None, "a HuBERT or Whisper checkpoint (folder or hub name); null: the shipped one")
     init_from: str | None = option(None, "weights of an earlier training to start from")
     dropout: float = option(0.2, "dropout of the transformer layers")
     use_style: bool = option(True, "false: ablation 'w/o style' of Table 4")
@@ -109,7 +85,6 @@ class Stage1Config(TrainConfig):
     closure_weight: float = option(0.0, "loss: gap left between lips that are closed in truth")
     spread_weight: float = option(0.4, "loss: L1 on the spread of the opening: against under-articulation")
     correlation_weight: float = option(2.0, "loss: one minus the correlation of the opening over a window")
-    hubert_lr_ratio: float = option(0.2, "learning rate of the audio encoder's transformer, as a share of 'lr'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +141,6 @@ class StyleConfig(TrainConfig):
 
 # The configuration of every trainer, by the name that `personatalk train` takes.
 CONFIGS: dict[str, type[TrainConfig]] = {
-    "audio": AudioConfig,
     "features": FeatureConfig,
     "stage1": Stage1Config,
     "stage2": Stage2Config,

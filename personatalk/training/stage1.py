@@ -18,22 +18,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..audio.encoder import SMALL_HUBERT, hubert_config, load_hubert
+from ..audio.encoder import load_backbone
 from ..errors import PersonaTalkError
 from ..geometry.morphable_model import MorphableModel
+from ..stage1 import agreement
 from ..stage1.network import GeometryGenerator
-from ..utils import serialization
 from ..utils.arrays import Array, resampled
-from . import audio
-from .audio import change_speed
+from .augmentation import augment, change_speed
 from .config import Stage1Config
-from .data import offset
 from .data.shards import IndexEntry, evenly_spaced, read_datasets
 from .engine import PartResult, Step, Task, Validation, clip_sampler
 from .plots import draw_curves
 
 # Speeds at which the copies of a clip are said: audio and mouth together.
 SPEEDS = (1.0, 0.9, 1.1, 0.85, 1.0, 1.15)
+# Largest position, in features, at which a clip is imagined to begin: clips of ten seconds end within Whisper's 30 s.
+LAST_POSITION = 900
+# Learning rate of the mix of the backbone's states, as a factor on that of the rest: five numbers that move little.
+MIX_LR_RATIO = 20.0
 # Clips of a validation at most.
 VALIDATION_CLIPS = 64
 
@@ -81,14 +83,14 @@ class SpeechWindow:
     """One training sample.
 
     Attributes:
-        convolved: Convolved audio, (F, C).
-        mask: Mask of the convolved audio, (F, C).
+        states: Hidden states of the audio encoder's backbone, (S, F, C).
+        mask: Mask of the mixed features, (F, C).
         style: Expression that the style is taken from, (T', E).
         template: Shape displacement, (V, 3).
         beta: Expression to generate, (T, E).
     """
 
-    convolved: torch.Tensor
+    states: torch.Tensor
     mask: torch.Tensor
     style: torch.Tensor
     template: torch.Tensor
@@ -96,15 +98,15 @@ class SpeechWindow:
 
 
 def padded_window(series: torch.Tensor, start: int, length: int) -> torch.Tensor:
-    """Return rows `start` to `start + length` - 1 of a series (F, C) as float32; beyond its ends they are repeated."""
-    index = torch.arange(start, start + length).clamp(0, len(series) - 1)
-    return series[index].float()
+    """Return `length` features from `start` on of a series (S, F, C) as float32; beyond its ends they are repeated."""
+    index = torch.arange(start, start + length).clamp(0, series.shape[1] - 1)
+    return series[:, index].float()
 
 
 def spec_augment(
     frames: int, channels: int, random: np.random.Generator, spans: int = 2, length: int = 10, share: float = 0.1
 ) -> torch.Tensor:
-    """Return a SpecAugment mask (Park et al. 2019) of convolved audio (F, C): spans of time and channels are 0."""
+    """Return a SpecAugment mask (Park et al. 2019) of features (F, C): spans of time and channels are 0."""
     keep = torch.ones(frames, 1)
     for start in random.integers(0, frames, spans):
         keep[start : start + int(random.integers(1, length + 1))] = 0
@@ -191,7 +193,6 @@ class Stage1Task(Task[SpeechWindow]):
         super().__init__()
         self.config, self.model, self.entries = config, model, entries
         self.network = initial_network(config, model)
-        self.network.audio.hubert.feature_extractor.requires_grad_(False)
         for module in self.network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = config.dropout
@@ -201,7 +202,7 @@ class Stage1Task(Task[SpeechWindow]):
         )
         self._load_clip = functools.lru_cache(maxsize=4096)(lambda i: SpeechClip.load(entries[i], model))
         self._load_variant = functools.lru_cache(maxsize=8192)(self._variant)
-        self._features = functools.lru_cache(maxsize=4096)(self._convolved)
+        self._features = functools.lru_cache(maxsize=4096)(self._states)
         self.held_out = [SpeechClip.load(entry, model) for entry in evenly_spaced(held_out, VALIDATION_CLIPS)]
 
     @classmethod
@@ -218,31 +219,29 @@ class Stage1Task(Task[SpeechWindow]):
     def _variant(self, clip: int, variant: int) -> SpeechClip:
         return self._load_clip(clip).at_speed(SPEEDS[variant % len(SPEEDS)])
 
-    def _convolved(self, clip: int, variant: int) -> torch.Tensor:
-        """Return the audio encoder's convolutions of an augmented copy of a clip's audio, float16 (F, C).
+    def _states(self, clip: int, variant: int) -> torch.Tensor:
+        """Return the backbone's states of an augmented copy of a clip's audio, float16 (S, F, C).
 
-        As usual with HuBERT, the convolutions stay as they were pretrained; they are most of the arithmetic and are
-        done once for each copy.
+        The backbone stays as it is, and runs once for each copy, at a random position in an imagined recording.
         """
         random = np.random.default_rng([self.config.seed, clip, variant])
-        samples = audio.augment(self._load_variant(clip, variant).samples[None], random)
+        samples = augment(self._load_variant(clip, variant).samples, random)
         encoder = self.network.audio
-        with torch.no_grad():
-            there = torch.from_numpy(samples).to(next(encoder.parameters()).device)
-            return encoder.convolve(there)[0].half().cpu()
+        there = torch.from_numpy(samples)[None].to(encoder.mix.device)
+        return encoder.states(there, int(random.integers(LAST_POSITION)))[0].half().cpu()
 
     def parameter_groups(self) -> dict[str, list[dict[str, Any]]]:
-        """Return one part; the audio encoder's transformer learns more slowly than the rest."""
-        named = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
-        slow = [p for n, p in named if n.startswith("audio.hubert")]
-        fast = [p for n, p in named if not n.startswith("audio.hubert")]
-        return {"network": [{"params": slow, "scale": self.config.hubert_lr_ratio}, {"params": fast, "scale": 1.0}]}
+        """Return one part: everything but the backbone; the mix of its states learns faster."""
+        audio = self.network.audio
+        kept = {id(audio.mix)} | {id(p) for p in (audio.own or nn.Module()).parameters()}
+        rest = [p for p in self.network.parameters() if id(p) not in kept]
+        return {"network": [{"params": [audio.mix], "scale": MIX_LR_RATIO}, {"params": rest, "scale": 1.0}]}
 
     def sample(self, random: np.random.Generator) -> SpeechWindow:
         """Return a random window of a random clip."""
         frames, clip = self.config.window_frames, self.sample_clip(random)
         variant = int(random.integers(self.config.num_variants))
-        features, speech = self._features(clip, variant), self._load_variant(clip, variant)
+        states, speech = self._features(clip, variant), self._load_variant(clip, variant)
         start = int(random.integers(0, max(1, len(speech.beta) - frames + 1)))
         beta = speech.beta[start : start + frames]
         beta = np.pad(beta, ((0, frames - len(beta)), (0, 0)), mode="edge")
@@ -251,8 +250,8 @@ class Stage1Task(Task[SpeechWindow]):
         gain = np.float32(np.exp(self.config.amplitude_std * random.standard_normal()))
         beta, style = (speech.rest + gain * (b - speech.rest) for b in (beta, style))
         return SpeechWindow(
-            padded_window(features, 2 * (speech.first + start), 2 * frames),
-            spec_augment(2 * frames, features.shape[1], random),
+            padded_window(states, 2 * (speech.first + start), 2 * frames),
+            spec_augment(2 * frames, states.shape[2], random),
             torch.from_numpy(style),
             torch.from_numpy(speech.template),
             torch.from_numpy(beta),
@@ -260,11 +259,11 @@ class Stage1Task(Task[SpeechWindow]):
 
     def losses(self, samples: Sequence[SpeechWindow], step: Step) -> PartResult:
         """Return the terms of the loss over windows."""
-        convolved, mask, style, template, beta = (
+        states, mask, style, template, beta = (
             torch.stack([getattr(s, name) for s in samples]) for name in SpeechWindow.__dataclass_fields__
         )
         embedding = self.network.encode_style(self.loss.offsets(style))
-        features = self.network.audio.encode_context(convolved * mask)
+        features = self.network.audio.features(states, mask)
         offsets = self.network.decode_features(features, embedding, template)
         return PartResult(self.loss(offsets, beta, template))
 
@@ -278,12 +277,12 @@ class Stage1Task(Task[SpeechWindow]):
         }
         return Validation(figures, "r", {"opening": self._plot_opening(network, self.held_out[0])})
 
-    def agreement(self, network: GeometryGenerator, speech: SpeechClip) -> offset.Agreement:
+    def agreement(self, network: GeometryGenerator, speech: SpeechClip) -> agreement.Agreement:
         """Return how a network's mouth follows that of a clip."""
-        return offset.agreement(network, self.model, speech.samples, speech.first, speech.beta, speech.template)
+        return agreement.agreement(network, self.model, speech.samples, speech.first, speech.beta, speech.template)
 
     def _plot_opening(self, network: GeometryGenerator, speech: SpeechClip) -> Any:
-        got, real = offset.openings(network, self.model, speech.samples, speech.first, speech.beta, speech.template)
+        got, real = agreement.openings(network, self.model, speech.samples, speech.first, speech.beta, speech.template)
         return draw_curves({"real": real, "generated": got})
 
     def save(self, network: GeometryGenerator, path: Path) -> None:
@@ -292,7 +291,7 @@ class Stage1Task(Task[SpeechWindow]):
 
 
 def initial_network(config: Stage1Config, model: MorphableModel) -> GeometryGenerator:
-    """Return a new network; its audio encoder starts on pretrained weights.
+    """Return a new network with a pretrained backbone, or the one to go on from.
 
     Raises:
         WeightsError: A weights file cannot be read, or is for another mesh.
@@ -306,18 +305,17 @@ def initial_network(config: Stage1Config, model: MorphableModel) -> GeometryGene
                 f"{config.init_from}: trained with another use_style; start anew, without 'init_from'"
             )
         return network
-    hubert = SMALL_HUBERT if config.hubert is None else hubert_config(config.hubert)
-    network = GeometryGenerator(model.num_vertices, model.num_expression, hubert, use_style=config.use_style)
+    sizes = model.num_vertices, model.num_expression
+    if config.backbone is None:
+        network = GeometryGenerator(*sizes, use_style=config.use_style)
+    else:
+        backbone, weights = load_backbone(config.backbone)
+        network = GeometryGenerator(*sizes, backbone, use_style=config.use_style)
+        assert network.audio.own is not None
+        network.audio.own.load_state_dict(weights)
     network.set_expressions(model)
-    if config.hubert is not None:
-        load_hubert(network.audio, config.hubert)
     with torch.no_grad():
-        network.decoder.weight.normal_(std=0.3 / network.decoder.in_features**0.5)
-        network.decoder.bias.zero_()
-    if config.audio_encoder is None and config.hubert is None:
-        # Random convolutions would stay random: without another encoder that of the shipped network is taken.
-        network.audio.hubert.load_state_dict(GeometryGenerator.load().audio.hubert.state_dict())
-    if config.audio_encoder is not None:
-        arrays, _ = serialization.load_arrays(config.audio_encoder, kind=audio.KIND, version=audio.VERSION)
-        serialization.fill_module(network.audio.hubert, arrays, config.audio_encoder)
+        for layer in (network.decoder, network.linear):
+            layer.weight.normal_(std=0.3 / layer.in_features**0.5)
+            layer.bias.zero_()
     return network

@@ -1,4 +1,4 @@
-"""The audio encoder's clock, loudness, and HuBERT checkpoints from disk."""
+"""The audio encoder's clock, its mix of states, and checkpoints from disk."""
 
 from __future__ import annotations
 
@@ -10,206 +10,153 @@ import pytest
 import torch
 from helpers.synthetic import speech_like
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertModel, HubertConfig, HubertModel
+from transformers import BertConfig, BertModel, HubertConfig, HubertModel, WhisperConfig, WhisperModel
 
-from personatalk.audio.encoder import FPS, SAMPLE_RATE, SMALL_HUBERT, STRIDE, AudioEncoder, hubert_config, load_hubert
-from personatalk.audio.hubert import Hubert
+from personatalk.audio.encoder import FPS, SAMPLE_RATE, AudioEncoder, load_backbone
 from personatalk.errors import WeightsError
+from personatalk.utils.arrays import Array
 
 PER_FRAME = SAMPLE_RATE // FPS
-
-TINY: dict[str, Any] = {
+TINY: dict[str, Any] = {"kind": "whisper", "width": 16, "heads": 2, "layers": 2}
+TINY_HUBERT: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "intermediate_size": 48,
     "conv_dim": [16] * 7,
-    "conv_bias": True,
-    "feat_extract_norm": "layer",
-    "do_stable_layer_norm": True,
     "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 4,
 }
+TINY_WHISPER: dict[str, Any] = {
+    "d_model": 16,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 2,
+    "decoder_ffn_dim": 16,
+    "vocab_size": 50,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+}
 
 
-@pytest.fixture(scope="module")
-def encoder() -> AudioEncoder:
+@pytest.fixture(scope="module", params=["whisper", "hubert"])
+def encoder(request: pytest.FixtureRequest) -> AudioEncoder:
     torch.manual_seed(0)
-    return AudioEncoder(24, TINY).eval()
+    return AudioEncoder(24, TINY if request.param == "whisper" else {"kind": "hubert", **TINY_HUBERT}).eval()
 
 
 @torch.inference_mode()
-def heard(encoder: AudioEncoder, samples: np.ndarray) -> np.ndarray:
+def encode(encoder: AudioEncoder, samples: Array) -> Array:
     return encoder(torch.from_numpy(samples.astype(np.float32))[None])[0].numpy()
 
 
-@pytest.mark.parametrize("frames", [1, 2, 7, 50])
+@pytest.mark.parametrize("frames", [2, 7, 50])
 def test_one_feature_for_every_frame(encoder: AudioEncoder, frames: int) -> None:
     samples = torch.zeros(2, frames * PER_FRAME)
     with torch.inference_mode():
         assert encoder(samples).shape == (2, frames, 24)
-        assert encoder.convolve(samples).shape == (2, 2 * frames, TINY["conv_dim"][-1])
+        assert encoder.states(samples).shape[:3] == (2, 3, 2 * frames)
 
 
 @pytest.mark.parametrize("rest", [1, 319, 320, 639])
 def test_a_frame_that_is_not_whole_does_not_count(encoder: AudioEncoder, rest: int) -> None:
-    assert len(heard(encoder, np.zeros(10 * PER_FRAME + rest))) == 10
+    assert len(encode(encoder, np.zeros(10 * PER_FRAME + rest, np.float32))) == 10
 
 
-def clicked(sound: np.ndarray, middle: int) -> np.ndarray:
-    sound = sound.copy()
-    sound[middle - 20 : middle + 20] += np.sin(np.arange(40))
-    return sound
-
-
-def test_a_click_is_heard_in_its_frame(encoder: AudioEncoder) -> None:
+def test_a_click_is_heard_around_its_frame() -> None:
+    encoder = AudioEncoder(24, {**TINY, "layers": 0}).eval()  # transformer layers hear everything everywhere
     room = speech_like(60 / FPS, level=0.02)
-    quiet = heard(encoder, room)
+    quiet = encode(encoder, room)
     for frame in (20, 33, 41):
-        # Frame j stands for time j / 25.
-        change = np.linalg.norm(heard(encoder, clicked(room, frame * PER_FRAME)) - quiet, axis=1)
-        assert change.argmax() == frame
-        assert change[frame] > 3 * np.median(change)
+        clicked = room.copy()
+        clicked[frame * PER_FRAME - 20 : frame * PER_FRAME + 20] += np.sin(np.arange(40))
+        change = np.linalg.norm(encode(encoder, clicked) - quiet, axis=1)
+        centre = float(change @ np.arange(len(change)) / change.sum())
+        assert centre == pytest.approx(frame, abs=0.6)
 
 
-def test_the_convolutions_lie_around_their_samples(encoder: AudioEncoder) -> None:
-    room = speech_like(60 / FPS, level=0.02)
-    for k in (30, 61):
-        pair = np.stack([room, clicked(room, k * STRIDE + STRIDE // 2)])
-        with torch.inference_mode():
-            a, b = encoder.convolve(torch.from_numpy(pair))
-        assert int((a - b).norm(dim=1).argmax()) == k
-
-
-def test_stored_convolutions_give_the_same(encoder: AudioEncoder) -> None:
-    sound = torch.from_numpy(speech_like(1))[None]
+def test_all_states_are_mixed_by_learnt_shares() -> None:
+    encoder = AudioEncoder(24, TINY).eval()
+    states = torch.randn(1, 3, 20, 16)
     with torch.inference_mode():
-        torch.testing.assert_close(encoder.encode_context(encoder.convolve(sound)), encoder(sound))
+        even = encoder.features(states)
+        encoder.mix.copy_(torch.tensor([0.0, 50.0, 0.0]))
+        one = encoder.features(states)
+        states[:, [0, 2]] = 7
+        torch.testing.assert_close(encoder.features(states), one)
+    assert not torch.allclose(even, one)
 
 
-@pytest.mark.parametrize("frames", [1, 5])
-def test_a_shift_of_the_sound_shifts_the_features(encoder: AudioEncoder, frames: int) -> None:
-    sound = np.zeros(120 * PER_FRAME, np.float32)
-    speech = speech_like(1.2)
-    sound[40 * PER_FRAME :][: len(speech)] = speech
-    later = np.roll(sound, frames * PER_FRAME)
-    a, b = heard(encoder, sound), heard(encoder, later)
-    inner = slice(20, 95)
-    np.testing.assert_allclose(b[inner.start + frames : inner.stop + frames], a[inner], atol=1e-4)
-    assert np.abs(b[inner] - a[inner]).max() > 0.01, "the features do not change in time: the test is void"
+def test_a_mask_silences_features() -> None:
+    encoder = AudioEncoder(24, TINY).eval()
+    states = torch.randn(1, 3, 20, 16)
+    nothing = encoder.features(states, torch.zeros(1, 20, 16))
+    torch.testing.assert_close(nothing, encoder.to_frames.bias.expand(1, 10, 24))
 
 
-def test_a_batch_is_heard_row_by_row(encoder: AudioEncoder) -> None:
-    rows = np.stack([speech_like(0.8, seed) for seed in range(3)])
+def test_the_packages_backbone_is_not_kept_again() -> None:
+    encoder = AudioEncoder(24)
+    assert {name.split(".")[0] for name in encoder.state_dict()} == {"mix", "to_frames"}
+    assert encoder.backbone is AudioEncoder(8).backbone
     with torch.inference_mode():
-        together = encoder(torch.from_numpy(rows)).numpy()
-    for row, wanted in zip(rows, together, strict=True):
-        np.testing.assert_allclose(heard(encoder, row), wanted, atol=1e-5)
+        assert encoder(torch.zeros(1, 4 * PER_FRAME)).shape == (1, 4, 24)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(1)
-    folder = tmp_path_factory.mktemp("hubert")
-    HubertModel(HubertConfig(**TINY)).save_pretrained(folder)
-    return folder
+@pytest.mark.parametrize("config", ["whisper-huge", {"kind": "wav2vec2"}, {"width": 16}])
+def test_an_unknown_backbone_is_named(config: Any) -> None:
+    with pytest.raises(ValueError, match="no audio encoder is known"):
+        AudioEncoder(24, config)
 
 
-def test_a_checkpoint_of_transformers_drops_in(checkpoint: Path) -> None:
-    config = hubert_config(checkpoint)
-    torch.manual_seed(2)
+def test_a_hubert_checkpoint_drops_in(tmp_path: Path) -> None:
+    original = HubertModel(HubertConfig(**TINY_HUBERT)).eval()
+    original.save_pretrained(tmp_path)
+    config, weights = load_backbone(tmp_path)
     encoder = AudioEncoder(24, config).eval()
-    load_hubert(encoder, checkpoint)
-    samples = torch.from_numpy(speech_like(0.6))[None]
-    original = HubertModel.from_pretrained(checkpoint).eval()
+    assert encoder.own is not None
+    encoder.own.load_state_dict(weights)
+    samples = torch.from_numpy(speech_like(1))[None]
     with torch.inference_mode():
-        features = original(torch.nn.functional.pad(samples, (40, 40))).last_hidden_state
-        # Frame j lies between the features 2 j - 1 and 2 j.
-        wanted = encoder.to_frames(torch.cat([features[:, 1:-1:2], features[:, 2::2]], dim=-1))
-        torch.testing.assert_close(encoder(samples)[:, 1:], wanted)
-    # The configuration alone rebuilds the same network, as a weights file has to.
-    again = AudioEncoder(24, config).eval()
-    again.load_state_dict(encoder.state_dict())
-    with torch.inference_mode():
-        torch.testing.assert_close(again(samples), encoder(samples))
+        wanted = original(torch.nn.functional.pad(samples, (40, 40)), output_hidden_states=True).hidden_states
+        torch.testing.assert_close(encoder.states(samples), torch.stack(wanted, dim=1))
 
 
-def test_a_checkpoint_of_another_size_is_refused(checkpoint: Path) -> None:
-    encoder = AudioEncoder(24, {**TINY, "hidden_size": 64})
-    with pytest.raises(WeightsError, match=r"size 32, but 64 are wanted") as caught:
-        load_hubert(encoder, checkpoint)
-    assert "\n" not in str(caught.value)
+def test_a_whisper_checkpoint_drops_in(tmp_path: Path) -> None:
+    original = WhisperModel(WhisperConfig(**TINY_WHISPER)).eval()
+    original.save_pretrained(tmp_path)
+    config, weights = load_backbone(tmp_path)
+    encoder = AudioEncoder(24, config).eval()
+    assert encoder.own is not None
+    encoder.own.load_state_dict(weights)
+    assert encoder.own.num_states == 3 and encoder.own.width == 16
+    for name, parameter in encoder.own.named_parameters():
+        assert name in weights, f"{name} would stay random"
+        assert weights[name].shape == parameter.shape
 
 
-@pytest.mark.parametrize("name", ["missing", "empty", "garbage"])
-def test_no_checkpoint(encoder: AudioEncoder, tmp_path: Path, name: str) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "garbage").mkdir()
-    (tmp_path / "garbage" / "config.json").write_text("{ this is no JSON")
-    (tmp_path / "garbage" / "model.safetensors").write_bytes(b"nothing")
-    for attempt in (lambda: hubert_config(tmp_path / name), lambda: load_hubert(encoder, tmp_path / name)):
-        with pytest.raises(WeightsError, match="no HuBERT checkpoint") as caught:
-            attempt()
-        assert str(tmp_path / name) in str(caught.value)
-        assert "\n" not in str(caught.value)
+def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="nowhere: no checkpoint can be loaded"):
+        load_backbone(tmp_path / "nowhere")
+    tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(**tiny, vocab_size=10)).save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match="but one of bert"):
+        load_backbone(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["garbage", "truncated", "missing"])
-def test_a_damaged_checkpoint_is_refused(checkpoint: Path, tmp_path: Path, damage: str) -> None:
-    for file in checkpoint.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    HubertModel(HubertConfig(**TINY_HUBERT)).save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
-    if damage == "garbage":
-        path.write_bytes(b"no weights at all" * 99)
-    elif damage == "truncated":
-        path.write_bytes(path.read_bytes()[:-1000])
-    else:
-        tensors = load_file(path)
-        tensors.pop("encoder.layers.1.attention.k_proj.weight")
-        save_file(tensors, path, metadata={"format": "pt"})
-    encoder = AudioEncoder(24, TINY)
-    with pytest.raises(WeightsError) as caught:
-        load_hubert(encoder, tmp_path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
-    BertModel(BertConfig(**sizes, vocab_size=50)).save_pretrained(tmp_path)
-    with pytest.raises(WeightsError):
-        hubert_config(tmp_path)
-    with pytest.raises(WeightsError):
-        load_hubert(AudioEncoder(24, TINY), tmp_path)
-
-
-def test_our_own_network_is_hubert() -> None:
-    """Same names, same numbers, with gradients too, as `transformers` has it."""
-    torch.manual_seed(0)
-    own = AudioEncoder(24, SMALL_HUBERT)
-    assert isinstance(own.hubert, Hubert)
-    plain = HubertModel(HubertConfig(**SMALL_HUBERT))
-    plain.load_state_dict(own.hubert.state_dict())
-    sound = 0.1 * torch.randn(2, 32000)
-    for network in (own.hubert.eval(), plain.eval()):
-        network.zero_grad()
-    found = own.hubert.encoder(own.hubert.feature_projection(own.hubert.feature_extractor(sound).transpose(1, 2)))[0]
-    wanted = plain(sound).last_hidden_state
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
-    found.square().sum().backward()
-    wanted.square().sum().backward()
-    theirs = dict(plain.named_parameters())
-    for name, parameter in own.hubert.named_parameters():
-        if parameter.grad is not None:
-            torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-2, atol=1e-3)
-
-
-def test_other_layouts_are_left_to_transformers() -> None:
-    for more in ({"feat_extract_norm": "group"}, {"do_stable_layer_norm": False}, {"hidden_act": "relu"}):
-        assert isinstance(AudioEncoder(24, {**SMALL_HUBERT, **more}).hubert, HubertModel)
-
-
-def test_sizes_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(ValueError, match="one length"):
-        AudioEncoder(24, {**SMALL_HUBERT, "conv_stride": [160, 2]})
-    with pytest.raises(ValueError, match="heads"):
-        AudioEncoder(24, {**SMALL_HUBERT, "num_attention_heads": 5})
+    tensors = load_file(path)
+    del tensors["encoder.layers.0.attention.k_proj.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match="tensors are missing"):
+        load_backbone(tmp_path)
+    path.write_bytes(b"junk")
+    with pytest.raises(WeightsError, match="no checkpoint can be loaded"):
+        load_backbone(tmp_path)

@@ -79,9 +79,10 @@ def test_a_hubert_checkpoint_drops_in(datasets: tuple[Path, Path], tmp_path: Pat
     )
     HubertModel(small).save_pretrained(tmp_path / "hubert")
     run = tmp_path / "run"
-    words = ("batch_size=1", "num_variants=1", "steps=2", f"hubert={tmp_path / 'hubert'}")
+    words = ("batch_size=1", "num_variants=1", "steps=2", f"backbone={tmp_path / 'hubert'}")
     assert train("stage1", datasets, run, *words) == 0
-    assert GeometryGenerator.load(run / "last.safetensors").audio.hubert.config.hidden_size == 24
+    own = GeometryGenerator.load(run / "last.safetensors").audio.own
+    assert own is not None and own.width == 24
 
 
 @pytest.mark.slow
@@ -137,16 +138,6 @@ def test_the_feature_network_trains(datasets: tuple[Path, Path], tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_the_audio_encoder_pretrains_and_starts_stage_1(datasets: tuple[Path, Path], tmp_path: Path) -> None:
-    folder = sample_files()[1].parent
-    words = ("batch_size=1", "window_seconds=1", "num_clusters=8", "steps=4", "transformer_start_step=2")
-    assert train("audio", (folder,), tmp_path / "audio", *words) == 0
-    encoder = tmp_path / "audio" / "last.safetensors"
-    words = ("batch_size=1", "num_variants=1", "steps=1", f"audio_encoder={encoder}")
-    assert train("stage1", datasets, tmp_path / "run", *words) == 0
-
-
-@pytest.mark.slow
 def test_the_morphable_model_is_learned(tmp_path: Path) -> None:
     path = tmp_path / "morphable.safetensors"
     assert main.main(["train", "morphable", str(sample_files()[0]), "-o", str(path)]) == 0
@@ -175,7 +166,6 @@ def test_a_checkpoint_of_another_configuration_is_refused(
         (["stage1", "nowhere", "--set", "colour=1"], "unknown field colour"),
         (["stage1", "nowhere", "--set", "steps=many"], "steps"),
         (["stage1", "nowhere", "--config", "none.yaml"], "none.yaml"),
-        (["audio", "."], "no audio"),
     ],
 )
 def test_a_training_that_cannot_begin_says_why(

@@ -218,9 +218,9 @@ class TestLoading:
 
     @pytest.mark.slow
     def test_stage1_of_another_mesh_is_refused(self, model: MorphableModel) -> None:
-        hubert = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        backbone = {"kind": "whisper", "width": 16, "heads": 2, "layers": 1}
         with pytest.raises(WeightsError, match="train stage 1 on it"):
-            GeometryGenerator(468, 24, hubert, dim=16, heads=2, layers=1).check_fits(model)
+            GeometryGenerator(468, 24, backbone, dim=16, heads=2, layers=1).check_fits(model)
 
 
 class TestFitting:

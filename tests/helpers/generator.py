@@ -4,6 +4,4 @@ from __future__ import annotations
 
 from typing import Any
 
-from personatalk.audio.encoder import SMALL_HUBERT
-
-SMALLER: dict[str, Any] = {**SMALL_HUBERT, "num_hidden_layers": 2}
+SMALLER: dict[str, Any] = {"kind": "whisper", "width": 32, "heads": 2, "layers": 0}

@@ -19,7 +19,6 @@ import torch
 
 from helpers.sample_clips import spoken, write_sound, write_video
 from helpers.synthetic import opened
-from personatalk.audio.encoder import SMALL_HUBERT
 from personatalk.faces import selection
 from personatalk.geometry.mediapipe_mesh import NUM_LANDMARKS
 from personatalk.geometry.morphable_model import MorphableModel
@@ -55,8 +54,8 @@ def tiny_models(seed: int = 0) -> Models:
     """Random networks of a few thousand numbers with a morphable model that is fitted fast."""
     torch.manual_seed(seed)
     face = tiny_face()
-    hubert = {**SMALL_HUBERT, "num_hidden_layers": 1}
-    stage1 = GeometryGenerator(face.num_vertices, face.num_expression, hubert, dim=16, heads=2, layers=1, reach=3)
+    backbone = {"kind": "whisper", "width": 16, "heads": 2, "layers": 1}
+    stage1 = GeometryGenerator(face.num_vertices, face.num_expression, backbone, dim=16, heads=2, layers=1, reach=3)
     stage1.set_expressions(face)
     return Models(face, stage1.eval(), Renderer(channels=8, width=8, size=CROP).eval())
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,6 +14,7 @@ from personatalk.audio.loudness import normalise_loudness
 from personatalk.audio.voice_activity import PAUSE_FRAMES, SAMPLES_PER_FRAME
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
+from personatalk.sample import sample_files
 from personatalk.stage1.inference import (
     CHUNK,
     CHUNKING_TOLERANCE,
@@ -95,18 +94,16 @@ def test_chunks_do_not_show(network: GeometryGenerator, style: torch.Tensor, tem
     assert difference < 0.9 * bare
 
 
-@pytest.mark.real_clips
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [100, CHUNK])
-def test_chunks_do_not_show_with_the_packages_weights(
-    model: MorphableModel, template: Array, shared: Path, chunk: int
-) -> None:
+def test_chunks_do_not_show_with_the_packages_weights(model: MorphableModel, template: Array, chunk: int) -> None:
     network = GeometryGenerator.load()
     network.check_fits(model)
     random = np.random.default_rng(0)
     beta = 0.7 * random.standard_normal((200, model.num_expression)).astype(np.float32)
     style = speaking_style(network, model, beta)
-    sound = read_speech(next(p for p in sorted((shared / "speech").iterdir()) if p.suffix == ".ogg"))
-    speech = normalise_loudness(sound)[: 16 * SAMPLE_RATE]
+    sound = read_speech(sample_files()[1])
+    speech = normalise_loudness(np.tile(sound, 3))[: 16 * SAMPLE_RATE]
     frames = len(speech) // SAMPLES_PER_FRAME
     whole = generate(network, speech, frames, style, 0.5 * template, chunk=frames)
     parts = generate(network, speech, frames, style, 0.5 * template, chunk=chunk)

@@ -15,8 +15,8 @@ from helpers.sample_clips import sample_frames, spoken
 from personatalk.audio.encoder import SAMPLE_RATE
 from personatalk.errors import MediaError
 from personatalk.geometry.morphable_model import MorphableModel
+from personatalk.stage1 import agreement
 from personatalk.stage1.network import GeometryGenerator
-from personatalk.training.data import offset
 from personatalk.training.data.clips import ClipDraft, assemble_video, clip_sync, cut_audio, synchronise
 from personatalk.training.data.layouts import find_videos
 from personatalk.training.data.options import PrepareOptions
@@ -64,9 +64,9 @@ def test_an_offset_is_found_over_all_stretches_and_undone(model: MorphableModel,
     random = np.random.default_rng(1)
     real = random.random(200).astype(np.float32)
 
-    def measure(clip: Clip) -> offset.Agreement:
+    def measure(clip: Clip) -> agreement.Agreement:
         got = np.roll(real, -lag) + 0.3 * random.standard_normal(200).astype(np.float32)
-        return replace(offset.compare_openings(got, real), frames=len(clip.beta_at_clock()[1]))
+        return replace(agreement.compare_openings(got, real), frames=len(clip.beta_at_clock()[1]))
 
     sound = noise(10)
     drafts = []
@@ -93,8 +93,8 @@ def test_sound_that_does_not_fit_the_mouth_is_left_out(model: MorphableModel, fr
     def smooth() -> np.ndarray:
         return np.convolve(random.standard_normal(frames + 3), np.ones(4) / 4, mode="valid")
 
-    def measure(clip: Clip) -> offset.Agreement:
-        return offset.Agreement(offset.correlations(smooth(), smooth()), 1.0, frames)
+    def measure(clip: Clip) -> agreement.Agreement:
+        return agreement.Agreement(agreement.correlations(smooth(), smooth()), 1.0, frames)
 
     for _ in range(40):
         outcome = PrepareOutcome("x")

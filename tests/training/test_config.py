@@ -52,12 +52,12 @@ def test_the_configuration_of_a_run_is_printed(tmp_path: Path, capsys: pytest.Ca
 
 def test_a_file_and_changes_go_over_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
-    path.write_text("steps: 7\nlr: 5e-4\ntrain_splits: [a, b]\naudio_encoder: x.safetensors\n")
+    path.write_text("steps: 7\nlr: 5e-4\ntrain_splits: [a, b]\nbackbone: a/folder\n")
     config = read_config(Stage1Config, path, ["steps=9", "val_splits=c", "use_style=false"])
     assert config.steps == 9
     assert config.lr == 5e-4
     assert (config.train_splits, config.val_splits) == (("a", "b"), ("c",))
-    assert config.audio_encoder == "x.safetensors"
+    assert config.backbone == "a/folder"
     assert config.use_style is False
     assert config.batch_size == Stage1Config().batch_size
 
@@ -71,7 +71,7 @@ def test_a_file_and_changes_go_over_the_defaults(tmp_path: Path) -> None:
         ("use_style: 1", "Expected `bool`, got `int`"),
         ("lr: fast", "Expected `float`, got `str`"),
         ("lr: .nan", r"own\.yaml: lr nan"),
-        ("audio_encoder: 3", "Expected `str"),
+        ("backbone: 3", "Expected `str"),
         ("batch_size: 0", r"own\.yaml: batch size 0: give 1 or more"),
         ("- a", "not a table"),
         ("a: [", "not YAML"),

@@ -23,10 +23,10 @@ from personatalk.training.stage1 import GeneratorLoss, SpeechClip, Stage1Task, p
 
 
 def test_windows_repeat_the_ends() -> None:
-    series = torch.arange(10.0, dtype=torch.float16)[:, None]
-    assert padded_window(series, 2, 3)[:, 0].tolist() == [2, 3, 4]
-    assert padded_window(series, -2, 4)[:, 0].tolist() == [0, 0, 0, 1]
-    assert padded_window(series, 8, 4)[:, 0].tolist() == [8, 9, 9, 9]
+    series = torch.arange(10.0, dtype=torch.float16)[None, :, None]
+    assert padded_window(series, 2, 3)[0, :, 0].tolist() == [2, 3, 4]
+    assert padded_window(series, -2, 4)[0, :, 0].tolist() == [0, 0, 0, 1]
+    assert padded_window(series, 8, 4)[0, :, 0].tolist() == [8, 9, 9, 9]
     assert padded_window(series, 0, 2).dtype == torch.float32
 
 
@@ -48,12 +48,13 @@ def test_a_training_window_pairs_the_sound_with_its_expression(task: Stage1Task,
     for seed in range(20):
         sample = task.sample(np.random.default_rng(seed))
         assert sample.beta.shape == sample.style.shape == (config.window_frames, sample.beta.shape[1])
-        assert sample.convolved.shape == sample.mask.shape == (2 * config.window_frames, 128)
+        assert sample.states.shape == (5, 2 * config.window_frames, 512)
+        assert sample.mask.shape == sample.states.shape[1:]
         first = round(float(sample.beta[0, 0]) * 25)
         starts.add(first)
         clip = 1 if float(sample.beta[-1, 0]) < 0.8 else 0
         heard = task._features(clip, 0)
-        torch.testing.assert_close(sample.convolved, padded_window(heard, 2 * first, 2 * config.window_frames))
+        torch.testing.assert_close(sample.states, padded_window(heard, 2 * first, 2 * config.window_frames))
     assert len(starts) > 8
 
 
@@ -125,7 +126,7 @@ def test_the_generators_loss_is_zero_for_the_real_thing_only(model: MorphableMod
     np.testing.assert_allclose(opening, 100 * model.mouth_opening(shape + real[0].numpy()), rtol=1e-3)
 
 
-def test_stage1_starts_from_a_hubert_checkpoint(tmp_path: Path, model: MorphableModel) -> None:
+def test_stage1_starts_from_a_checkpoint(tmp_path: Path, model: MorphableModel) -> None:
     small = HubertConfig(
         hidden_size=32,
         num_hidden_layers=1,
@@ -136,20 +137,22 @@ def test_stage1_starts_from_a_hubert_checkpoint(tmp_path: Path, model: Morphable
         num_conv_pos_embedding_groups=2,
     )
     original = HubertModel(small).eval()
-    original.save_pretrained(tmp_path)
-    config = read_config(Stage1Config, changes=[f"hubert={tmp_path}"])
+    original.save_pretrained(tmp_path / "hubert")
+    config = read_config(Stage1Config, changes=[f"backbone={tmp_path / 'hubert'}"])
     network = stage1.initial_network(config, model).eval()
-    assert torch.equal(
-        network.audio.hubert.feature_projection.projection.weight, original.feature_projection.projection.weight
-    )
+    network.save(tmp_path / "stage1.safetensors")
+    again = GeometryGenerator.load(tmp_path / "stage1.safetensors")
     samples = torch.randn(1, 50 * 640, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        offsets = network(samples, torch.zeros(1, 192), torch.zeros(1, model.num_vertices, 3))
+        offsets, same = (
+            n(samples, torch.zeros(1, 192), torch.zeros(1, model.num_vertices, 3)) for n in (network, again)
+        )
     assert offsets.shape == (1, 50, model.num_vertices, 3)
+    torch.testing.assert_close(same, offsets, atol=5e-3, rtol=0.05)  # kept in float16
 
 
-def test_stage1_starts_from_earlier_weights(tmp_path: Path, model: MorphableModel) -> None:
-    shipped = GeometryGenerator.load()
-    shipped.save(tmp_path / "s.safetensors")
-    config = read_config(Stage1Config, changes=[f"init_from={tmp_path / 's.safetensors'}"])
-    assert torch.equal(stage1.initial_network(config, model).decoder.weight, shipped.decoder.weight)
+def test_the_backbone_does_not_learn(task: Stage1Task) -> None:
+    learned = [p for group in task.parameter_groups()["network"] for p in group["params"]]
+    assert any(p is task.network.audio.mix for p in learned)
+    assert len(learned) == len(list(task.network.parameters()))
+    assert not any(p.requires_grad for p in task.network.audio.backbone.parameters())  # type: ignore[attr-defined]

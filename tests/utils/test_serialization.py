@@ -14,7 +14,6 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from personatalk.audio.encoder import SMALL_HUBERT
 from personatalk.errors import PersonaTalkError, WeightsError
 from personatalk.geometry import morphable_model
 from personatalk.geometry.morphable_model import MorphableModel
@@ -177,8 +176,8 @@ def test_tensors_must_fit(tmp_path: Path, damage: str) -> None:
 
 
 def small_generator() -> GeometryGenerator:
-    hubert = {**SMALL_HUBERT, "num_hidden_layers": 1}
-    return GeometryGenerator(20, 24, hubert, dim=16, heads=2, layers=1, reach=3)
+    backbone = {"kind": "whisper", "width": 16, "heads": 2, "layers": 1}
+    return GeometryGenerator(20, 24, backbone, dim=16, heads=2, layers=1, reach=3)
 
 
 NETWORKS: list[tuple[Callable[[], Any], Any]] = [
@@ -246,11 +245,16 @@ def test_a_configuration_that_is_not_the_networks(
     one_line(caught.value, path)
 
 
-def test_a_hubert_configuration_that_is_none(tmp_path: Path) -> None:
+def test_a_configuration_of_a_backbone_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     small_generator().save(path)
-    for wrong in ({"hidden_size": "large"}, {"conv_dim": [1, 2]}, 7):
-        rewritten(path, GeometryGenerator, lambda tensors, config, wrong=wrong: config.update(hubert=wrong))  # type: ignore[misc]
+    for wrong in (
+        {"kind": "whisper", "width": "large"},
+        {"kind": "whisper", "heads": 3, "width": 8, "layers": 1},
+        {"width": 8},
+        7,
+    ):
+        rewritten(path, GeometryGenerator, lambda tensors, config, wrong=wrong: config.update(backbone=wrong))  # type: ignore[misc]
         with pytest.raises(WeightsError) as caught:
             GeometryGenerator.load(path)
         one_line(caught.value, path)

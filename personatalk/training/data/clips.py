@@ -25,9 +25,9 @@ from ...geometry.morphable_model import MorphableModel
 from ...media.audio import read_speech
 from ...media.container import open_input
 from ...media.reader import VideoReader
+from ...stage1 import agreement
 from ...stage1.network import GeometryGenerator
 from ...utils.arrays import runs
-from . import offset
 from .layouts import VideoSource
 from .options import PrepareOptions
 from .outcomes import PrepareOutcome, RejectReason
@@ -41,7 +41,7 @@ QUALITY_FRAMES = 8
 # Returns how far the quality of crops lies above the least that is asked for; None where nothing is.
 QualityMargin = Callable[[EncodedCrops], float | None]
 # Returns how the mouth that stage 1 generates for a clip's audio follows the real one.
-SyncMeasure = Callable[[Clip], offset.Agreement]
+SyncMeasure = Callable[[Clip], agreement.Agreement]
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def load_models(options: PrepareOptions) -> PrepareModels:
     return PrepareModels(morphable, functools.partial(clip_sync, network, morphable), _quality_margin(options))
 
 
-def clip_sync(network: GeometryGenerator, model: MorphableModel, clip: Clip) -> offset.Agreement:
+def clip_sync(network: GeometryGenerator, model: MorphableModel, clip: Clip) -> agreement.Agreement:
     """Return how the mouth that a network generates for a clip's audio follows the real one."""
     first, beta = clip.beta_at_clock()
-    return offset.agreement(network, model, clip.samples(), first, beta, model.shape(clip.alpha) - model.mean)
+    return agreement.agreement(network, model, clip.samples(), first, beta, model.shape(clip.alpha) - model.mean)
 
 
 def _quality_margin(options: PrepareOptions) -> QualityMargin:
@@ -244,12 +244,12 @@ def synchronise(
             outcome.reject(RejectReason.QUIET)
     if not speaking:
         return []
-    whole = offset.pooled([measure(draft.clip) for draft in speaking])
+    whole = agreement.pooled([measure(draft.clip) for draft in speaking])
     if options.min_sync > 0 and whole.best < max(options.min_sync, min(0.5, 2 * whole.noise)):
         for _ in speaking:
             outcome.reject(RejectReason.OUT_OF_SYNC)
         return []
-    lag = outcome.offset = whole.convincing_lag
+    lag = outcome.offset = round(2 * whole.convincing_lag) / 2
     for draft in speaking:
         clip = draft.clip
         about = {**clip.about, "offset_frames": lag, "agreement": whole.best}

@@ -39,7 +39,7 @@ class PrepareOutcome:
     key: str
     clips: list[str] = field(default_factory=list)
     rejected: dict[str, int] = field(default_factory=dict)
-    offset: int | None = None
+    offset: float | None = None
     note: str = ""
     stamp: str = ""
     again: bool = False

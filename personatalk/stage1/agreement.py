@@ -1,6 +1,6 @@
-"""Offset between audio and video, by how well stage 1's mouth follows the real one at each shift.
+"""Agreement of audio and video: how well the mouth that stage 1 hears follows the mouth that is seen, at each shift.
 
-Real clips are often off by several frames, and a network trained on them as they are learns mush.
+Real clips are often off by several frames: the shift at which both agree best is their offset.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...geometry.morphable_model import MorphableModel
-from ...stage1.inference import generate, speaking_style
-from ...stage1.network import GeometryGenerator
-from ...utils.arrays import Array
-from ...utils.correlation import lag_correlations
+from ..geometry.morphable_model import MorphableModel
+from ..utils.arrays import Array
+from ..utils.correlation import lag_correlations
+from .inference import generate, speaking_style
+from .network import GeometryGenerator
 
 # Frames of offset that are searched.
 MAX_LAG = 7
@@ -27,7 +27,7 @@ class Agreement:
     """The agreement of a generated mouth with the real one.
 
     Attributes:
-        r: Correlation of the mouth openings by lag, (15,) for lags of -7 to 7 frames.
+        r: Correlation of the mouth openings by lag, (2 L + 1,) for lags of -L to L frames.
         articulation: Spread of the generated opening over the real one's.
         frames: Frames that were compared.
     """
@@ -39,7 +39,24 @@ class Agreement:
     @property
     def lag(self) -> int:
         """Frames by which the video is late against the audio, at the best correlation."""
-        return int(np.argmax(self.r)) - MAX_LAG
+        return int(np.argmax(self.r)) - self.max_lag
+
+    @property
+    def max_lag(self) -> int:
+        """Largest lag L in frames that was searched."""
+        return len(self.r) // 2
+
+    @property
+    def fine_lag(self) -> float:
+        """The lag in fractions of a frame, at the top of the parabola through the best correlation and its neighbours.
+
+        At the ends of the search it is the whole lag.
+        """
+        if abs(self.lag) == self.max_lag:
+            return float(self.lag)
+        before, best, after = self.r[self.lag + self.max_lag - 1 : self.lag + self.max_lag + 2]
+        bend = before - 2 * best + after
+        return self.lag + (float(0.5 * (before - after) / bend) if bend < 0 else 0.0)
 
     @property
     def best(self) -> float:
@@ -52,20 +69,20 @@ class Agreement:
         return 2 / max(1, self.frames) ** 0.5
 
     @property
-    def convincing_lag(self) -> int:
-        """The lag if it explains clearly more than none does and lies within the search, else 0."""
+    def convincing_lag(self) -> float:
+        """The fine lag if it explains clearly more than none does and lies within the search, else 0."""
         clear = self.best - self.unshifted > max(0.05, 2.5 * self.noise)
-        return self.lag if clear and abs(self.lag) < MAX_LAG else 0
+        return self.fine_lag if clear and abs(self.lag) < self.max_lag else 0.0
 
     @property
     def unshifted(self) -> float:
         """Correlation at lag 0."""
-        return float(self.r[MAX_LAG])
+        return float(self.r[self.max_lag])
 
 
-def correlations(got: Array, real: Array) -> npt.NDArray[np.float64]:
-    """Return the correlation of got[t] with real[t + lag] for every lag, (15,); 0 where there are too few frames."""
-    return np.nan_to_num(lag_correlations(got, real, MAX_LAG, MIN_COMPARED_FRAMES, same_frames=True))
+def correlations(got: Array, real: Array, max_lag: int = MAX_LAG) -> npt.NDArray[np.float64]:
+    """Return the correlation of got[t] with real[t + lag] for every lag, (2 L + 1,); 0 for too few frames."""
+    return np.nan_to_num(lag_correlations(got, real, max_lag, MIN_COMPARED_FRAMES, same_frames=True))
 
 
 def openings(
@@ -104,9 +121,9 @@ def agreement(
     return compare_openings(*openings(network, model, samples, first, beta, template))
 
 
-def compare_openings(got: Array, real: Array) -> Agreement:
-    """Return how a generated mouth opening (T,) follows the real one (T,) at each shift."""
-    return Agreement(correlations(got, real), float(got.std() / max(real.std(), 1e-6)), len(real))
+def compare_openings(got: Array, real: Array, max_lag: int = MAX_LAG) -> Agreement:
+    """Return how a generated mouth opening (T,) follows the real one (T,) at each shift of up to `max_lag` frames."""
+    return Agreement(correlations(got, real, max_lag), float(got.std() / max(real.std(), 1e-6)), len(real))
 
 
 def pooled(parts: list[Agreement]) -> Agreement:

@@ -1,0 +1,55 @@
+"""The command `personatalk sync`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+from ..pipeline.options import DubOptions, WeightPaths
+from .options import Commands, Groups, add_command, add_options, add_quiet
+from .progress import ProgressBars
+
+
+def add_sync(commands: Commands) -> None:
+    """Add `personatalk sync`."""
+    sync = add_command(
+        commands,
+        "sync",
+        "tell by how much a video's audio and image are apart",
+        "Tell the offset between the audio and the image of a talking-head video, from the mouth that is heard and the"
+        " mouth that is seen.",
+        ["personatalk sync video.mp4", "personatalk sync video.mp4 --face left --json"],
+    )
+    groups = Groups(sync, "what is measured")
+    groups["what is measured"].add_argument("video", type=Path, metavar="VIDEO", help="video with its own audio")
+    add_options(groups, DubOptions, ("face", "identity", "face_model"))
+    add_options(groups, WeightPaths)
+    output = groups["output"]
+    output.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_quiet(output)
+    sync.set_defaults(run=run_sync)
+
+
+def run_sync(given: argparse.Namespace) -> int:
+    """Run `personatalk sync`."""
+    from ..faces.selection import FaceSearch
+    from ..pipeline.sync import measure_sync
+    from ..pipeline.weights import Models
+
+    paths = (given.morphable, given.stage1, given.stage2, given.deep3d)
+    search = FaceSearch(given.face, given.face_model, given.identity)
+    with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
+        found = measure_sync(given.video, search=search, models=Models.load(*paths), progress=bars)
+    if given.json:
+        print(json.dumps(asdict(found)))
+        return 0
+    late = "image" if found.offset_seconds > 0 else "audio"
+    trust = "sure" if found.confidence >= 2 else "not sure"
+    print(
+        f"{given.video}: the {late} is {1000 * abs(found.offset_seconds):.0f} ms late ({trust}: confidence"
+        f" {found.confidence:.1f}, r {found.r:.2f}, {found.r_unshifted:.2f} as it is, {found.seconds:.1f} s)"
+    )
+    return 0
