@@ -379,9 +379,11 @@ def load_job(path: Path, out: Path) -> None:
     (folder / "job.json").write_bytes(own)
     shutil.copy(path, folder / path.name)
     with JobFolder(out / "out.mp4", key) as job:
-        for number in range(job.finished()):
+        number = 0
+        while job.shown(number) is not None:
             _, packets = job.load(number)
             list(packets)
+            number += 1
 
 
 def load_arrays(path: Path, out: Path) -> None:

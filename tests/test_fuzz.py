@@ -275,5 +275,5 @@ def test_a_damaged_picture_of_a_data_set_is_refused(tmp_path: Path) -> None:
 
     crops = EncodedCrops.encode([np.zeros((8, 8, 3), np.uint8)] * 2)
     broken = EncodedCrops(np.zeros_like(crops.data), crops.ends, "shard.tar: a")
-    with pytest.raises(MediaError, match=r"shard\.tar: a: picture 1 is damaged"):
+    with pytest.raises(MediaError, match=r"shard\.tar: a: image 1 is damaged"):
         broken[1]

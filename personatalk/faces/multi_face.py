@@ -96,15 +96,19 @@ class _Slot:
 
 
 class _Rota(Generic[Item]):
-    """Deals items in turn."""
+    """Deals items in turn.
 
-    def __init__(self) -> None:
-        self._next = 0
+    Args:
+        first: Number of the item to begin with.
+    """
+
+    def __init__(self, first: int = 0) -> None:
+        self._next = first
 
     def take(self, items: Sequence[Item], count: int) -> list[Item]:
         """Return the next items, at most all of them once."""
         count = min(count, len(items))
-        start, self._next = self._next, (self._next + count) % max(1, len(items))
+        start, self._next = self._next % max(1, len(items)), (self._next + count) % max(1, len(items))
         return [items[(start + i) % len(items)] for i in range(count)]
 
 
@@ -126,7 +130,7 @@ class MultiFaceTracker:
         self._detector, self._presence = FullRangeDetector(), FacePresence()
         self._slots = [_Slot(open_one())]
         self._cuts = CutDetector()
-        self._large, self._small, self._turned = _Rota[Part](), _Rota[Part](), _Rota[int]()
+        self._large, self._small, self._turned = _Rota[Part](1), _Rota[Part](), _Rota[int]()
         self._first = True
 
     def detect(self, rgb: Image) -> list[Array]:
@@ -169,9 +173,10 @@ class MultiFaceTracker:
         """Return the parts of the image whose turn it is to be searched."""
         height, width = rgb.shape[:2]
         large, small = tiles(width, height), small_tiles(width, height)
+        turn = self._large.take(large, 1)
         few = SMALL_TILES_HELD if held else SMALL_TILES_UNHELD
         return [
-            *self._large.take(large, 1 if held and not fresh else len(large)),
+            *(turn if held and not fresh else large),
             *self._small.take(small, len(small) if fresh else few),
         ]
 

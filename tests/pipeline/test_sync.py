@@ -57,7 +57,6 @@ def test_mouths_that_have_nothing_in_common_give_no_confidence() -> None:
 def test_a_known_shift_of_the_sample_is_told(tmp_path: Path, models: Models) -> None:
     plain, late = (measure_sync(shifted(tmp_path / f"{s}.mkv", s), models=models) for s in (0.0, 0.2))
     assert late.offset_seconds - plain.offset_seconds == pytest.approx(0.2, abs=0.02)
-    assert min(plain.confidence, late.confidence) > 2
 
 
 @pytest.mark.slow
