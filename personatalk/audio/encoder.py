@@ -25,9 +25,9 @@ STRIDE = 320
 # Frames per second of the networks' clock [paper, section 4.1].
 FPS = 25
 # Features on either side of a frame's time that the frame is made from: 0.1 s.
-REACH = 5
+CONTEXT_FEATURES = 5
 # The backbone that comes with the package, by its name in a configuration.
-PACKAGED = "whisper-base"
+PACKAGED_BACKBONE = "whisper-base"
 # Kinds of other backbones.
 KINDS = ("whisper", "hubert")
 
@@ -61,19 +61,19 @@ class AudioEncoder(nn.Module):
 
     Args:
         dim: Size D of the features that come out.
-        backbone: `PACKAGED` for the one of the package, whose weights are not kept again; or a configuration of
-            another, {"kind": "whisper" or "hubert", ...}, whose weights are part of this network.
+        backbone: `PACKAGED_BACKBONE` for the one of the package, whose weights are not kept again; or a configuration
+            of another, {"kind": "whisper" or "hubert", ...}, whose weights are part of this network.
 
     Raises:
         ValueError: There is no such backbone.
     """
 
-    def __init__(self, dim: int, backbone: str | dict[str, Any] = PACKAGED) -> None:
+    def __init__(self, dim: int, backbone: str | dict[str, Any] = PACKAGED_BACKBONE) -> None:
         super().__init__()
-        self.own = None if backbone == PACKAGED else build_backbone(backbone)
+        self.own = None if backbone == PACKAGED_BACKBONE else build_backbone(backbone)
         width, states = (512, 5) if self.own is None else (self.own.width, self.own.num_states)
         self.mix = nn.Parameter(torch.zeros(states))
-        self.to_frames = nn.Conv1d(width, dim, 2 * REACH, stride=2)
+        self.to_frames = nn.Conv1d(width, dim, 2 * CONTEXT_FEATURES, stride=2)
 
     @property
     def backbone(self) -> Backbone:
@@ -96,8 +96,8 @@ class AudioEncoder(nn.Module):
         normed = nn.functional.layer_norm(states, states.shape[-1:])
         mixed = torch.einsum("s,bsfc->bfc", self.mix.softmax(dim=0), normed)
         mixed = mixed if mask is None else mixed * mask
-        edges = nn.functional.pad(mixed.transpose(1, 2), (REACH, REACH - 1))
-        frames: torch.Tensor = self.to_frames(edges[:, :, : 2 * (mixed.shape[1] // 2) + 2 * REACH - 1])
+        edges = nn.functional.pad(mixed.transpose(1, 2), (CONTEXT_FEATURES, CONTEXT_FEATURES - 1))
+        frames: torch.Tensor = self.to_frames(edges[:, :, : 2 * (mixed.shape[1] // 2) + 2 * CONTEXT_FEATURES - 1])
         return frames.transpose(1, 2)
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
@@ -117,7 +117,9 @@ def build_backbone(config: str | dict[str, Any]) -> Any:
             return WhisperEncoder(**sizes)
         if config.get("kind") == "hubert":
             return HubertEncoder(sizes)
-    raise ValueError(f"no audio encoder is known as {config!r}; use {PACKAGED!r}, or one of kind whisper or hubert")
+    raise ValueError(
+        f"no audio encoder is known as {config!r}; use {PACKAGED_BACKBONE!r}, or one of kind whisper or hubert"
+    )
 
 
 @functools.cache

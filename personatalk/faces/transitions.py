@@ -39,7 +39,7 @@ PLAIN, PLAINER = 8.0, 0.3
 # Share of the way to the other shot at which a frame belongs to the transition.
 MIN_SHARE = 0.03
 # Frames beyond each measured end that belong to it as well: a faint trace of the other shot is not measured.
-MARGIN = 1
+TRANSITION_MARGIN = 1
 # A shot of less contrast is a faded one if the other has much more.
 DIM = 20.0
 # Consecutive plain frames after which further ones are not kept.
@@ -62,7 +62,7 @@ class Transition:
 
 
 @dataclass(frozen=True)
-class Clip:
+class ThumbnailClip:
     """Small images of consecutive frames.
 
     Attributes:
@@ -76,13 +76,13 @@ class Clip:
     contrast: Array
 
     @classmethod
-    def empty(cls, count: int) -> Clip:
+    def empty(cls, count: int) -> ThumbnailClip:
         """Return room for images."""
         return cls(np.zeros((count, SIDE, SIDE, 3), np.float32), *np.zeros((2, count), np.float32))
 
-    def part(self, start: int, stop: int) -> Clip:
+    def part(self, start: int, stop: int) -> ThumbnailClip:
         """Return a part, which shares its memory."""
-        return Clip(self.images[start:stop], self.steps[start:stop], self.contrast[start:stop])
+        return ThumbnailClip(self.images[start:stop], self.steps[start:stop], self.contrast[start:stop])
 
     def put(self, place: int, image: Array) -> None:
         """Set an image; the one before it is known."""
@@ -106,7 +106,7 @@ class TransitionFinder:
     def __init__(self, fps: float) -> None:
         self._spans = np.array(spans(fps))
         self._most = 2 * int(self._spans[-1]) + 2
-        self._clip = Clip.empty(2 * self._most)  # room for twice as many as are needed
+        self._clip = ThumbnailClip.empty(2 * self._most)  # room for twice as many as are needed
         self._numbers: list[int] = []
         self._count = 0
         self._plain_run = 0
@@ -164,7 +164,7 @@ def spans(fps: float) -> list[int]:
     return found
 
 
-def measure(clip: Clip, start: int, stop: int) -> Transition | None:
+def measure(clip: ThumbnailClip, start: int, stop: int) -> Transition | None:
     """Return the transition that lies between two frames, or None if it is a cut, a movement or a change of light.
 
     Args:
@@ -228,7 +228,7 @@ def _edges(image: Array) -> Array:
     return np.dstack([across, down]).astype(np.float32)
 
 
-def _legs(clip: Clip, start: int, stop: int) -> list[tuple[int, int]]:
+def _legs(clip: ThumbnailClip, start: int, stop: int) -> list[tuple[int, int]]:
     """Return the parts, as (first, last), of the way between two shots: two where a plain image lies between them."""
     plainest = start + int(clip.contrast[start : stop + 1].argmin())
     bound = max(PLAIN, PLAINER * float(min(clip.contrast[start], clip.contrast[stop])))
@@ -284,4 +284,4 @@ def _ends(images: Array, low: int, start: int, turns: list[int], high: int) -> t
     middle = turns[0] if len(turns) > 1 else start + int((gone[start : stop + 1] > 0.5).argmax())
     begin = max([low - 1, *(np.flatnonzero(gone[:middle] < least_gone))]) + 1
     end = min([high + 1, *(middle + np.flatnonzero(left[middle:] < least_left))])
-    return max(0, int(begin) - MARGIN), min(len(images), int(end) + MARGIN)
+    return max(0, int(begin) - TRANSITION_MARGIN), min(len(images), int(end) + TRANSITION_MARGIN)

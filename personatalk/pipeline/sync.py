@@ -23,13 +23,13 @@ from ..utils.progress import Progress
 from .weights import Models
 
 # Largest offset in frames that is searched: a second.
-MAX_LAG = 25
+MAX_OFFSET_FRAMES = 25
 # Seconds of an unbroken stretch of usable frames from which on it counts: the search needs a margin on either side.
-MIN_SECONDS = (2 * MAX_LAG + 12) / FPS
+MIN_SECONDS = (2 * MAX_OFFSET_FRAMES + 12) / FPS
 
 
 @dataclass(frozen=True)
-class Sync:
+class VideoSync:
     """Offset of a video.
 
     Attributes:
@@ -48,7 +48,7 @@ class Sync:
     seconds: float
 
     @classmethod
-    def of(cls, found: Agreement) -> Sync:
+    def of(cls, found: Agreement) -> VideoSync:
         """Return the offset that an agreement tells."""
         lags = np.abs(np.arange(len(found.r)) - found.max_lag - found.lag)
         others = found.r[lags > 4]  # a mouth resembles itself a few frames later
@@ -62,7 +62,7 @@ def measure_sync(
     search: FaceSearch | None = None,
     models: Models | None = None,
     progress: Progress | None = None,
-) -> Sync:
+) -> VideoSync:
     """Measure the offset between audio and image of a video of a person speaking.
 
     Args:
@@ -82,10 +82,10 @@ def measure_sync(
             analysis = analyse(reader, tracker, models.morphable, progress, models.initialise, follower)
         style = speaking_style(models.stage1, models.morphable, analysis.beta[analysis.usable])
         speech = ChunkedGenerator(models.stage1, samples, style)
-        parts = [compare_openings(*pair, MAX_LAG) for pair in _openings(models, analysis, speech)]
+        parts = [compare_openings(*pair, MAX_OFFSET_FRAMES) for pair in _openings(models, analysis, speech)]
     if not parts:
         raise FaceError(f"{video}: no face is seen for {MIN_SECONDS:.1f} s without a break; give a longer video")
-    return Sync.of(pooled(parts))
+    return VideoSync.of(pooled(parts))
 
 
 def _openings(models: Models, analysis: Analysis, speech: ChunkedGenerator) -> Iterator[tuple[Array, Array]]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..audio.encoder import PACKAGED, AudioEncoder
+from ..audio.encoder import PACKAGED_BACKBONE, AudioEncoder
 from ..errors import WeightsError
 from ..geometry.morphable_model import MorphableModel
 from ..utils import serialization
@@ -144,7 +144,7 @@ class GeometryGenerator(serialization.PackagedModule):
         self,
         vertices: int,
         expressions: int,
-        backbone: str | dict[str, Any] = PACKAGED,
+        backbone: str | dict[str, Any] = PACKAGED_BACKBONE,
         dim: int = 192,
         heads: int = 4,
         layers: int = 3,

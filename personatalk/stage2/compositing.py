@@ -18,13 +18,13 @@ from ..utils.arrays import Array, BoolArray, Image
 # Cells per side of the grid on which colours are compared.
 COLOUR_GRID = 64
 # Grey levels that are added before colours are divided: near black a gain would only enlarge the noise.
-NEAR_BLACK = 8.0
+RIM_NEAR_BLACK = 8.0
 # Largest shift in grey levels beside the gain.
 MOST_SHIFT = 24.0
 # Difference in grey levels from which on two pixels are taken to show different things, such as chin and collar.
 SAME_PLACE = 40.0
 # Grey level of the edge below which that difference shrinks in proportion.
-WELL_LIT = 100.0
+RIM_WELL_LIT = 100.0
 # Opacity between which a cell belongs to the edge of the mask.
 EDGE = (0.2, 0.95)
 # Standard deviations in cells of the blurs that spread the difference inwards, and their weights: close to the edge the
@@ -82,8 +82,8 @@ def match_colours(rendered: Image, source: Image, mask: Array) -> Image:
     edge = (small > EDGE[0]) & (small < EDGE[1])
     if not edge.any():
         return rendered
-    gain = np.median((old[edge] + NEAR_BLACK) / (new[edge] + NEAR_BLACK), axis=0)
-    offset = NEAR_BLACK * (gain - 1)
+    gain = np.median((old[edge] + RIM_NEAR_BLACK) / (new[edge] + RIM_NEAR_BLACK), axis=0)
+    offset = RIM_NEAR_BLACK * (gain - 1)
     shift = offset + _spread_inwards(old - (gain * new + offset), edge, _same_place(old[edge]))
     smooth = cv2.resize(shift, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
     lit = cv2.multiply(rendered, (*gain.tolist(), 0), dtype=cv2.CV_32F)
@@ -116,7 +116,7 @@ def keep_other_things(matched: Image, source: Image, mask: Array) -> Array:
 def _same_place(colours: Array) -> float:
     """Return the difference up to which two pixels may show the same thing, from the source's colours at the edge."""
     level = float(np.median(colours, axis=0).max())
-    return max(SAME_PLACE * min(1.0, level / WELL_LIT), NEAR_BLACK / 2)
+    return max(SAME_PLACE * min(1.0, level / RIM_WELL_LIT), RIM_NEAR_BLACK / 2)
 
 
 def _spread_inwards(difference: Array, edge: BoolArray, most: float) -> Array:

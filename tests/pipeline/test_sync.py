@@ -11,7 +11,7 @@ import pytest
 from helpers.sample_clips import sample_frames, write_video
 
 from personatalk.cli import main
-from personatalk.pipeline.sync import Sync, measure_sync
+from personatalk.pipeline.sync import VideoSync, measure_sync
 from personatalk.pipeline.weights import Models
 from personatalk.sample import sample_files
 from personatalk.stage1.agreement import compare_openings
@@ -41,7 +41,7 @@ def test_a_fraction_of_a_frame_is_told(late: float) -> None:
         sum(np.sin(2 * np.pi * f * (time - shift / 25) + phase) for f, phase in waves).astype(np.float32)  # type: ignore[union-attr]
         for shift in (0.0, late)
     )
-    found = Sync.of(compare_openings(got, real, 25))
+    found = VideoSync.of(compare_openings(got, real, 25))
     assert found.offset_seconds == pytest.approx(late / 25, abs=0.004)
     assert found.confidence > 2
     assert found.r > 0.9
@@ -50,7 +50,7 @@ def test_a_fraction_of_a_frame_is_told(late: float) -> None:
 def test_mouths_that_have_nothing_in_common_give_no_confidence() -> None:
     random = np.random.default_rng(0)
     got, real = (np.convolve(random.standard_normal(303), np.ones(4) / 4, "valid").astype(np.float32) for _ in "ab")
-    assert Sync.of(compare_openings(got, real, 25)).confidence < 2
+    assert VideoSync.of(compare_openings(got, real, 25)).confidence < 2
 
 
 @pytest.mark.slow

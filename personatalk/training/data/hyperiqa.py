@@ -31,7 +31,7 @@ HYPER_CHANNELS = 112
 FEATURE_GRID = 7
 
 
-class Backbone(ResNet50):
+class QualityBackbone(ResNet50):
     """ResNet-50 with a local vector taken after every stage."""
 
     def __init__(self, local: int = 16) -> None:
@@ -56,7 +56,7 @@ class HyperIQA(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.res = Backbone()
+        self.res = QualityBackbone()
         self.conv1 = nn.Sequential(
             nn.Conv2d(2048, 1024, 1),
             nn.ReLU(),
