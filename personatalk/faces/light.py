@@ -42,8 +42,10 @@ def relative_light(points: ProbePoints, samples: npt.NDArray[np.uint8]) -> Array
     """
     trusted = [~points.lips & (sample[:, 3] > MIN_TRUST) for sample in samples]
     skin = np.array([_median(s[:, :3], t, ~points.lips) for s, t in zip(samples, trusted, strict=True)]) + NEAR_BLACK
-    change = np.abs(np.log(skin / np.quantile(skin, USUAL_LIGHT, axis=0))).max(axis=1)
-    usual = np.median(samples[np.argsort(change, kind="stable")[:USUAL_FRAMES], :, :3], axis=0) + NEAR_BLACK
+    level = np.quantile(skin, USUAL_LIGHT, axis=0)
+    change = np.abs(np.log(skin / level)).max(axis=1)
+    near = np.argsort(change, kind="stable")[:USUAL_FRAMES]
+    usual = np.median((samples[near, :, :3] + NEAR_BLACK) * (level / skin[near])[:, None], axis=0)
     gain = np.ones((len(samples), 3))
     for frame in np.flatnonzero(change > ORDINARY_CHANGE[0]):
         ratio = (samples[frame, :, :3] + NEAR_BLACK) / usual

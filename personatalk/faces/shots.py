@@ -17,14 +17,19 @@ from .transitions import SIDE, TransitionFinder
 MAX_FLASH_FRAMES = 2
 # Grey levels by which a flash may seem to darken a pixel, because something moved there.
 FLASH_DARKER = 12.0
+# Share of an image's brightness by which it may differ from the last one, under a gain of each channel, and still be
+# taken for the same in another light.
+SAME_UNDER_GAIN = 0.06
+# Ratio of the channels' gains up to which that is so: textures of a red light do not serve for a blue one.
+SAME_HUE = 1.5
 
 
 class CutDetector:
     """Detects the cuts between shots while frames stream by.
 
     A frame starts a new shot where its small colour image differs from the last one by much more than
-    frames of this video usually do: a fixed threshold alone takes camera moves for cuts. A camera's flash is only
-    known for one when it is over.
+    frames of this video usually do: a fixed threshold alone takes camera moves for cuts. A change of light alone is
+    none. A camera's flash, which clips the image, is only known for one when it is over.
 
     Args:
         threshold: Least mean difference of a cut, in grey levels of 255.
@@ -55,7 +60,7 @@ class CutDetector:
             self.flash, self._before = len(self._since), None
             return False
         difference = float(np.abs(small - last).mean())
-        cut = difference > self._least()
+        cut = difference > self._least() and not _is_relit(small, last)
         if not cut:
             self._usual += 0.1 * (difference - self._usual)
         self._remember(small, last, cut)
@@ -79,6 +84,14 @@ class CutDetector:
             return False
         lighter = [new - self._before for new in self._since]
         return all(d.min(axis=2).mean() > self.threshold / 2 and (d < -FLASH_DARKER).mean() < 0.02 for d in lighter)
+
+
+def _is_relit(image: npt.NDArray[np.float32], last: npt.NDArray[np.float32]) -> bool:
+    """Return whether an image is the last one in another light, which multiplies each channel."""
+    gain = (image * last).sum(axis=(0, 1)) / ((last * last).sum(axis=(0, 1)) + 1e-6)
+    if gain.max() > SAME_HUE * gain.min():
+        return False
+    return float(np.abs(image - gain * last).mean()) < SAME_UNDER_GAIN * float(image.mean())
 
 
 @dataclass(frozen=True)

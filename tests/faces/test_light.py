@@ -48,6 +48,13 @@ def test_a_shot_that_is_dark_for_the_most_part_is_told_by_its_bright_frames(poin
     assert found.tolist() == [True] * (FRAMES // 3) + [False] * (FRAMES - FRAMES // 3)
 
 
+@pytest.mark.parametrize("frames", [4, FRAMES])
+def test_light_that_changes_all_the_time_has_one_scale(points: ProbePoints, frames: int) -> None:
+    gains = np.linspace(0.2, 1, frames)[:, None] * np.ones(3)
+    found = relative_light(points, shown(points, gains))
+    np.testing.assert_allclose(found / gains, np.median(found / gains), rtol=0.13)
+
+
 def test_black_frames_have_some_light(points: ProbePoints) -> None:
     gains = np.ones((FRAMES, 3))
     gains[0] = 0
