@@ -36,6 +36,7 @@ def test_a_dub_tells_its_progress(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "10 of 10" in shown.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drawn_faces")
 def test_two_speakers_get_new_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pair = [tiny.draw_faces([tiny.Face(x=50), tiny.Face(x=150, green=80)], width=200) for _ in range(20)]

@@ -42,6 +42,7 @@ def bench() -> Iterator[tuple[Path, fuzz.Reader]]:
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", fuzz.TARGETS, ids=lambda target: target.name)
 def test_damaged_files_are_read_or_refused(target: fuzz.Target, bench: tuple[Path, fuzz.Reader]) -> None:
     score = fuzz.fuzz(target, SLOW.get(target.name, CASES), 77, *bench)
@@ -68,6 +69,7 @@ def _refuse(message: str) -> None:
     raise PersonaTalkError(message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("letter", "verdict"),
     [

@@ -88,6 +88,7 @@ def test_an_empty_speech(capsys: pytest.CaptureFixture[str], tmp_path: Path, cli
     assert "empty.wav" in line
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drawn_faces")
 def test_no_face(capsys: pytest.CaptureFixture[str], tmp_path: Path, speech: Path) -> None:
     plain = write_video(tmp_path / "plain.mp4", [np.full((128, 128, 3), 80, np.uint8)] * 5)
@@ -226,6 +227,7 @@ def test_an_encoder_of_another_kind(
     assert codec in refused(capsys, tmp_path, drawn, speech, "-o", tmp_path / "out.mp4", option, codec)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drawn_faces")
 def test_a_dub_takes_what_its_options_say(tmp_path: Path) -> None:
     drawn, noise = tiny.clip_of(tmp_path / "in.mp4", tiny.talking(6)), tiny.speech_of(tmp_path / "speech.wav")

@@ -175,6 +175,7 @@ def test_samples_that_are_no_numbers_are_silent(tmp_path: Path) -> None:
         assert np.abs(lags(read, heard(dubbed(tmp_path, path, target), RATE), RATE)).max() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "codec"), [("s.ts", "mp2"), ("s.ogg", "flac"), ("s.ogg", "libopus")])
 def test_a_clock_that_starts_anew_goes_on(tmp_path: Path, name: str, codec: str) -> None:
     # Shorter than what is trimmed anywhere else, and longer.

@@ -245,6 +245,7 @@ def test_a_status_that_cannot_be_written_is_said_before_the_work(tmp_path: Path)
     assert not jobs[0].output.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drawn_faces")
 def test_a_job_is_dubbed_with_the_options_of_its_line(tmp_path: Path) -> None:
     tiny.clip_of(tmp_path / "v.mp4", tiny.talking(6))

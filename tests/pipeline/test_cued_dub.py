@@ -62,6 +62,7 @@ def test_only_the_cues_change(tmp_path: Path, clip: Path, speech: Path) -> None:
     assert max(changes[i] for i in range(COUNT) if i not in dubbed) < min(changes[i] for i in (3, 4, 13, 14)) / 2
 
 
+@pytest.mark.slow
 def test_a_user_who_chose_nobody_is_told_that_there_are_several(
     tmp_path: Path, tiny_models: Models, pair: Path, speech: Path
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_user_who_chose_nobody_is_told_that_there_are_several(
     assert "8 of 8 frames" in warning and f"'personatalk faces {pair}'" in warning
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_a_cue_file_in_place_of_a_speech(tmp_path: Path, clip: Path, speech: Path) -> None:
     cue = tmp_path / "cues.txt"
     cue.write_text(f"00:00:00,080 --> 00:00:00,240\nspeech: {speech}\n")
@@ -84,6 +86,7 @@ def test_the_command_line_takes_a_cue_file_in_place_of_a_speech(tmp_path: Path, 
     assert len(decoded(output)) == COUNT
 
 
+@pytest.mark.slow
 def test_each_person_says_the_own_cue(tmp_path: Path, pair: Path, speech: Path, tiny_models: Models) -> None:
     cues = [Cue(0.0, 0.16, "left", speech), Cue(0.16, 0.32, "right", speech)]
     options = DubOptions(encode=EncodeOptions(crf=6))
@@ -115,6 +118,7 @@ def test_two_words_for_one_person_may_not_overlap(
         personatalk.dub_cues(pair, cues, tmp_path / "out.mp4", models=tiny_models)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_looks_for_nobody_again(
     tmp_path: Path, clip: Path, speech: Path, tiny_models: Models
 ) -> None:
@@ -151,6 +155,7 @@ def test_choices_that_the_cues_make_are_refused(tmp_path: Path, clip: Path, spee
     assert not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.slow
 def test_a_cue_after_the_video_is_warned_of(tmp_path: Path, clip: Path, speech: Path, tiny_models: Models) -> None:
     cues = [Cue(0.0, 0.2, None, speech), Cue(3.0, 3.2, None, speech, where="cues:2")]
     report = personatalk.dub_cues(clip, cues, tmp_path / "out.mp4", models=tiny_models)

@@ -82,6 +82,7 @@ def test_the_report_holds_what_was_done(dubbed: Report, tmp_path: Path) -> None:
     assert set(stored["lip_references"]) <= set(range(COUNT)) and len(set(stored["lip_references"])) > 1
 
 
+@pytest.mark.slow
 def test_provenance_can_be_switched_off_with_a_warning(
     tmp_path: Path, clip: Path, speech: Path, tiny_models: Models, dubbed: Report
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_wrong_certificate_ends_the_run_before_it_starts(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_frames_without_a_face_pass_through_and_are_listed(tmp_path: Path, speech: Path, tiny_models: Models) -> None:
     frames = tiny.talking(11)
     source = tiny.clip_of(tmp_path / "in.mp4", [*frames[:6], *[tiny.nobody()] * 5, *frames[6:]])
@@ -131,6 +133,7 @@ def test_a_mouth_outside_the_image_is_reported(tmp_path: Path, speech: Path, tin
     assert [span.reason for span in report.passed_through] == ["face outside the image"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "seconds", "count", "dubbed"),
     [
@@ -156,6 +159,7 @@ def test_length_policies(
     assert len(cut) == (seconds > count / 25 + 0.1)
 
 
+@pytest.mark.slow
 def test_a_speech_out_of_a_pipe_is_read_once(tmp_path: Path, clip: Path, speech: Path, tiny_models: Models) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -183,6 +187,7 @@ def test_pipes_are_refused_where_they_cannot_be_read_once(tmp_path: Path, clip: 
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
+@pytest.mark.slow
 def test_a_long_speech_is_read_as_far_as_the_video_needs_it(
     tmp_path: Path, clip: Path, tiny_models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +206,7 @@ def test_a_long_speech_is_read_as_far_as_the_video_needs_it(
     assert any("99.6 s longer than the video" in warning for warning in report.warnings)
 
 
+@pytest.mark.slow
 def test_variable_rate_and_rotation_survive(tmp_path: Path, speech: Path, tiny_models: Models) -> None:
     times = np.cumsum([0.02 + 0.03 * (i % 3) for i in range(COUNT)]).tolist()
     frames = tiny.talking(COUNT)
@@ -213,6 +219,7 @@ def test_variable_rate_and_rotation_survive(tmp_path: Path, speech: Path, tiny_m
     assert np.mean((upright[:20].astype(float) - frames[5][:20]) ** 2) < 20
 
 
+@pytest.mark.slow
 def test_the_original_mouth_returns_in_silence_if_asked(tmp_path: Path, tiny_models: Models) -> None:
     source = tiny.clip_of(tmp_path / "in.mp4", tiny.talking(48))
     said = spoken(8 / 25)
@@ -226,6 +233,7 @@ def test_the_original_mouth_returns_in_silence_if_asked(tmp_path: Path, tiny_mod
     assert changes[25] < 12 and changes[0] > 20
 
 
+@pytest.mark.slow
 def test_a_speech_without_speech_is_warned_of(tmp_path: Path, speech: Path, tiny_models: Models) -> None:
     source = tiny.clip_of(tmp_path / "in.mp4", tiny.talking(4))
     noise = write_sound(tmp_path / "noise.wav", 0.1 * np.random.default_rng(0).standard_normal(8000))
@@ -260,6 +268,7 @@ def cut_at(frame: int) -> Progress:
     return progress
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on_and_gives_the_same_frames(
     tmp_path: Path, clip: Path, speech: Path, tiny_models: Models
 ) -> None:
@@ -284,6 +293,7 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_the_same_frames(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mp4", "whole.mp4"]
 
 
+@pytest.mark.slow
 def test_a_changed_choice_starts_anew(tmp_path: Path, clip: Path, speech: Path, tiny_models: Models) -> None:
     def dub(options: DubOptions, progress: Progress) -> None:
         request = DubRequest(clip, [speech], tmp_path / "out.mp4", options)

@@ -72,6 +72,7 @@ def test_frames_come_back_as_they_would_be_encoded(
     assert [latents.lookup(i) for i in (5, 6, 7)] == [None] * 3
 
 
+@pytest.mark.slow
 def test_a_dub_takes_them(
     tmp_path: Path, tiny_models: Models, clip: Path, kept: Path, known: tuple[Persona, LatentCache]
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_dub_takes_them(
     assert (frames["changed"] != frames["without"]).any(), "the kept latents are not what is rendered from"
 
 
+@pytest.mark.slow
 def test_there_is_only_so_much_room(tmp_path: Path, tiny_models: Models, clip: Path, kept: Path) -> None:
     bytes_of_one = sum(t.shape[0] * t.shape[1] * t.dtype.itemsize for t in _tables(kept).values()) / 5
     some = make_persona([clip], tiny_models, max_latent_bytes=2.5 * bytes_of_one).footage[0].latents
@@ -147,6 +149,7 @@ def test_damaged_numbers_are_encoded_anew(known: tuple[Persona, LatentCache], wr
     assert damaged.lookup(1) is None and damaged.lookup(0) is not None and damaged.lookup(2) is not None
 
 
+@pytest.mark.slow
 def test_two_videos_of_one_speaker(tmp_path: Path, tiny_models: Models, clip: Path) -> None:
     other = tiny.clip_of(tmp_path / "other.mp4", tiny.talking(4, tiny.Face(x=44.0)))
     make_persona([clip, other], tiny_models, folder=tmp_path).save(tmp_path / "anna.persona")

@@ -64,6 +64,7 @@ def test_a_known_video_is_not_analysed_again_and_looks_the_same(
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_another_video_takes_the_style_alone(tmp_path: Path, tiny_models: Models, speech: Path, kept: Path) -> None:
     other = tiny.clip_of(tmp_path / "other.mp4", tiny.talking(8, tiny.Face(x=44.0)))
     report = personatalk.dub(other, speech, tmp_path / "out.mp4", models=tiny_models, options=DubOptions(persona=kept))
@@ -84,6 +85,7 @@ def test_what_was_looked_for_is_told_by_content(tmp_path: Path, clip: Path, kept
     assert FaceSearch("left", identity=picture).described() != FaceSearch("left").described()
 
 
+@pytest.mark.slow
 def test_a_style_is_a_personas_or_a_videos(
     tmp_path: Path, tiny_models: Models, clip: Path, speech: Path, kept: Path
 ) -> None:
@@ -185,6 +187,7 @@ def test_names_are_checked_before_the_work(tmp_path: Path, clip: Path, capsys: p
         check_persona_path(tmp_path / "no" / "x.persona", [clip])
 
 
+@pytest.mark.slow
 def test_shots_of_a_known_video_are_sought(tmp_path: Path, tiny_models: Models, speech: Path) -> None:
     # A cut to other colours: the lip references of the second shot lie in the middle of the file.
     far = [np.roll(frame[..., ::-1], 1, axis=2) for frame in tiny.talking(5)]

@@ -86,6 +86,7 @@ def test_an_offset_is_found_over_all_stretches_and_undone(model: MorphableModel,
         assert kept_draft.clip.about["offset_frames"] == lag
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [75, 300])
 def test_sound_that_does_not_fit_the_mouth_is_left_out(model: MorphableModel, frames: int) -> None:
     random, left_out, moved = np.random.default_rng(2), 0, 0

@@ -208,6 +208,7 @@ def test_the_same_command_runs_on_a_ray_cluster(
         assert np.abs(vertices[0] - vertices[1]).max() < 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_cluster_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["data", "prepare", str(sample_files()[0]), "-o", str(tmp_path / "d"), "--ray", "127.0.0.1:1"]
