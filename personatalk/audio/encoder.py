@@ -28,6 +28,8 @@ FPS = 25
 CONTEXT_FEATURES = 5
 # The backbone that comes with the package, by its name in a configuration.
 PACKAGED_BACKBONE = "whisper-base"
+# Its feature size and number of states.
+PACKAGED_SIZES = (512, 5)
 # Kinds of other backbones.
 KINDS = ("whisper", "hubert")
 
@@ -71,7 +73,7 @@ class AudioEncoder(nn.Module):
     def __init__(self, dim: int, backbone: str | dict[str, Any] = PACKAGED_BACKBONE) -> None:
         super().__init__()
         self.own = None if backbone == PACKAGED_BACKBONE else build_backbone(backbone)
-        width, states = (512, 5) if self.own is None else (self.own.width, self.own.num_states)
+        width, states = PACKAGED_SIZES if self.own is None else (self.own.width, self.own.num_states)
         self.mix = nn.Parameter(torch.zeros(states))
         self.to_frames = nn.Conv1d(width, dim, 2 * CONTEXT_FEATURES, stride=2)
 
@@ -171,13 +173,13 @@ def whisper_state(encoder: dict[str, torch.Tensor], layers: int) -> dict[str, to
     }
     state = {f"{c}.{kind}": encoder[f"{c}.{kind}"] for c in ("conv1", "conv2") for kind in ("weight", "bias")}
     for layer in range(layers):
-        there, here = f"layers.{layer}.", f"layers.{layer}."
+        prefix = f"layers.{layer}."
         for ours, theirs in names.items():
             for kind in ("weight", "bias"):
-                state[f"{here}{ours}.{kind}"] = encoder[f"{there}{theirs}.{kind}"]
-        parts = [f"{there}self_attn.{part}_proj" for part in ("q", "k", "v")]
-        state[f"{here}query_key_value.weight"] = torch.cat([encoder[f"{part}.weight"] for part in parts])
+                state[f"{prefix}{ours}.{kind}"] = encoder[f"{prefix}{theirs}.{kind}"]
+        parts = [f"{prefix}self_attn.{part}_proj" for part in ("q", "k", "v")]
+        state[f"{prefix}query_key_value.weight"] = torch.cat([encoder[f"{part}.weight"] for part in parts])
         # Whisper's keys have no bias.
         biases = [encoder.get(f"{part}.bias", torch.zeros_like(encoder[f"{parts[0]}.bias"])) for part in parts]
-        state[f"{here}query_key_value.bias"] = torch.cat(biases)
+        state[f"{prefix}query_key_value.bias"] = torch.cat(biases)
     return state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -112,8 +113,12 @@ class Shots:
         return np.cumsum(self.begins).astype(np.int64)
 
 
+# Shots of videos that are open: a chosen face and every person of a list of cues ask for them again.
+_FOUND: WeakKeyDictionary[VideoReader, Shots] = WeakKeyDictionary()
+
+
 def find_shots(reader: VideoReader, on_progress: Callable[[int], None] = lambda _: None) -> Shots:
-    """Find the shots of a video in a pass over it, which looks at small images only.
+    """Find the shots of a video in a pass over it, which looks at small images only; once for each open reader.
 
     Args:
         reader: The video.
@@ -122,6 +127,8 @@ def find_shots(reader: VideoReader, on_progress: Callable[[int], None] = lambda 
     Raises:
         MediaError: The file is damaged.
     """
+    if reader in _FOUND:
+        return _FOUND[reader]
     cuts, transitions = CutDetector(), TransitionFinder(float(reader.info.average_fps))
     begins: list[bool] = []
     for frame in reader.frames():
@@ -136,4 +143,5 @@ def find_shots(reader: VideoReader, on_progress: Callable[[int], None] = lambda 
         shots.begins[found.start : found.stop + 1] = False
         shots.begins[(found.start + found.stop) // 2] = True
         shots.in_transition[found.start : found.stop] = True
+    _FOUND[reader] = shots
     return shots
