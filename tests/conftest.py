@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from helpers import tiny
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.pipeline.weights import Models
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+# Processes that tests start find the tests' own functions by it; last, so that the installed package is tested.
+sys.path.append(str(ROOT))
 
 
 @pytest.fixture(scope="session", autouse=True)
