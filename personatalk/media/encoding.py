@@ -13,6 +13,7 @@ from av.container import OutputContainer
 from av.video.frame import PictureType
 
 from ..errors import MediaError
+from ..utils.scheduling import ordinary_scheduling
 from .codecs import FRAME_CLOCK, choose_pix_fmt, choose_video_codec
 from .container import media_url
 from .frame_rate import counting_rate
@@ -96,6 +97,8 @@ class VideoEncoding:
         context.flags, context.framerate = own.flags, own.framerate
         context.bit_rate = own.bit_rate or 0
         self._describe(context)
+        with ordinary_scheduling():
+            context.open()
         return context
 
     def prepare(self, frame: Frame) -> av.VideoFrame:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 
+from ..utils.scheduling import ordinary_scheduling
 from .codecs import kept_tags
 from .container import media_url
 from .encoding import VideoEncoding
@@ -71,7 +72,8 @@ class Muxer:
             copies = CopiedStreams(source, self._container, speech is not None, self.warnings)
             self._tracks.append(copies)
             self._add_metadata(copies, source.stream_index, tags)
-            self._container.start_encoding()
+            with ordinary_scheduling():
+                self._container.start_encoding()
         except BaseException:
             self.discard()
             raise
