@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,12 @@ MICROSECONDS = 1_000_000
 
 # Flag in the header of a WebP file that has an animation.
 WEBP_ANIMATION = 2
+
+# Layout of the headers of a file's outermost chunks, of which the length is read, and the bytes that it leaves out.
+CHUNK_HEADERS = {"avi": ("<4xI", 8), "asf": ("<16xQ", 0)}
+
+# Bytes of the header of a tag of FLV.
+FLV_TAG_HEADER = 11
 
 # A container start time is rounded to microseconds; below this distance a stream starts with its file.
 START_ROUNDING = 2e-6
@@ -64,6 +72,34 @@ def _not_media(path: Path, error: BaseException) -> str:
 def reason_of(error: BaseException) -> str:
     """Return what FFmpeg or the system says about an error."""
     return getattr(error, "strerror", None) or str(error)
+
+
+def reaches_its_end(path: Path, container: str) -> bool:
+    """Return whether a file is as long as its own structure says; False where that is not known.
+
+    Args:
+        path: The file.
+        container: FFmpeg's name of its container.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if container == "flv":  # ends with the size of its last tag
+            file.seek(-4, os.SEEK_END)
+            (length,) = struct.unpack(">I", file.read(4))
+            file.seek(max(0, size - 4 - length))
+            return length == int.from_bytes(file.read(4)[1:], "big") + FLV_TAG_HEADER
+        if container not in CHUNK_HEADERS:
+            return False
+        layout, excluded = CHUNK_HEADERS[container]
+        place = 0
+        while place + struct.calcsize(layout) <= size:
+            file.seek(place)
+            (length,) = struct.unpack(layout, file.read(struct.calcsize(layout)))
+            place += max(1, length + excluded)
+        return place == size
 
 
 def is_still_image(container: InputContainer) -> bool:

@@ -13,7 +13,7 @@ from av.container import InputContainer
 
 from ..errors import MediaError
 from .clock import ContinuousClock
-from .container import MICROSECONDS, reason_of
+from .container import MICROSECONDS, reaches_its_end, reason_of
 
 # Packets that cannot be decoded: this many in a row, or this share of all, and the file is given up.
 BAD_PACKETS_IN_A_ROW = 25
@@ -21,6 +21,9 @@ BAD_PACKETS_SHARE = 0.1
 
 # Containers that write down how long they are. Others have it estimated from the data that is there.
 DECLARED_DURATION = ("mov,mp4", "matroska", "avi", "flv", "asf")
+
+# Containers that write down where each packet lies.
+LISTS_PACKETS = "mov,mp4"
 
 # Containers that store frames without the times at which they are shown.
 WITHOUT_TIMES = ("avi",)
@@ -90,6 +93,8 @@ class VideoDecoder:
         self._packets = PacketDecoder()
         self._data_until = -math.inf  # seconds on the file's clock, over all its streams
         self._decoded_until = 0.0  # seconds on the presentation timeline
+        self._lists_packets = container.format.name.startswith(LISTS_PACKETS)
+        self._place = -1  # of the latest whole packet of the video in the file
 
     @property
     def stamps_kept(self) -> bool:
@@ -97,11 +102,22 @@ class VideoDecoder:
         return not (self._clock.jumped or self._reordered)
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """Yield decoded frames in presentation order.
+        """Yield decoded frames in presentation order; the last one lasts as long as the file says.
 
         Raises:
             MediaError: Reading fails, too many packets cannot be decoded, or the file ends too early.
         """
+        latest: av.VideoFrame | None = None
+        for image in self._decoded_frames():
+            if latest is not None:
+                yield latest
+            latest = image
+        self._check_whole()
+        if latest is not None:
+            self._hold(latest)
+            yield latest
+
+    def _decoded_frames(self) -> Iterator[av.VideoFrame]:
         self.stream.thread_type = "AUTO"
         for packet in self._demux():
             if packet.pts is not None and packet.time_base:
@@ -109,6 +125,8 @@ class VideoDecoder:
             # Not packet.stream_index, which is 0 in the empty packets that end each stream.
             if packet.stream.index != self.stream.index:
                 continue
+            if packet.size:
+                self._place = -1 if packet.is_corrupt else packet.pos
             bad = self._packets.bad
             images = self._decode(packet)
             if self._waiting is not None:
@@ -117,7 +135,6 @@ class VideoDecoder:
                 if image.pts is not None:
                     self._decoded_until = float(image.pts * self.stream.time_base) - self.start_seconds
                 yield image
-        self._check_whole()
 
     def _set_times(self, waiting: list[int], dts: int | None, images: list[av.VideoFrame]) -> None:
         """Give frames, in the order in which they are shown, the earliest times of packets not yet shown."""
@@ -145,15 +162,39 @@ class VideoDecoder:
         """Complain at the end of the data if there should have been clearly more."""
         if not self._packets.mostly_good():
             raise self._damaged(f"{self._packets.bad} of {self._packets.packets} packets cannot be decoded")
-        declared = self.container.duration
-        if not declared or not self.container.format.name.startswith(DECLARED_DURATION):
-            return
-        declared_seconds = declared / MICROSECONDS
-        # Some containers declare the length and some the end; the later of both is never wrong here.
+        if self._is_short() and not self._is_whole():
+            raise self._damaged(f"its header promises {self._declared_end():.1f} s")
+
+    def _declared_end(self) -> float:
+        """Return how long the file says that it is, or where it ends, in seconds; 0 where it does not say.
+
+        Some containers declare the length and some the end; the later of both is never wrong here.
+        """
+        declares = self.container.format.name.startswith(DECLARED_DURATION)
+        return (self.container.duration or 0) / MICROSECONDS if declares else 0.0
+
+    def _is_short(self) -> bool:
+        """Return whether the packets end clearly before the declared end."""
+        end = self._declared_end()
         # The last frame may have no duration of its own.
         missing = MISSING_SECONDS + float(1 / (self.stream.average_rate or 25))
-        if self._data_until < declared_seconds - max(missing, MISSING_SHARE * declared_seconds):
-            raise self._damaged(f"its header promises {declared_seconds:.1f} s")
+        return end > 0 and self._data_until < end - max(missing, MISSING_SHARE * end)
+
+    def _is_whole(self) -> bool:
+        """Return whether no packet is missing for sure: the last frame may be shown until the declared end."""
+        if self._lists_packets:
+            known = self.stream.index_entries
+            return 0 < len(known) == self.stream.frames and self._place == known[-1].pos
+        return reaches_its_end(self.path, self.container.format.name)
+
+    def _hold(self, last: av.VideoFrame) -> None:
+        """Let the last frame last until the declared end, which not all demuxers say of its packet."""
+        if self._lists_packets and self._is_whole():
+            end = float(((self.stream.start_time or 0) + (self.stream.duration or 0)) * self.stream.time_base)
+        else:
+            end = self._declared_end() if self._is_short() else 0.0
+        if last.pts is not None:
+            last.duration = max(last.duration, round(end / self.stream.time_base) - last.pts)
 
     def _damaged(self, reason: str) -> MediaError:
         return MediaError(

@@ -14,6 +14,7 @@ from ..errors import MediaError
 from .container import MICROSECONDS, audio_stream, container_start, open_input, video_stream
 from .decoder import VideoDecoder
 from .orientation import AS_STORED, Orientation
+from .side_data import side_data
 
 # Frame rate of a video that tells none.
 DEFAULT_FPS = Fraction(25)
@@ -156,7 +157,7 @@ def has_alpha(layout: Any) -> bool:
 
 def _hdr(image: Any) -> dict[str, Any]:
     """Return the HDR metadata of a decoded frame, beside its colour tags, as fields of `VideoInfo`."""
-    data = {side.type.name: bytes(side) for side in image.side_data}
+    data = side_data(image)
     found: dict[str, Any] = {"dynamic_hdr": any(name.startswith(DYNAMIC_HDR) for name in data)}
     if "MASTERING_DISPLAY_METADATA" in data:
         found["mastering_display"] = _mastering_display(data["MASTERING_DISPLAY_METADATA"])
@@ -238,7 +239,5 @@ def _first_frame(container: Any, stream: Any, path: Path) -> av.VideoFrame:
 
 def _display_matrix(image: Any) -> tuple[int, ...] | None:
     """Return the display matrix of a decoded frame, None without one."""
-    for data in image.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            return tuple(int(value) for value in np.frombuffer(bytes(data), np.int32)[:9])
-    return None
+    matrix = side_data(image).get("DISPLAYMATRIX")
+    return None if matrix is None else tuple(int(value) for value in np.frombuffer(matrix, np.int32)[:9])

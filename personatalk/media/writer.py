@@ -20,12 +20,13 @@ import av
 
 from ..errors import MediaError
 from ..utils.files import DISK_FULL, link_target, temp_path
+from .audio import read_speech
 from .container import reason_of
 from .encoding import segmentable
 from .muxer import Muxer
 from .options import EncodeOptions
 from .preflight import check_output
-from .probe import VideoInfo, probe_speech, probe_video
+from .probe import VideoInfo, probe_video
 from .reader import Frame
 from .segments import JobFolder, write_packet
 
@@ -181,7 +182,7 @@ class FrameWriter(abc.ABC):
         try:
             written = probe_video(self._muxer.path)
             if self._muxer.has_speech:
-                probe_speech(self._muxer.path)
+                read_speech(self._muxer.path)
         except MediaError as error:
             raise MediaError(f"cannot write {self.output}: what is written cannot be read") from error
         if (written.width, written.height) != (self._source.width, self._source.height):

@@ -18,6 +18,9 @@ from personatalk.media.pixels import planes_of
 from personatalk.media.probe import probe_speech, probe_video
 from personatalk.media.reader import Frame, VideoReader
 
+# Containers and encoders; not all of their demuxers tell how long a single frame is shown.
+HELD = [".mp4 libx264", ".mp4 libvpx-vp9", ".webm libvpx-vp9", ".flv flv", ".wmv wmv2", ".avi mpeg4", ".mkv ffv1"]
+
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "clips" / "val"
 
 
@@ -106,6 +109,13 @@ def test_closing_the_reader_ends_its_passes(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------ pictures
+
+
+def test_side_data_of_unknown_kinds_is_left_out(tmp_path: Path) -> None:
+    # FFmpeg gives frames of TIFF their EXIF, which PyAV has no name for.
+    with VideoReader(make(Clip(tmp_path / "a.mov", codec="tiff", pix_fmt="rgb24", count=2, clockwise=90))) as reader:
+        assert reader.info.orientation == Orientation(90)
+        assert [frame.rgb().shape for frame in reader.frames()] == [(128, 96, 3)] * 2
 
 
 @pytest.mark.parametrize("clockwise", [0, 90, 180, 270])
@@ -293,7 +303,29 @@ def test_unreadable(tmp_path: Path) -> None:
         probe_video(path)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("suffix_codec", HELD)
+def test_a_last_frame_that_is_held_long_is_no_damage(suffix_codec: str, tmp_path: Path) -> None:
+    suffix, codec = suffix_codec.split()
+    path = tmp_path / f"a{suffix}"
+    with av.open(str(path), "w") as out:
+        video = out.add_stream(codec, rate=25, width=64, height=48, options={"g": "4"})
+        video.time_base = video.codec_context.time_base = Fraction(1, 1000)
+        packets = []
+        for number in range(10):
+            image = av.VideoFrame.from_ndarray(picture(number, 64, 48), format="rgb24").reformat(format="yuv420p")
+            image.pts, image.time_base = 40 * number, Fraction(1, 1000)
+            packets += video.encode(image)
+        packets += video.encode(None)
+        last = max(packets, key=lambda packet: packet.pts)
+        last.duration = 3000
+        out.mux(packets)
+    with VideoReader(path) as reader:
+        for frames in (list(reader.frames()), list(reader.frames(7))):  # from the beginning, and after a seek
+            assert frames[-1].index == 9 and frames[-1].time == pytest.approx(0.36, abs=0.002)
+            assert frames[-1].duration * reader.info.time_base == pytest.approx(3.0, abs=0.002)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".flv"])
 def test_truncated_file_is_an_error_that_names_the_time(tmp_path: Path, suffix: str) -> None:
     muxer = {"movflags": "faststart"} if suffix == ".mp4" else {}
     options = {"g": "10", "crf": "5"}

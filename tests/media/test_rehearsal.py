@@ -90,6 +90,14 @@ def test_what_is_to_blame_is_named_and_nothing_is_left(
     assert not list(out.iterdir())
 
 
+def test_sound_that_cannot_be_decoded_again_is_refused(tmp_path: Path, out: Path) -> None:
+    # NUT keeps no channels for some codecs: the packets are there, and nobody can decode them.
+    speech = write_wav(tmp_path / "speech.wav", 0.3 * np.sin(np.arange(4000) / 3).reshape(-1, 2), 4000)
+    source, options = make(Clip(tmp_path / "a.mp4", count=3)), EncodeOptions(audio_codec="wmav2")
+    with pytest.raises(MediaError, match=r"what is written cannot be read\): --audio-codec wmav2 is refused"):
+        rehearse(out / "o.nut", probe_video(source), speech, options, None)
+
+
 def test_a_speech_that_the_container_refuses_is_named(tmp_path: Path, out: Path) -> None:
     source = make(Clip(tmp_path / "a.mp4", count=3))
     speech = write_wav(tmp_path / "speech.wav", np.zeros(500), 1000)
