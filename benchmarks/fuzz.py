@@ -32,6 +32,7 @@ from typing import Any
 import media_kinds
 import numpy as np
 from mutations import mutated
+from transition_cases import another_transition, load_transition, transition_seed
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
@@ -602,6 +603,7 @@ TARGETS = [
     Target("clock", media_kinds.clock_seeds, media_kinds.load_clock, change=media_kinds.restamped),
     Target("orientation", media_kinds.oriented_seeds, media_kinds.load_oriented, change=media_kinds.reoriented),
     Target("combination", media_kinds.combination_seed, media_kinds.load_combination, change=media_kinds.combined),
+    Target("transitions", transition_seed, load_transition, seconds=30.0, change=another_transition),
 ]
 """What is fuzzed."""
 
@@ -683,6 +685,7 @@ class Reader:
         """The verdict on a case; the first of a target, and of a process, pays for imports."""
         seconds = target.seconds + (120 if first or self.process is None else 0)
         if self.process is None:
+            (self.root / "out" / "stacks.txt").touch()
             context = multiprocessing.get_context("spawn")
             self.pipe, theirs = context.Pipe()
             self.process = context.Process(target=serve, args=(theirs, self.root, self.memory), daemon=True)

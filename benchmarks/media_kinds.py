@@ -161,8 +161,7 @@ def load_oriented(path: Path, out: Path) -> None:
             pasted = frame.pasted(patch, mask, 5, 3).rgb()[5:11, 7:11] @ np.array([0.299, 0.587, 0.114])
             error = np.abs(pasted - 128).max(initial=0)  # of the brightness: colour is shared by four pixels
             assert error <= 6, f"the patch is {error:.0f} grey levels off"
-            quarter = matrix is None or {abs(matrix[i]) for i in (0, 1, 3, 4)} == {0, 1 << 16}
-            if quarter and abs(_determinant(matrix)) == 1:
+            if _is_quarter_turns(matrix):
                 np.testing.assert_array_equal(rgb, _by_definition(stored, matrix))
 
 
@@ -171,9 +170,10 @@ def _corner(matrix: tuple[int, ...] | None) -> tuple[int, int, int, int]:
     return a >> 16, b >> 16, c >> 16, d >> 16
 
 
-def _determinant(matrix: tuple[int, ...] | None) -> int:
-    a, b, c, d = _corner(matrix)
-    return a * d - b * c
+def _is_quarter_turns(matrix: tuple[int, ...] | None) -> bool:
+    """Return whether a matrix turns and mirrors by quarters, and neither scales nor shears."""
+    a, b, c, d = (1, 0, 0, 1) if matrix is None else (matrix[i] / (1 << 16) for i in (0, 1, 3, 4))
+    return [abs(value) for value in (a, b, c, d)] in ([1, 0, 0, 1], [0, 1, 1, 0])
 
 
 def _by_definition(stored: np.ndarray, matrix: tuple[int, ...] | None) -> np.ndarray:

@@ -30,8 +30,8 @@ from personatalk.media.container import open_input
 from personatalk.media.preflight import check_output
 from personatalk.pipeline.report import check_report
 
-NEVER_REFUSED = {"job", "clock", "orientation"}
-"""What is damaged in a job is made anew; clocks and orientations are odd, not damaged."""
+NEVER_REFUSED = {"job", "clock", "orientation", "transitions"}
+"""What is damaged in a job is made anew; clocks, orientations and transitions are odd, not damaged."""
 CASES, SLOW = 40, {"front": 20, "inspect": 20}
 """Cases of a target; fewer where each takes its time."""
 
