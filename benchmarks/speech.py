@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from personatalk.audio.phones import aligned_phones
 
 from personatalk import Models
 from personatalk.audio.encoder import SAMPLE_RATE
 from personatalk.evaluation import metrics
 from personatalk.evaluation.jobs import write_silence
+from personatalk.evaluation.phones import aligned_phones
 from personatalk.faces.landmarks import open_tracker
 from personatalk.media.audio import read_speech
 from personatalk.media.reader import VideoReader

@@ -15,6 +15,7 @@ from .options import Commands, Group, Groups, add_command, add_morphable, add_op
 if TYPE_CHECKING:
     from ..evaluation.pair import Comparison, MetricNetworks
     from ..evaluation.run import Rows
+    from ..geometry.morphable_model import MorphableModel
 
 Loaded = TypeVar("Loaded")
 
@@ -200,7 +201,8 @@ def _evaluate(given: argparse.Namespace) -> int:
         raise PersonaTalkError("--ablation needs --self-dub, the videos to dub")
     if (given.reference is None) != (not given.generated):
         raise PersonaTalkError("--reference and --generated belong together")
-    networks, model = _networks(given), MorphableModel.load(given.morphable)
+    model = MorphableModel.load(given.morphable)
+    networks = _networks(given, model)
     rows, beside = _jobs(given)
 
     def tell(job: Comparison, reason: str) -> None:
@@ -240,7 +242,7 @@ def _jobs(given: argparse.Namespace) -> tuple[Rows, Rows]:
     return {"PersonaTalk": dubs.pop("own")}, {kind: pairs for kind, pairs in dubs.items() if pairs}
 
 
-def _networks(given: argparse.Namespace) -> MetricNetworks:
+def _networks(given: argparse.Namespace, model: MorphableModel) -> MetricNetworks:
     """Load the networks that the user has."""
     from ..evaluation import downloads
     from ..evaluation.active_speaker import ActiveSpeaker
@@ -248,6 +250,8 @@ def _networks(given: argparse.Namespace) -> MetricNetworks:
     from ..evaluation.pair import MetricNetworks
     from ..evaluation.syncnet import SyncNet
     from ..faces.recognition import ArcFaceRecogniser
+    from ..pipeline.sync import SyncMeter
+    from ..stage1.network import GeometryGenerator
     from ..stage1.style_similarity import StyleSimilarityEncoder
 
     def load_if_there(name: str, load: Callable[[Path], Loaded]) -> Loaded | None:
@@ -267,4 +271,5 @@ def _networks(given: argparse.Namespace) -> MetricNetworks:
         load_if_there("syncnet", SyncNet.load),
         None if given.active_speaker is None else ActiveSpeaker(*given.active_speaker),
         StyleSimilarityEncoder.load(given.style_encoder),
+        SyncMeter(GeometryGenerator.load(given.stage1), model),
     )

@@ -9,23 +9,17 @@ from typing import Literal
 
 import numpy as np
 
-from ..audio.encoder import FPS
-from ..audio.loudness import normalise_loudness
-from ..audio.voice_activity import voice_activity
 from ..errors import FaceError
 from ..media.reader import VideoReader
 from ..stage1.style_similarity import StyleSimilarityEncoder
-from ..utils.arrays import Array
 from . import metrics
-from .metrics import Series
 from .pair import FramePair, MetricNetworks, Pair
 from .phones import aligned_phones
-from .tracks import Track, crops_at_25, expression_at_25
+from .silence import frames_with_speech, long_silence, motion_in_silence, open_share, spread
+from .tracks import crops_at_25, expression_at_25
 
 # Frames from one to the next at which networks look.
 EVERY = 5
-# Seconds of silence that motion in silence needs.
-SHORTEST_SILENCE = 0.3
 # Margin of LR-ASD's crop: the centre half of the authors' crop, which is 1.8 times as wide as the face.
 SPEAKING_MARGIN = -0.05
 
@@ -76,29 +70,18 @@ class Metric:
         return self.words == "any" or (self.words == "other") == pair.job.mismatched
 
 
-def spread(opening: Series) -> float:
-    """Return the standard deviation of the mouth opening over the frames with a face; NaN where they are too few.
-
-    The lips' speed would be the obvious measure of motion, but on a head that turns most of it is the tracker's noise.
-    """
-    return float(np.nanstd(opening)) if (~np.isnan(opening)).sum() >= metrics.MIN_FACE_FRAMES else math.nan
+def _open_frames(pair: Pair) -> float:
+    """Share of the generated frames whose lips are apart: LipLeak where the speech is silent."""
+    return open_share(metrics.opening(pair.generated.landmarks), metrics.opening(pair.reference.landmarks))
 
 
-def motion_in_silence(video: Track, samples: Array) -> float:
-    """Return the spread of the opening without speech over that with it; NaN where there is speech throughout.
-
-    Args:
-        video: The video's track.
-        samples: Its audio at 16 kHz, (N,).
-    """
-    voice = voice_activity(normalise_loudness(samples))
-    at = np.clip((video.times * FPS).astype(int), 0, max(0, len(voice) - 1))
-    voiced = (voice[at] > 0) & (video.times * FPS < len(voice)) if len(voice) else np.zeros(len(at), bool)
-    fewest = SHORTEST_SILENCE * len(at) / max(video.times[-1], 1e-6)
-    if (~voiced).sum() < fewest or voiced.sum() < metrics.MIN_FACE_FRAMES:
-        return math.nan
-    still, moving = (spread(metrics.opening(video.landmarks[part])) for part in (~voiced, voiced))
-    return still / max(moving, 1e-9)
+def _silent_mouth(pair: Pair) -> float | None:
+    """Share of the frames without speech whose lips are closed; None where there is speech throughout."""
+    silent = ~frames_with_speech(pair.generated, pair.samples)
+    if not long_silence(pair.generated, silent):
+        return None
+    opening, reference = (metrics.opening(track.landmarks) for track in (pair.generated, pair.reference))
+    return 1 - open_share(opening[silent], reference)
 
 
 def _articulation(pair: Pair) -> float:
@@ -231,6 +214,23 @@ METRICS = (
         pair=lambda pair: pair.sync.distance,
         truth=lambda pair: pair.sync.distance,
     ),
+    Metric(
+        "sync_r",
+        "sync r",
+        "higher",
+        digits=2,
+        network="hearing",
+        pair=lambda pair: pair.heard_sync.r,
+        truth=lambda pair: pair.heard_sync.r,
+    ),
+    Metric(
+        "sync_offset",
+        "sync offset, ms",
+        digits=0,
+        network="hearing",
+        pair=lambda pair: 1000 * pair.heard_sync.offset_seconds,
+        truth=lambda pair: 1000 * pair.heard_sync.offset_seconds,
+    ),
     Metric("speaking", "active speaker", "higher", "--active-speaker", 2, "speaking", pair=_speaking, truth=_speaking),
     Metric(
         "lpips",
@@ -283,6 +283,14 @@ METRICS = (
         combine=("silent", lambda own, silent: silent["spread"] / max(own["spread"], 1e-9)),
     ),
     Metric(
+        "lip_leak",
+        "LipLeak",
+        "lower",
+        "--self-dub",
+        combine=("silent", lambda _, silent: silent["open_frames"]),
+    ),
+    Metric("silent_mouth", "silent-mouth score", "higher", "a pause", 2, pair=_silent_mouth, truth=_silent_mouth),
+    Metric(
         "leakage",
         "leakage r",
         "lower",
@@ -291,6 +299,14 @@ METRICS = (
         words="other",
         pair=lambda pair: metrics.opening_correlation(*pair.openings),
         combine=("mismatched", lambda _, mismatched: mismatched["leakage"]),
+    ),
+    Metric(
+        "sync_r_other",
+        "sync r, other words",
+        "higher",
+        "--self-dub",
+        2,
+        combine=("mismatched", lambda _, mismatched: mismatched["sync_r"]),
     ),
     Metric("fvd", "FVD", "lower", "--i3d", 1, "video", pooled=True, truth=0.0),
     Metric("untouched", "PSNR outside the face", "higher", digits=2, frame=_untouched),
@@ -301,6 +317,7 @@ METRICS = (
         in_table=False,
         pair=lambda pair: spread(metrics.opening(pair.generated.landmarks)),
     ),
+    Metric("open_frames", "frames with parted lips", in_table=False, pair=_open_frames),
     Metric(
         "frames",
         "frames",

@@ -13,6 +13,7 @@ from ..audio.encoder import SAMPLE_RATE
 from ..errors import FaceError
 from ..faces.recognition import ArcFaceRecogniser
 from ..media.audio import read_speech
+from ..pipeline.sync import SyncMeter, VideoSync
 from ..stage1.style_similarity import StyleSimilarityEncoder
 from ..utils.arrays import Array, Image
 from ..utils.correlation import without_lag
@@ -36,6 +37,7 @@ class MetricNetworks:
         sync: For SyncScore and LSE-D.
         speaking: For the active-speaker score.
         style: For StyleSim.
+        hearing: The package's own meter of sync.
     """
 
     identity: ArcFaceRecogniser | None = None
@@ -45,6 +47,7 @@ class MetricNetworks:
     sync: SyncNet | None = None
     speaking: ActiveSpeaker | None = None
     style: StyleSimilarityEncoder | None = None
+    hearing: SyncMeter | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,18 @@ class Pair:
             MediaError: It has none, or it cannot be read.
         """
         return read_speech(self.generated.path, SAMPLE_RATE)
+
+    @cached_property
+    def heard_sync(self) -> VideoSync:
+        """Sync of the generated video with its own audio by the package's meter; only where that is there.
+
+        Raises:
+            FaceError: No usable face for long enough.
+        """
+        assert self.networks.hearing is not None
+        if self.generated.analysis is None:
+            raise FaceError("no usable face")
+        return self.networks.hearing.measure(self.generated.analysis, self.samples)
 
     @cached_property
     def sync(self) -> Sync:

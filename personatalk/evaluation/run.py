@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ..errors import PersonaTalkError
 from ..geometry.morphable_model import MorphableModel
+from ..pipeline.sync import SyncMeter
+from ..stage1.network import GeometryGenerator
 from ..stage1.style_similarity import StyleSimilarityEncoder
 from . import report
 from .catalogue import METRICS
@@ -35,7 +37,7 @@ def evaluate(
         pairs: Reference and generated video of each pair.
         output: Folder of the report; None writes none.
         row: Name of the table's row, such as that of the system that made the videos.
-        networks: The networks that metrics need; the package's style encoder alone where None.
+        networks: The networks that metrics need; the package's style encoder and meter of sync where None.
         model: The morphable model; that of the package where None.
 
     Returns:
@@ -46,9 +48,12 @@ def evaluate(
         PersonaTalkError: Weights cannot be read.
     """
     rows = {row: [_comparison(pair) for pair in pairs]}
-    networks = networks or MetricNetworks(style=StyleSimilarityEncoder.load())
+    model = model or MorphableModel.load()
+    networks = networks or MetricNetworks(
+        style=StyleSimilarityEncoder.load(), hearing=SyncMeter(GeometryGenerator.load(), model)
+    )
     folder = None if output is None else Path(output)
-    results = evaluate_rows(rows, networks, model or MorphableModel.load(), folder)
+    results = evaluate_rows(rows, networks, model, folder)
     return report.table_of(results) if folder is None else report.write_report(folder, results)
 
 

@@ -32,6 +32,7 @@ from .cues import Cue, refuse_overlaps
 from .footage import Footage
 from .persona import SUFFIX, Persona
 from .speaker import Speaker
+from .sync import source_sync
 
 # Files in the job's folder: the person of each cue, and the audio that the cues make.
 SPEAKERS_FILE = "who.json"
@@ -112,6 +113,8 @@ def cast_single(context: RunContext, speech: Path) -> DubPlan:
         seconds = max(len(samples) / SAMPLE_RATE, probe_speech(speech).seconds)
     timeline = plan(analysis.time, analysis.duration, seconds, options.length)
     _record(context, analysis, timeline, seconds)
+    with report.stage("sync"):
+        report.source_sync = source_sync(analysis, models, context.folder.folder)
     if options.face is None:
         _warn_of_others(context, analysis)
     if persona is not None and footage is None:

@@ -63,6 +63,8 @@ class Report:
         speech_used_seconds: Length of the part of it that the output holds.
         offsets: `container_start`, seconds on the source's own clock that are called 0 here, and `first_frame`, when
             the first frame is shown. The speech begins at 0.
+        source_sync: Offset between the source's own audio and image, as `sync.VideoSync` tells it from the first
+            seconds; None where the source has no audio, or no face for long enough.
         lip_references: Source frames that the texture of the lips came from.
         stage_seconds: Seconds spent in each stage, all cores together: those of frames run side by side.
         frames_per_second: Output frames per second of the whole run.
@@ -87,6 +89,7 @@ class Report:
     speech_seconds: float = 0.0
     speech_used_seconds: float = 0.0
     offsets: dict[str, float] = field(default_factory=dict)
+    source_sync: dict[str, float] | None = None
     lip_references: list[int] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
     frames_per_second: float = 0.0

@@ -77,6 +77,7 @@ def test_the_report_holds_what_was_done(dubbed: Report, tmp_path: Path) -> None:
     dubbed.write(tmp_path / "report.json")
     stored = json.loads((tmp_path / "report.json").read_text())
     assert stored["frames"] == stored["dubbed"] == stored["faces"] == COUNT
+    assert stored["source_sync"] is None, "the clip has no audio of its own"
     assert stored["shots"] == [{"first": 0, "last": COUNT - 1, "start_seconds": 0.0, "usable": COUNT}]
     assert {"analysis", "speech", "geometry", "render", "composite", "encode", "sign"} <= set(stored["stage_seconds"])
     assert set(stored["lip_references"]) <= set(range(COUNT)) and len(set(stored["lip_references"])) > 1
