@@ -273,9 +273,9 @@ def test_a_damaged_data_set_is_refused(
 
 
 def test_a_damaged_picture_of_a_data_set_is_refused(tmp_path: Path) -> None:
-    from personatalk.training.data.shards import EncodedCrops
+    from personatalk.training.data.crops import JpegCrops
 
-    crops = EncodedCrops.encode([np.zeros((8, 8, 3), np.uint8)] * 2)
-    broken = EncodedCrops(np.zeros_like(crops.data), crops.ends, "shard.tar: a")
+    crops = JpegCrops.encode([np.zeros((8, 8, 3), np.uint8)] * 2)
+    broken = JpegCrops(np.zeros_like(crops.data), crops.ends, "shard.tar: a")
     with pytest.raises(MediaError, match=r"shard\.tar: a: image 1 is damaged"):
         broken[1]

@@ -14,7 +14,6 @@ from .options import Commands, Group, Groups, add_command, add_morphable, at_lea
 
 # The networks that `personatalk train` trains on prepared data.
 TRAINED = {
-    "features": "feature network of stage 2's perceptual loss",
     "stage1": "stage 1, the geometry generator",
     "stage2": "stage 2, the renderer",
     "style": "style encoder of StyleSim",
@@ -128,13 +127,11 @@ def _train(given: argparse.Namespace) -> int:
 
 def _task(network: str) -> Any:
     """Return the class of a network's training."""
-    from ..training.features import FeatureTask
     from ..training.stage1 import Stage1Task
     from ..training.stage2 import Stage2Task
     from ..training.style import StyleTask
 
     tasks: dict[str, Any] = {
-        "features": FeatureTask,
         "stage1": Stage1Task,
         "stage2": Stage2Task,
         "style": StyleTask,

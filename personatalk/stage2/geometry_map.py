@@ -9,16 +9,26 @@ import numpy as np
 import torch
 
 from ..geometry import masks, rasterizer
+from ..geometry.camera import CROP_SPAN
 from ..geometry.morphable_model import MorphableModel
 from ..utils.arrays import Array, IntArray
 from .keys import place_code
 
 # Crop pixels per latent cell and axis [paper].
 CELL_SIZE = 4
+# Cells by which the generated region is grown before queries are chosen, for the decoder's convolutions at its edge.
+CONTEXT = 1
 # How far apart, in cells, face, background and the inside of the mouth lie in the place code.
 KIND_DISTANCE = 6.0
 # Factor that makes a unit of the PNCC about one cell: the mean face is about 1.6 units wide.
 FACE_SCALE = 0.85
+# Channels of the drawn geometry.
+NUM_CHANNELS = 8
+# Depth in model units of the upper teeth behind the lips.
+TEETH_DEPTH = 0.05
+# How far the heights against the teeth are told, in model units: gums and teeth above the edge of the upper teeth at
+# rest, and below it. What lies beyond is dark in every mouth, however wide it is open.
+TEETH_ABOVE, TEETH_BELOW = 0.15, 0.1
 
 
 @dataclass(frozen=True)
@@ -26,16 +36,25 @@ class GeometryMap:
     """Geometry of one face in the crop, as the renderer needs it.
 
     Attributes:
-        pncc: The paper's G: colour code of the visible face, (3, S, S) in 0..1, 0 elsewhere.
+        image: The geometry drawn, (8, S, S): the paper's G, colour code of the visible face (3, in 0..1, 0 elsewhere),
+            1 where there is face, 1 where there is mouth inside, and there the place across the mouth (-1..1), the
+            height against the upper teeth (-1.5..1), which go with the skull, and over the lower lip (0..1).
         code: Place code of each latent cell, in cells, (9, S/4, S/4); see `stage2.keys`.
         lips: M_lip, share of each cell, (S/4, S/4).
         face: Lower-face region with a soft edge, (S, S).
+        region: Cells under that region and next to it, bool (S/4, S/4): all other latents are 0.
     """
 
-    pncc: torch.Tensor
+    image: torch.Tensor
     code: torch.Tensor
     lips: torch.Tensor
     face: torch.Tensor
+    region: torch.Tensor
+
+    @property
+    def pncc(self) -> torch.Tensor:
+        """The paper's G alone, (3, S, S)."""
+        return self.image[:3]
 
 
 def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tuple[Array, ...] = ()) -> GeometryMap:
@@ -52,23 +71,25 @@ def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tupl
     """
     grid = size // CELL_SIZE
     face = rasterizer.render(vertices, model.triangles, _face_attributes(model), size)
-    mouth = rasterizer.render(*_mouth_mesh(model, vertices, size), size)
+    mouth = _mouth_inside(model, vertices, size)
     # The lips hide what is behind them.
     mouth[face[..., 3] > 0] = 0
-    background = (1 - face[..., 3:]) * (1 - mouth[..., 3:])
+    background = (1 - face[..., 3:]) * (1 - mouth[..., :1])
     place = np.stack(np.meshgrid(*[(np.arange(grid) + 0.5)] * 2, indexing="xy")).astype(np.float32)
     pooled = [_pool(x, grid) for x in (face, mouth, background)]
     code = place_code(
         pooled[0][:3] * (grid * FACE_SCALE),
-        pooled[1][:3] * grid,
+        pooled[1][1:] * (grid * np.array([0.5, TEETH_BELOW, TEETH_BELOW], np.float32)[:, None, None] / CROP_SPAN),
         place * pooled[2],
-        KIND_DISTANCE * (pooled[0][3:] - pooled[1][3:]),
+        KIND_DISTANCE * (pooled[0][3:] - pooled[1][:1]),
     )
+    region = masks.face_region(model, [vertices, *others], size)
     return GeometryMap(
-        pncc=torch.from_numpy(np.ascontiguousarray(face[..., :3].transpose(2, 0, 1))),
+        image=torch.from_numpy(np.ascontiguousarray(np.concatenate([face, mouth], axis=2).transpose(2, 0, 1))),
         code=torch.from_numpy(code),
         lips=torch.from_numpy(masks.cells(masks.lip_region(model, vertices, size), grid)),
-        face=torch.from_numpy(masks.face_region(model, [vertices, *others], size)),
+        face=torch.from_numpy(region),
+        region=torch.from_numpy(masks.grow(masks.cells(region, grid) > 0, CONTEXT)),
     )
 
 
@@ -77,23 +98,55 @@ def _face_attributes(model: MorphableModel) -> Array:
     return np.concatenate([model.colours(), np.ones((model.num_vertices, 1), np.float32)], axis=1)
 
 
-def _mouth_mesh(model: MorphableModel, vertices: Array, size: int) -> tuple[Array, IntArray, Array]:
+def _mouth_inside(model: MorphableModel, vertices: Array, size: int) -> Array:
+    """Draw what lies between the inner lips, and where the teeth are there.
+
+    Returns:
+        (S, S, 4), 0 outside the mouth: a 1, the place across the mouth, the height against the edge of the upper
+        teeth, and that over the lower lip; see `GeometryMap.image`.
+    """
+    drawn = rasterizer.render(*_mouth_mesh(model, vertices), size)
+    mouth = np.zeros((size, size, 4), np.float32)
+    rows, columns = np.nonzero(drawn[..., 1] > 0)
+    teeth, unit = _upper_teeth(model, vertices), size / CROP_SPAN
+    mouth[rows, columns] = np.stack(
+        [
+            np.ones(len(rows)),
+            np.clip((columns - teeth[0]) / (0.5 * unit), -1, 1),
+            np.clip((rows - teeth[1]) / (TEETH_BELOW * unit), -TEETH_ABOVE / TEETH_BELOW, 1),
+            np.clip(drawn[rows, columns, 0] / (TEETH_BELOW * unit), 0, 1),
+        ],
+        axis=1,
+    )
+    return mouth
+
+
+def _upper_teeth(model: MorphableModel, vertices: Array) -> Array:
+    """Return where the middle of the upper teeth's edge lies, (3,): it goes with the skull and not with the lips.
+
+    The skull's position follows from the vertices that hardly move with expression.
+    """
+    rigid = model.keypoints[model.rigid]
+    known = np.concatenate([model.mean[rigid], np.ones((len(rigid), 1), np.float32)], axis=1)
+    affine = np.linalg.lstsq(known, vertices[rigid], rcond=None)[0]
+    x, y, z = model.mean[model.inner_lips[0]].mean(axis=0)
+    edge: Array = np.array([x, y, z + TEETH_DEPTH, 1], np.float32) @ affine
+    return edge
+
+
+def _mouth_mesh(model: MorphableModel, vertices: Array) -> tuple[Array, IntArray, Array]:
     """Return a strip of triangles that spans the mouth opening, between the inner lips from corner to corner.
 
     Returns:
-        Vertices (2n, 3), triangles, and for each vertex (2n, 4): the place across the mouth, the distances to the upper
-        and to the lower lip as shares of the crop's side, and a 1 that tells the mouth from what is around it.
+        Vertices (2n, 3), triangles, and for each vertex (2n, 2): the distance to the lower lip in pixels, and a 1 that
+        tells the mouth from what is around it.
     """
     pairs = model.inner_lips[np.argsort(model.mean[model.inner_lips[:, 0], 0])]
     left, right = model.mouth_corners[np.argsort(model.mean[model.mouth_corners, 0])]
     upper = np.array([left, *pairs[:, 0], right])
     lower = np.array([left, *pairs[:, 1], right])
-    gap = np.linalg.norm(vertices[upper, :2] - vertices[lower, :2], axis=1) / size
-    across = model.colours()[upper, 0]
-    one, none = np.ones_like(gap), np.zeros_like(gap)
-    attributes = np.concatenate(
-        [np.stack([across, none, gap, one], axis=1), np.stack([across, gap, none, one], axis=1)]
-    )
+    gap = np.linalg.norm(vertices[upper, :2] - vertices[lower, :2], axis=1)
+    attributes = np.stack([np.concatenate([gap, np.zeros_like(gap)]), np.ones(2 * len(gap))], axis=1)
     n, k = len(upper), np.arange(len(upper) - 1)
     triangles = np.concatenate([np.stack([k, k + 1, n + k], axis=1), np.stack([k + 1, n + k, n + k + 1], axis=1)])
     return vertices[np.concatenate([upper, lower])], triangles, attributes.astype(np.float32)

@@ -5,8 +5,12 @@ group of its kind, and the other groups are 0:
 
     number      0        1              2              3      4              5              6       7    8
     group       face                                   mouth                                background   kind
-    holds       PNCC x   PNCC y         PNCC z         place  distance to    distance to    column  row  see below
-                                                       across the upper lip  the lower lip
+    holds       PNCC x   PNCC y         PNCC z         place  height against height over    column  row  see below
+                                                       across the upper      the lower lip
+                                                              teeth
+
+Both heights end where no teeth are any more, so that what is dark in one mouth is like what is dark in another, and
+teeth are found in mouths that are less open.
 
 The last number tells the kinds apart: positive for the face, negative for the inside of the mouth, 0 for the
 background.

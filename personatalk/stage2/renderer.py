@@ -18,27 +18,29 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..geometry import masks
 from ..utils import serialization
 from ..utils.arrays import Image
 from .attention import GeometricAttention
-from .geometry_map import CELL_SIZE, GeometryMap
+from .geometry_map import CELL_SIZE, NUM_CHANNELS, GeometryMap
 from .keys import PACKED_PLACE, Keys
+
+# Rows and columns of a part of the grid of cells.
+Box = tuple[slice, slice]
 
 # Radius in cells of the neighbourhood of which an encoder makes a latent cell.
 ENCODER_REACH = 2
-# Cells by which the mask is grown before the queries are chosen, for the decoder's convolutions at its edge.
-CONTEXT = 1
+# Cells by which the lip references' keys reach beyond their lips.
+LIP_SEAM = 2
 # Standard deviation in cells of the Gaussian with which the attention begins.
 ATTENTION_WIDTH = 0.7
 
 
 class Encoder(nn.Sequential):
-    """Two downsampling convolutions, 3 x S x S to C x S/4 x S/4 [paper]."""
+    """Two downsampling convolutions, N x S x S to C x S/4 x S/4 [paper]."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, inputs: int, channels: int) -> None:
         super().__init__(
-            nn.Conv2d(3, channels // 2, 5, stride=2, padding=2),
+            nn.Conv2d(inputs, channels // 2, 5, stride=2, padding=2),
             nn.SiLU(),
             nn.Conv2d(channels // 2, channels, 5, stride=2, padding=2),
         )
@@ -59,27 +61,57 @@ class Residual(nn.Module):
         return changed
 
 
-class Decoder(nn.Sequential):
+class Told(nn.Module):
+    """Two convolutions around which the input passes, told the geometry at twice their resolution.
+
+    The geometry's pixels are laid side by side as channels (pixel unshuffle), so that no edge of the lips gets lost.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels + 4 * NUM_CHANNELS, channels, 3, padding=1)
+        self.last = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x: torch.Tensor, geometry: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) and (B, G, 2h, 2w) to (B, C, h, w)."""
+        told = torch.cat([x, nn.functional.pixel_unshuffle(geometry, 2)], dim=1)
+        changed: torch.Tensor = x + self.last(nn.functional.silu(self.first(told)))
+        return changed
+
+
+class Decoder(nn.Module):
     """Latent and target geometry, concatenated, through two upsampling convolutions to an image [paper].
 
-    The residual blocks between them are ours.
+    The residual blocks between them are ours, and that geometry is told again at full resolution: at a quarter of it a
+    mouth is three to five cells high.
     """
 
     def __init__(self, channels: int, width: int) -> None:
-        super().__init__(
-            nn.Conv2d(channels + 3, width, 3, padding=1),
+        super().__init__()
+        self.low = nn.Sequential(
+            nn.Conv2d(channels + NUM_CHANNELS, width, 3, padding=1),
             Residual(width),
             nn.SiLU(),
             nn.Conv2d(width, 2 * width, 3, padding=1),
             nn.PixelShuffle(2),
             nn.SiLU(),
-            Residual(width // 2),
+        )
+        self.middle = Told(width // 2)
+        self.high = nn.Sequential(
             nn.SiLU(),
             nn.Conv2d(width // 2, width, 3, padding=1),
             nn.PixelShuffle(2),
             nn.SiLU(),
             nn.Conv2d(width // 4, 3, 3, padding=1),
         )
+
+    def forward(self, latent: torch.Tensor, geometry: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) and (B, G, 4h, 4w) to (B, 3, 4h, 4w)."""
+        small = nn.functional.avg_pool2d(geometry, CELL_SIZE)
+        x = self.low(torch.cat([latent, small], dim=1).contiguous(memory_format=torch.channels_last))
+        image: torch.Tensor = self.high(self.middle(x, geometry.to(x.dtype)))
+        return image
 
 
 @dataclass(frozen=True)
@@ -148,7 +180,7 @@ class Renderer(serialization.PackagedModule):
         sharpness: Factor on the attention's scores outside training.
     """
 
-    KIND, VERSION, FILE = "renderer", 1, "stage2.safetensors"
+    KIND, VERSION, FILE = "renderer", 2, "stage2.safetensors"
 
     def __init__(
         self,
@@ -170,7 +202,7 @@ class Renderer(serialization.PackagedModule):
         }
         grid = size // CELL_SIZE
         self.use_lip, self.use_face, self.channels = use_lip, use_face, channels
-        self.geometry_encoder, self.texture_encoder = Encoder(channels), Encoder(channels)
+        self.geometry_encoder, self.texture_encoder = Encoder(NUM_CHANNELS, channels), Encoder(3, channels)
         self.lip_attention = GeometricAttention(channels, grid, ATTENTION_WIDTH, sharpness)
         self.face_attention = GeometricAttention(channels, grid, ATTENTION_WIDTH, sharpness)
         self.decoder = Decoder(channels, width)
@@ -195,62 +227,61 @@ class Renderer(serialization.PackagedModule):
             textures: Face crops, (N, 3, S, S) in 0..1.
             maps: Their geometry.
         """
-        region = torch.stack([self.query_mask(m) | (m.lips > 0) for m in maps]).any(dim=0)
-        latents = self._encoded(self.geometry_encoder, torch.stack([m.pncc for m in maps]), region)
-        textured = self._encoded(self.texture_encoder, textures, region)
+        region = torch.stack([m.region | (m.lips > 0) for m in maps]).any(dim=0)
+        latents = self._encoded(self.geometry_encoder, torch.stack([m.image for m in maps]), region)
+        textured = self._encoded(self.texture_encoder, textures - 0.5, region)
         return [self._reference(g, t, m) for g, t, m in zip(latents, textured, maps, strict=True)]
 
     def _encoded(self, encoder: Encoder, images: torch.Tensor, region: torch.Tensor) -> torch.Tensor:
-        """Return latents (N, C, h, w) of images (N, 3, S, S), right in a region of cells (h, w)."""
+        """Return latents (N, C, h, w) of images (N, any, S, S), right in a region of cells (h, w)."""
         rows, columns = bounding_box(region, ENCODER_REACH)
         out = images.new_zeros(len(images), self.channels, *region.shape)
-        out[:, :, rows, columns] = encoder(images[:, :, pixel_span(rows), pixel_span(columns)] - 0.5)
+        out[:, :, rows, columns] = encoder(images[:, :, pixel_span(rows), pixel_span(columns)])
         return out
 
     def _reference(self, latent: torch.Tensor, texture: torch.Tensor, drawn: GeometryMap) -> Reference:
-        lip, face = self.key_mask(drawn)
+        lip, face = (where[None] for where in self.key_mask(drawn))
+        latent, texture, code = latent[None], texture[None], drawn.code[None]
         return Reference(
-            self.lip_attention.keys(latent, drawn.code, lip),
+            self.lip_attention.keys(latent, code, lip),
             self.lip_attention.values(texture, lip),
-            self.face_attention.keys(latent, drawn.code, face),
+            self.face_attention.keys(latent, code, face),
             self.face_attention.values(texture, face),
         )
 
     def key_mask(self, drawn: GeometryMap) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the cells of a reference that Lip- and Face-Attention take texture from, bool (S/4, S/4) each."""
-        region = self.query_mask(drawn)
-        lip = drawn.lips > 0 if self.use_face else region
-        # "The rest" [paper]: the face without its lips, whose words are the old ones.
-        return lip, (region & (drawn.lips < 0.5) if self.use_lip else region)
-
-    def query_mask(self, drawn: GeometryMap) -> torch.Tensor:
-        """Return the cells under the mask and next to it, bool (S/4, S/4): all other latents are 0."""
-        under = masks.cells(drawn.face.cpu().numpy(), drawn.code.shape[1]) > 0
-        return torch.from_numpy(masks.grow(under, CONTEXT)).to(drawn.face.device)
+        # "The rest" [paper]: the face without its lips, whose words are the old ones. A seam belongs to the lips alone,
+        # so that they do not shine through, and wider than the queries' share, so that these find their place.
+        lips = drawn.lips > 0
+        grown = nn.functional.max_pool2d(lips[None].float(), 2 * LIP_SEAM + 1, stride=1, padding=LIP_SEAM)[0] > 0
+        lip = lips | (grown & drawn.region)
+        return lip if self.use_face else drawn.region, drawn.region & ~lips if self.use_lip else drawn.region
 
     def sample(
-        self, target: GeometryMap, lip_references: list[Reference], face_references: list[Reference]
+        self, targets: Sequence[GeometryMap], lip_references: list[Reference], face_references: list[Reference]
     ) -> torch.Tensor:
         """Sample the references' texture by dual attention.
 
         Returns:
-            The latent of the target, (C, S/4, S/4), 0 outside `query_mask`.
+            The latents of B targets, (B, C, S/4, S/4), 0 outside their regions.
         """
-        region = self.query_mask(target)
-        latent = self._encoded(self.geometry_encoder, target.pncc[None], region)[0]
-        share = self.lip_share(target)
-        lip, face = region & (share > 0), region & (share < 1)
-        out = latent.new_zeros(self.channels, *region.shape)
-        if lip.any():
-            known = merge_references(lip_references)
-            queries = self.lip_attention.queries(latent, target.code, lip)
+        region = torch.stack([target.region for target in targets])
+        code = torch.stack([target.code for target in targets])
+        share = torch.stack([self.lip_share(target) for target in targets])
+        images = torch.stack([target.image for target in targets])
+        latent = self._encoded(self.geometry_encoder, images, region.any(dim=0))
+        out = torch.zeros_like(latent)
+        if lip_references:
+            known, where = merge_references(lip_references), region & (share > 0)
+            queries = self.lip_attention.queries(latent, code, where)
             attended = self.lip_attention(queries, known.lip_keys, known.lip_values)
-            out = out + _scatter(attended, lip) * share
-        if face.any():
-            known = merge_references(face_references)
-            queries = self.face_attention.queries(latent, target.code, face)
+            out = out + _scatter(attended, where) * share[:, None]
+        if face_references:
+            known, where = merge_references(face_references), region & (share < 1)
+            queries = self.face_attention.queries(latent, code, where)
             attended = self.face_attention(queries, known.face_keys, known.face_values)
-            out = out + _scatter(attended, face) * (1 - share)
+            out = out + _scatter(attended, where) * (1 - share[:, None])
         return out
 
     def lip_share(self, target: GeometryMap) -> torch.Tensor:
@@ -260,16 +291,18 @@ class Renderer(serialization.PackagedModule):
         return target.lips if self.use_face else torch.ones_like(target.lips)
 
     def decode(self, latents: torch.Tensor, geometries: torch.Tensor) -> torch.Tensor:
-        """Decode latents (B, C, h, w) and PNCC maps (B, 3, 4h, 4w) to images (B, 3, 4h, 4w) in 0..1, not clipped."""
-        small = nn.functional.avg_pool2d(geometries, CELL_SIZE) - 0.5
-        joined = torch.cat([latents, small], dim=1).contiguous(memory_format=torch.channels_last)
-        images: torch.Tensor = self.decoder(joined) + 0.5
+        """Decode latents (B, C, h, w) and drawn geometry (B, 8, 4h, 4w) to images (B, 3, 4h, 4w), not clipped."""
+        images: torch.Tensor = self.decoder(latents, geometries) + 0.5
         return images
 
-    def forward(self, targets: list[GeometryMap], lips: list[Reference], faces: list[Reference]) -> torch.Tensor:
-        """Render B targets that share their references, (B, 3, S, S), right under each target's mask only."""
-        latents = torch.stack([self.sample(target, lips, faces) for target in targets])
-        return self.decode(latents, torch.stack([target.pncc for target in targets]))
+    def forward(
+        self, targets: list[GeometryMap], lips: list[Reference], faces: list[Reference], box: Box
+    ) -> torch.Tensor:
+        """Render a box of B targets that share references, (B, 3, 4h, 4w), right under each target's mask only."""
+        rows, columns = box
+        latents = self.sample(targets, lips, faces)[:, :, rows, columns]
+        geometry = torch.stack([target.image[:, pixel_span(rows), pixel_span(columns)] for target in targets])
+        return self.decode(latents, geometry)
 
 
 def to_tensor(crop: Image) -> torch.Tensor:
@@ -284,13 +317,13 @@ def to_bytes(image: torch.Tensor) -> Image:
 
 
 def _scatter(rows: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """Put rows (Q, C) into the chosen cells of a grid of zeros, (C, h, w)."""
-    grid = rows.new_zeros(where.numel(), rows.shape[1])
-    grid = grid.index_put((where.flatten().nonzero()[:, 0],), rows)
-    return grid.T.reshape(-1, *where.shape)
+    """Put rows (Q, C) into the chosen cells (B, h, w) of grids of zeros, (B, C, h, w)."""
+    grids = rows.new_zeros(where.numel(), rows.shape[1])
+    grids = grids.index_put((where.flatten().nonzero()[:, 0],), rows)
+    return grids.reshape(*where.shape, -1).permute(0, 3, 1, 2)
 
 
-def bounding_box(where: torch.Tensor, margin: int) -> tuple[slice, slice]:
+def bounding_box(where: torch.Tensor, margin: int) -> Box:
     """Return rows and columns of the box around a region of a grid; the whole grid where the region is empty."""
     sides = []
     for axis, size in enumerate(where.shape):

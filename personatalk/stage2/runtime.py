@@ -58,13 +58,11 @@ class RendererRuntime:
             lips: Lip references.
             faces: Face references.
         """
-        rows, columns = bounding_box(self.network.query_mask(target), BOX_MARGIN)
-        box = pixel_span(rows), pixel_span(columns)
+        box = bounding_box(target.region, BOX_MARGIN)
         with self._mixed_precision():
-            latent = self.network.sample(target, lips, faces)[None, :, rows, columns]
-            part = self.network.decode(latent, target.pncc[None, :, box[0], box[1]])[0]
+            part = self.network([target], lips, faces, box)[0]
         image = np.zeros((*target.face.shape, 3), np.uint8)
-        image[box] = to_bytes(part.float())
+        image[pixel_span(box[0]), pixel_span(box[1])] = to_bytes(part.float())
         return image
 
     def _mixed_precision(self) -> torch.autocast:

@@ -41,20 +41,10 @@ class TrainConfig:
         250, "steps between validations; the best average is kept as best.safetensors", least=1
     )
     save_every: int = option(250, "steps between checkpoints", least=1)
+    workers: int = option(0, "processes that read and draw samples; 0: the training itself does", least=0)
 
     def __post_init__(self) -> None:
         check_options(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureConfig(TrainConfig):
-    """Fields of the training of the feature network for stage 2's perceptual loss."""
-
-    steps: int = 3000
-    batch_size: int = 32
-    precision: str = "bf16-mixed"
-    max_frames_per_speaker: int = option(750, "frames at most counted of one speaker when clips are sampled", least=1)
-    crop_size: int = option(128, "side of the crops in pixels", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +95,7 @@ class Stage2Config(TrainConfig):
     max_frames_per_speaker: int = option(750, "frames at most counted of one speaker when clips are sampled", least=1)
     crop_size: int = option(256, "side of the crops in pixels: 256, or 128 to begin with", least=1)
     targets_per_window: int = option(3, "targets that share the references of a window", least=1)
+    mouth_share: float = option(0.8, "share of the windows that show the mouth alone, which are cheaper by far")
     tint_std: float = option(0.08, "spread of a random colour cast of a window")
     init_from: str | None = option(None, "weights of an earlier training to start from")
     channels: int = option(64, "size of the latents", least=1)
@@ -116,8 +107,7 @@ class Stage2Config(TrainConfig):
     pixel_weight: float = option(1.0, "loss: L1 between pixels")
     pyramid_weight: float = option(1.0, "loss: L1 on a Laplacian pyramid of three levels, the finest twice")
     mouth_weight: float = option(4.0, "weight of the lips against the rest of the region in both")
-    perceptual_weight: float = option(0.0, "loss: squared difference of the features of a network")
-    feature_network: str | None = option(None, "that network: 'personatalk train features', or torchvision's VGG-16")
+    perceptual_weight: float = option(0.0, "loss: squared difference of the features of EfficientNet-Lite0")
     adversarial_weight: float = option(0.0, "loss: hinge loss of a patch discriminator")
     feature_matching_weight: float = option(1.0, "L1 between features of the discriminator, times adversarial_weight")
     adversarial_start_step: int = option(2000, "step from which on there is a discriminator")
@@ -141,7 +131,6 @@ class StyleConfig(TrainConfig):
 
 # The configuration of every trainer, by the name that `personatalk train` takes.
 CONFIGS: dict[str, type[TrainConfig]] = {
-    "features": FeatureConfig,
     "stage1": Stage1Config,
     "stage2": Stage2Config,
     "style": StyleConfig,

@@ -13,17 +13,19 @@ import json
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import PersonaTalkError
@@ -36,7 +38,7 @@ Sample = TypeVar("Sample")
 # AdamW's decay of the means of the gradient and of its square.
 ADAM_BETAS = (0.9, 0.99)
 # Fields in which a run that goes on may differ.
-CHANGEABLE_FIELDS = ("steps", "log_every", "validate_every", "save_every")
+CHANGEABLE_FIELDS = ("steps", "log_every", "validate_every", "save_every", "workers")
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,8 @@ def fit(
     Args:
         task: The networks, data and losses.
         config: The fields that all trainers share.
-        output: Folder of the run: checkpoint, curves (TensorBoard), `best.safetensors` and `last.safetensors`.
+        output: Folder of the run: checkpoint, curves (TensorBoard), the images of the last validation,
+            `best.safetensors` and `last.safetensors`.
         fabric: The processes and devices to train on; already launched.
         minutes: Stop after so long, with a checkpoint; the schedule stays that of `config.steps`.
 
@@ -164,6 +167,16 @@ def fit(
         The metrics of the last validation.
     """
     return _Training(task, config, output, fabric).run(minutes)
+
+
+class _Steps(Dataset[list[Any]]):
+    """The samples of every step: what a step's number, the seed and the place in the batch say, whoever draws them."""
+
+    def __init__(self, task: Task[Any], config: TrainConfig, places: range) -> None:
+        self.task, self.config, self.places = task, config, places
+
+    def __getitem__(self, number: int) -> list[Any]:
+        return [self.task.sample(np.random.default_rng([self.config.seed, number, i])) for i in self.places]
 
 
 class _Training:
@@ -190,6 +203,15 @@ class _Training:
         steps: Any = fabric.all_gather(torch.tensor(self.state.step))
         if steps.min() != steps.max():
             raise PersonaTalkError(f"{output}: not all processes find the same checkpoint; use a folder that all see")
+        places = range(fabric.global_rank, config.batch_size, fabric.world_size)
+        self.samples: Iterator[list[Any]] = iter(
+            DataLoader(
+                _Steps(task, config, places),
+                batch_size=None,
+                sampler=range(self.state.step, config.steps),
+                num_workers=config.workers,
+            )
+        )
         self.writer = self._writer()
         self.metrics: dict[str, float] = {}
 
@@ -226,10 +248,8 @@ class _Training:
     def step(self) -> dict[str, torch.Tensor]:
         """Take one step with every part and return the terms of their losses."""
         config, number = self.config, self.state.step
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        randoms = [np.random.default_rng([config.seed, number, i]) for i in range(rank, config.batch_size, world)]
-        samples = [to_device(self.task.sample(random), self.fabric.device) for random in randoms]
-        torch.manual_seed(hash((config.seed, number, rank)) % (1 << 62))
+        samples = to_device(next(self.samples), self.fabric.device)
+        torch.manual_seed(hash((config.seed, number, self.fabric.global_rank)) % (1 << 62))
         self.task.train()
         terms: dict[str, torch.Tensor] = {}
         outputs: Sequence[torch.Tensor] = ()
@@ -266,6 +286,7 @@ class _Training:
                 self.writer.add_scalar(f"val/{name}", value, self.state.step)
             for name, image in found.images.items():
                 self.writer.add_image(name, image, self.state.step, dataformats="HWC")
+                cv2.imwrite(str(self.output / f"{name}.png"), image[..., ::-1])
             print(
                 f"step {self.state.step} val " + " ".join(f"{k} {v:.4f}" for k, v in found.metrics.items()), flush=True
             )

@@ -19,7 +19,6 @@ from personatalk.training.data import prepare
 from personatalk.training.data.layouts import VideoSource
 from personatalk.training.data.options import PrepareOptions
 from personatalk.training.data.shards import read_datasets
-from personatalk.training.discriminator import VggFeatures
 
 FEW = ("warmup_steps=1", "log_every=2", "validate_every=2", "save_every=2")
 
@@ -89,8 +88,6 @@ def test_a_hubert_checkpoint_drops_in(datasets: tuple[Path, Path], tmp_path: Pat
 def test_stage_2_trains_with_all_its_losses(
     datasets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    features = tmp_path / "features.safetensors"
-    VggFeatures((4, 0, 8)).save(features)
     words = (
         "batch_size=1",
         "crop_size=64",
@@ -107,7 +104,6 @@ def test_stage_2_trains_with_all_its_losses(
             tmp_path / "run",
             *words,
             "perceptual_weight=0.1",
-            f"feature_network={features}",
             "log_every=1",
         )
         == 0
@@ -127,14 +123,6 @@ def test_stage_2_trains_without_a_part(datasets: tuple[Path, Path], tmp_path: Pa
     assert json.loads((tmp_path / "config.json").read_text())[switch] is False
     if switch != "use_selection":
         assert Renderer.load(tmp_path / "last.safetensors").config[switch] is False
-
-
-@pytest.mark.slow
-def test_the_feature_network_trains(datasets: tuple[Path, Path], tmp_path: Path) -> None:
-    assert train("features", datasets, tmp_path, "batch_size=2", "crop_size=64", "steps=2") == 0
-    network = VggFeatures.load(tmp_path / "last.safetensors")
-    features = network(torch.rand(1, 3, 64, 64))
-    assert [f.shape[-1] for f in features] == [64, 32, 16, 8]
 
 
 @pytest.mark.slow

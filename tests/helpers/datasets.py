@@ -8,17 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from personatalk.geometry.morphable_model import MorphableModel
+from personatalk.training.data.crops import JpegCrops
 from personatalk.training.data.layouts import VideoSource
 from personatalk.training.data.options import PrepareOptions
 from personatalk.training.data.outcomes import PrepareOutcome
 from personatalk.training.data.prepare import prepare
-from personatalk.training.data.shards import (
-    FORMAT_VERSION,
-    Clip,
-    EncodedCrops,
-    write_json,
-    write_shard,
-)
+from personatalk.training.data.shards import FORMAT_VERSION, Clip, write_json, write_shard
 
 # Criteria that every clip of a face meets.
 KEEP_ALL = PrepareOptions(min_sync=0, min_speech=0)
@@ -65,7 +60,7 @@ def made_up(
         pose=np.repeat(np.array([[0, 0, 0, np.log(100), 300, 200]], np.float32), frames, axis=0),
         time=time,
         audio=samples if audio else np.zeros(0, np.int16),
-        crops=EncodedCrops.encode(pictures),
+        crops=JpegCrops.encode(pictures),
         about={"source": key},
     )
 

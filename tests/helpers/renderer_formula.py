@@ -24,20 +24,20 @@ def render_by_formula(
         lips: Texture (3, S, S) and geometry of each lip reference.
         faces: The same of each face reference.
     """
-    query = network.geometry_encoder(target.pncc[None] - 0.5)[0]
-    grid = query.shape[1:]
-    everywhere = torch.ones(grid, dtype=torch.bool)
+    query = network.geometry_encoder(target.image[None])
+    grid = query.shape[2:]
+    everywhere = torch.ones(1, *grid, dtype=torch.bool)
     sampled = []
     for attention, chosen, kind in ((network.lip_attention, lips, 0), (network.face_attention, faces, 1)):
         keys, values, bias = [], [], []
         for texture, drawn in chosen:
-            latent = network.geometry_encoder(drawn.pncc[None] - 0.5)[0]
-            keys.append(attention.keys(latent, drawn.code, everywhere).pack())
-            values.append(attention.values(network.texture_encoder(texture[None] - 0.5)[0], everywhere))
+            latent = network.geometry_encoder(drawn.image[None])
+            keys.append(attention.keys(latent, drawn.code[None], everywhere).pack())
+            values.append(attention.values(network.texture_encoder(texture[None] - 0.5), everywhere))
             bias.append(torch.where(network.key_mask(drawn)[kind].flatten(), 0.0, -torch.inf))
-        scores = attention.queries(query, target.code, everywhere).pack() @ torch.cat(keys).T + torch.cat(bias)
+        scores = attention.queries(query, target.code[None], everywhere).pack() @ torch.cat(keys).T + torch.cat(bias)
         mixed = attention.out(torch.softmax(scores, dim=1) @ torch.cat(values))
         sampled.append(mixed.T.reshape(-1, *grid))
     share = network.lip_share(target)
-    dual = (sampled[0] * share + sampled[1] * (1 - share)) * network.query_mask(target)
-    return to_bytes(network.decode(dual[None], target.pncc[None])[0])
+    dual = (sampled[0] * share + sampled[1] * (1 - share)) * target.region
+    return to_bytes(network.decode(dual[None], target.image[None])[0])

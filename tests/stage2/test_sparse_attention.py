@@ -65,7 +65,7 @@ def test_the_shipped_renderer_loses_nothing(
 def test_numbers_that_cannot_be_sorted_take_the_long_way(bad: float) -> None:
     attention = GeometricAttention(8, 4, 0.7, 1.0).eval()
     attention.sparse = True
-    latent, code, where = torch.randn(8, 4, 4), torch.randn(CODE_SIZE, 4, 4), torch.ones(4, 4, dtype=torch.bool)
+    latent, code, where = torch.randn(1, 8, 4, 4), torch.randn(1, CODE_SIZE, 4, 4), torch.ones(1, 4, 4).bool()
     with torch.no_grad():
         queries, keys = attention.queries(latent, code, where), attention.keys(latent, code, where)
         keys.place[3, 2] = bad

@@ -17,7 +17,7 @@ from personatalk.errors import MediaError
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.training.data.shards import (
     FORMAT_VERSION,
-    EncodedCrops,
+    JpegCrops,
     evenly_spaced,
     read_dataset,
     read_datasets,
@@ -67,7 +67,7 @@ def test_few_samples_are_spread_over_all(tmp_path: Path, model: MorphableModel) 
 
 def test_crops_are_decoded_one_at_a_time(model: MorphableModel) -> None:
     pictures = [smooth_picture(256, 256, 6, seed) for seed in range(4)]
-    crops = EncodedCrops.encode(iter(pictures))
+    crops = JpegCrops.encode(iter(pictures))
     assert len(crops) == 4
     for i, picture in enumerate(pictures):
         error = np.abs(crops[i].astype(float) - picture)
@@ -76,7 +76,7 @@ def test_crops_are_decoded_one_at_a_time(model: MorphableModel) -> None:
     assert len(crops[1:3]) == 2
     with pytest.raises(IndexError):
         crops[4]
-    assert len(EncodedCrops.encode([])) == 0
+    assert len(JpegCrops.encode([])) == 0
 
 
 def test_samples_are_chosen_by_split_and_sound(tmp_path: Path, model: MorphableModel) -> None:

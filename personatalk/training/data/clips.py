@@ -28,18 +28,19 @@ from ...media.reader import VideoReader
 from ...stage1 import agreement
 from ...stage1.network import GeometryGenerator
 from ...utils.arrays import runs
+from .crops import JpegCrops
 from .layouts import VideoSource
 from .options import PrepareOptions
 from .outcomes import PrepareOutcome, RejectReason
 from .quality import QualityModel
-from .shards import Clip, EncodedCrops
+from .shards import Clip
 
 # Crops of a clip whose quality is judged.
 QUALITY_FRAMES = 8
 
 
 # Returns how far the quality of crops lies above the least that is asked for; None where nothing is.
-QualityMargin = Callable[[EncodedCrops], float | None]
+QualityMargin = Callable[[JpegCrops], float | None]
 # Returns how the mouth that stage 1 generates for a clip's audio follows the real one.
 SyncMeasure = Callable[[Clip], agreement.Agreement]
 
@@ -83,7 +84,7 @@ def _quality_margin(options: PrepareOptions) -> QualityMargin:
     return lambda crops: None
 
 
-def _few_crops(crops: EncodedCrops) -> list[npt.NDArray[np.uint8]]:
+def _few_crops(crops: JpegCrops) -> list[npt.NDArray[np.uint8]]:
     """Return `QUALITY_FRAMES` crops at most, evenly over all."""
     return [crops[int(i)] for i in np.unique(np.linspace(0, len(crops) - 1, QUALITY_FRAMES).astype(int))]
 
@@ -210,7 +211,7 @@ def _draft(
         pose=analysis.pose[frames],
         time=analysis.time[frames] - begin,
         audio=np.zeros(0, np.int16) if audio is None else cut_audio(audio, begin, end),
-        crops=EncodedCrops.encode([]),
+        crops=JpegCrops.encode([]),
         about=about,
     )
     return ClipDraft(clip, frames, float(begin), end)
@@ -270,7 +271,7 @@ def _with_crops(
     wanted = set(draft.frames.tolist())
     stream = reader.frames(int(draft.frames[0]), int(draft.frames[-1]) + 1)
     chosen = (frame for frame in stream if frame.index in wanted)
-    crops = EncodedCrops.encode(warp(frame.rgb(), crop_transform(analysis.pose[frame.index])) for frame in chosen)
+    crops = JpegCrops.encode(warp(frame.rgb(), crop_transform(analysis.pose[frame.index])) for frame in chosen)
     if len(crops) != len(draft.frames):
         raise MediaError(f"{reader.info.path}: {len(draft.frames) - len(crops)} frames are gone when it is read again")
     margin = quality(crops)

@@ -2,6 +2,7 @@
 
     DATASET/manifest.json       what it holds, and what was left out and why
     DATASET/shard-000000.tar    samples: KEY.json, KEY.npz (geometry, times), KEY.wav (audio), KEY.crops.npz (images)
+                                or, in a pack, KEY.crops.mp4
     DATASET/shard-000000.json   for every sample of the shard: key, speaker, split, frames, and where its members lie
 
 Any WebDataset reader can stream the shards. The index lets the trainers reach any sample at once, so that what is
@@ -19,9 +20,8 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import webdataset
@@ -30,6 +30,7 @@ from ...audio.encoder import FPS, SAMPLE_RATE
 from ...errors import MediaError
 from ...utils.arrays import Array, resampled
 from ...utils.files import atomic_write
+from .crops import Crops, JpegCrops, VideoCrops
 
 # Exceptions that the readers of the standard library and NumPy raise on damaged files.
 DAMAGE_ERRORS: tuple[type[Exception], ...] = (
@@ -48,50 +49,6 @@ DAMAGE_ERRORS: tuple[type[Exception], ...] = (
 )
 # Version of the format, in the manifest.
 FORMAT_VERSION = 1
-JPEG_QUALITY = 95
-
-
-class EncodedCrops(Sequence[npt.NDArray[np.uint8]]):
-    """Face crops kept as JPEG and decoded one at a time.
-
-    Args:
-        data: All images, one after the other, uint8 (N,).
-        ends: Position at which each ends, (T,).
-        where: File that they were read from, for messages.
-    """
-
-    def __init__(self, data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], where: str = "") -> None:
-        self.data, self.ends, self.where = data, ends, where
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    @overload
-    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[npt.NDArray[np.uint8]]: ...
-    def __getitem__(self, index: int | slice) -> npt.NDArray[np.uint8] | list[npt.NDArray[np.uint8]]:
-        """Return one crop, uint8 RGB (256, 256, 3).
-
-        Raises:
-            MediaError: It is damaged.
-        """
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[index]
-        start = int(self.ends[index - 1]) if index else 0
-        coded = self.data[start : int(self.ends[index])]
-        image = cv2.imdecode(coded, cv2.IMREAD_COLOR) if len(coded) else None
-        if image is None:
-            raise MediaError(f"{self.where}: image {index} is damaged; prepare the data set anew")
-        return np.ascontiguousarray(image[..., ::-1])
-
-    @classmethod
-    def encode(cls, images: Iterable[npt.NDArray[np.uint8]]) -> EncodedCrops:
-        """Encode RGB images, one at a time."""
-        coded = [cv2.imencode(".jpg", p[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1] for p in images]
-        ends = np.cumsum([len(c) for c in coded], dtype=np.int64)
-        return cls(np.concatenate(coded) if coded else np.zeros(0, np.uint8), ends)
 
 
 @dataclass(frozen=True)
@@ -119,7 +76,7 @@ class Clip:
     pose: Array
     time: npt.NDArray[np.float64]
     audio: npt.NDArray[np.int16]
-    crops: EncodedCrops
+    crops: Crops
     about: dict[str, Any]
 
     def samples(self) -> npt.NDArray[np.float32]:
@@ -144,7 +101,7 @@ class Clip:
             "json": json.dumps(about).encode(),
             "npz": _npz(alpha=self.alpha, beta=self.beta, pose=self.pose, time=self.time),
             "wav": _wav(self.audio),
-            "crops.npz": _npz(data=self.crops.data, ends=self.crops.ends),
+            **dict([self.crops.member()]),
         }
 
     @classmethod
@@ -164,10 +121,12 @@ class Clip:
         about = json.loads(members["json"])
         with np.load(io.BytesIO(members["npz"])) as file:
             geometry = {name: file[name] for name in ("alpha", "beta", "pose", "time")}
-        crops = EncodedCrops.encode([])
-        if "crops.npz" in members:
-            with np.load(io.BytesIO(members["crops.npz"])) as file:
-                crops = EncodedCrops(file["data"], file["ends"], where)
+        crops: Crops = JpegCrops.encode([])
+        if JpegCrops.SUFFIX in members:
+            with np.load(io.BytesIO(members[JpegCrops.SUFFIX])) as file:
+                crops = JpegCrops(file["data"], file["ends"], where)
+        elif VideoCrops.SUFFIX in members:
+            crops = VideoCrops(members[VideoCrops.SUFFIX], len(geometry["time"]), where)
         with wave.open(io.BytesIO(members["wav"])) as file:
             audio = np.frombuffer(file.readframes(file.getnframes()), np.int16)
         clip = cls(key, about["speaker"], about["split"], **geometry, audio=audio, crops=crops, about=about)
@@ -183,15 +142,11 @@ class Clip:
             ("pose", self.pose, 2),
             ("time", self.time, 1),
         ]
-        shapes += [("data", self.crops.data, 1), ("ends", self.crops.ends, 1)]
         for name, array, axes in shapes:
             if array.ndim != axes or not np.isfinite(array).all():
                 raise ValueError(f"{name} is of shape {array.shape} or not finite")
         if not frames or len(self.beta) != frames or self.pose.shape != (frames, 6) or (np.diff(self.time) <= 0).any():
             raise ValueError("frames are missing or out of order")
-        ends = self.crops.ends
-        if self.crops.data.dtype != np.uint8 or ends.dtype.kind != "i" or (np.diff(ends, prepend=0) < 0).any():
-            raise ValueError("its images are out of order")
 
 
 def _npz(**arrays: npt.NDArray[Any]) -> bytes:
@@ -242,7 +197,7 @@ class IndexEntry:
         try:
             with self.shard.open("rb") as file:
                 for suffix, (start, size) in self.members.items():
-                    if suffix == "crops.npz" and not crops:
+                    if suffix in (JpegCrops.SUFFIX, VideoCrops.SUFFIX) and not crops:
                         continue
                     file.seek(start)
                     members[suffix] = file.read(size)
