@@ -24,6 +24,7 @@ from ..media.probe import probe_speech
 from ..media.reader import VideoReader
 from ..media.timeline import Plan, plan
 from ..stage1.inference import SpeechMotion, rest_offsets, speaking_style
+from ..stage2.face_crops import choose_crop_size
 from ..utils import serialization
 from ..utils.arrays import Array
 from .audio_mix import mix_cues
@@ -128,8 +129,9 @@ def cast_single(context: RunContext, speech: Path) -> DubPlan:
     dubbed = timeline.dubbed
     if options.silence == "original":
         dubbed = dubbed & speech_mask(samples, timeline.time)
-    speaker = Speaker(analysis, motion, dubbed)
-    if persona is not None and footage is not None:
+    crop_size = choose_crop_size(models.stage2.size, analysis, options.resolution)
+    speaker = Speaker(analysis, motion, dubbed, crop_size)
+    if persona is not None and footage is not None and footage.crop_size == crop_size:
         speaker = replace(speaker, lips=persona.lips(footage, models), faces=persona.latents(footage, models))
     return DubPlan([speaker], timeline, speech)
 
@@ -257,7 +259,8 @@ def _cued_speaker(
             context.report.warnings.append(f"{cue.where}: the video shows nothing at {cue.start:g} s")
         dubbed |= inside
         parts.append((cue, _motion(context, cue.where, samples, style, rest)))
-    return Speaker(analysis, CuedMotion(parts, rest), dubbed)
+    crop_size = choose_crop_size(context.models.stage2.size, analysis, context.options.resolution)
+    return Speaker(analysis, CuedMotion(parts, rest), dubbed, crop_size)
 
 
 def _words(person: tuple[int, ...]) -> str:

@@ -64,6 +64,7 @@ class Footage:
         face: Who was chosen in it; see `choice.parse_choice`.
         search: Description of the search for the face; see `FaceSearch.described`.
         analysis: The analysis as arrays; see `Analysis.arrays`.
+        crop_size: Side in pixels of the face crops that were encoded.
         lips: Encoded lip references by shot, as arrays by the names of `reference_arrays`.
         persona_path: The persona's file, for messages.
         latents: Texture latents of the frames; None where there are none.
@@ -74,6 +75,7 @@ class Footage:
     face: str | None
     search: str
     analysis: Arrays
+    crop_size: int
     lips: dict[int, Arrays]
     persona_path: str = ""
     latents: LatentCache | None = None
@@ -88,7 +90,7 @@ class Footage:
             arrays[names.cells] = self.latents.cells
             tables = _prefixed(names.latents, self.latents.tables)
         rest = {"name": self.name, "sha256": self.sha256, "face": self.face, "search": self.search}
-        return arrays, tables, rest | {"shots": sorted(self.lips)}
+        return arrays, tables, rest | {"shots": sorted(self.lips), "crop": self.crop_size}
 
     @classmethod
     def from_arrays(cls, number: int, arrays: Arrays, rest: Mapping[str, Any], persona_path: str) -> Footage:
@@ -111,6 +113,7 @@ class Footage:
             face=None if rest["face"] is None else str(rest["face"]),
             search=str(rest["search"]),
             analysis=_of_prefix(names.analysis, arrays),
+            crop_size=int(rest["crop"]),
             lips=lips,
             persona_path=persona_path,
             latents=latents,

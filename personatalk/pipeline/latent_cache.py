@@ -21,7 +21,7 @@ import torch
 from ..faces.analysis import Analysis
 from ..media.reader import Frame, VideoReader
 from ..stage2.compositing import COLOUR_GRID, coarse_colours
-from ..stage2.face_crops import FaceCropper
+from ..stage2.face_crops import FaceCropper, choose_crop_size
 from ..stage2.keys import PACKED_PLACE
 from ..stage2.renderer import Reference
 from ..utils.progress import Progress
@@ -163,7 +163,7 @@ def encode_frames(
     Raises:
         OSError: The disk is full.
     """
-    cropper = FaceCropper(models.morphable, analysis, models.stage2.size)
+    cropper = FaceCropper(models.morphable, analysis, choose_crop_size(models.stage2.size, analysis))
     tables = {name: GrowingTable(*kind, folder) for name, kind in table_layout(models.stage2.channels).items()}
     cells, room = np.zeros(len(analysis), np.int64), max_bytes
 

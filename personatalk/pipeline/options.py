@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .weights import Models
 
 Silence = Literal["rest", "original"]
+# Here and not from stage 2, which loads PyTorch.
+Resolution = Literal["auto", "256", "512"]
 
 # Largest style strength: beyond it mouths leave what faces do.
 STRONGEST = 1.5
@@ -39,6 +41,7 @@ class DubOptions:
         provenance: Whether the output says that it was generated, and who signs that.
         persona: A persona of the speaker; a video that it was made from is not analysed again.
         style: A persona or a video whose speaking style is taken instead of the speaker's own.
+        resolution: Side of the rendered face crop; see `face_crops.choose_crop_size`.
         style_strength: 0 (nobody's style) .. 1 (the style) .. 1.5 (more than it).
 
     Raises:
@@ -81,6 +84,11 @@ class DubOptions:
     silence: Silence = option(
         "rest",
         "the mouth in longer silence of the speech: 'rest' closes it, 'original' shows the source's",
+        group="what is dubbed",
+    )
+    resolution: Resolution = option(
+        "auto",
+        "pixels of the rendered face: 256; 512, sharper in large faces, for four times the work; or by the face's size",
         group="what is dubbed",
     )
     persona: Path | str | None = option(

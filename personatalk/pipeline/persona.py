@@ -30,7 +30,7 @@ from .footage import LATENT_TABLE, Footage
 from .latent_cache import LatentCache
 from .weights import Models, model_fingerprint
 
-KIND, VERSION = "persona", 3
+KIND, VERSION = "persona", 4
 SUFFIX = ".persona"
 
 # Side in pixels of the images of the mouth.
@@ -88,7 +88,7 @@ class Persona:
         Raises:
             WeightsError: They are damaged.
         """
-        return footage.load_lips(*_sizes(models)) if self.fits(models) else {}
+        return footage.load_lips(*_sizes(models, footage)) if self.fits(models) else {}
 
     def latents(self, footage: Footage, models: Models) -> LatentCache | None:
         """Return texture latents of the frames; None where there are none, or other models encoded them.
@@ -96,7 +96,7 @@ class Persona:
         Raises:
             WeightsError: They are damaged.
         """
-        return footage.load_latents(*_sizes(models)) if self.fits(models) else None
+        return footage.load_latents(*_sizes(models, footage)) if self.fits(models) else None
 
     def fits(self, models: Models) -> bool:
         """Return whether these models encoded the lip references and the texture latents."""
@@ -190,6 +190,6 @@ def video_digest(video: Path | str) -> str:
         raise MediaError(f"{video}: cannot be read ({error.strerror})") from error
 
 
-def _sizes(models: Models) -> tuple[int, int]:
-    """Return channels and cells of the renderer's grid."""
-    return models.stage2.channels, (models.stage2.size // CELL_SIZE) ** 2
+def _sizes(models: Models, footage: Footage) -> tuple[int, int]:
+    """Return the renderer's channels and the cells of the footage's grid."""
+    return models.stage2.channels, (footage.crop_size // CELL_SIZE) ** 2

@@ -15,7 +15,7 @@ from ..faces.selection import FaceSearch
 from ..geometry.morphable_model import MorphableModel
 from ..media.reader import VideoReader
 from ..stage1.inference import style_sample
-from ..stage2.face_crops import FaceCropper
+from ..stage2.face_crops import FaceCropper, choose_crop_size
 from ..utils.arrays import Array, Image
 from ..utils.progress import Progress, no_progress
 from .footage import Arrays, Footage, reference_arrays
@@ -75,6 +75,7 @@ def make_persona(
                 face=search.face,
                 search=search.described(),
                 analysis=analysis.arrays(),
+                crop_size=choose_crop_size(models.stage2.size, analysis),
                 lips=lips,
                 latents=latents,
             )
@@ -94,7 +95,7 @@ def make_persona(
 
 def _encode_lips(reader: VideoReader, analysis: Analysis, models: Models) -> tuple[dict[int, Arrays], list[Image]]:
     """Return the lip references of all shots that show the face, and images of the mouths of the first of them."""
-    cropper = FaceCropper(models.morphable, analysis, models.stage2.size)
+    cropper = FaceCropper(models.morphable, analysis, choose_crop_size(models.stage2.size, analysis))
     lips: dict[int, Arrays] = {}
     mouths: list[Image] = []
     for shot, span in enumerate(analysis.shots):

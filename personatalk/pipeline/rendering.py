@@ -155,7 +155,7 @@ class MouthRenderer:
         self._blend_weight = blend_weight(dubbed, analysis.shot_of[shown], yaw_of(analysis.pose)[shown], timeline.time)
         self._probe_points = ProbePoints.of(models.morphable)
         self._lips: tuple[int, list[Reference]] = (-1, [])
-        self._cropper = FaceCropper(models.morphable, analysis, models.stage2.size)
+        self._cropper = FaceCropper(models.morphable, analysis, speaker.crop_size)
 
     def frames(self, frames: Iterable[OutputFrame], start: int = 0, first: int = 0) -> Iterator[OutputFrame]:
         """Yield frames with a new mouth. At most a window of face references, and a few frames in work, are held.

@@ -35,6 +35,7 @@ class Speaker:
         analysis: Where the face is, in the source's frames.
         motion: Motion of the new mouth.
         dubbed: Flags of the output frames that get the new mouth, bool (N,).
+        crop_size: Side of the face crop in pixels.
         lips: Lip references that are encoded already, by shot.
         faces: Face references that are encoded already.
     """
@@ -42,5 +43,6 @@ class Speaker:
     analysis: Analysis
     motion: Motion
     dubbed: BoolArray
+    crop_size: int
     lips: Mapping[int, list[Reference]] = field(default_factory=dict)
     faces: FaceReferences | None = None
