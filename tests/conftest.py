@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 from helpers import tiny
+from hypothesis import HealthCheck, settings
 
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.pipeline.weights import Models
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -21,6 +21,9 @@ from .probe import VideoInfo
 from .segments import JobFolder
 from .writer import resumable_writer
 
+# Width and height of the largest block of any encoder, in pixels.
+LARGEST_BLOCK = 128
+
 # Suffixes of the containers that are tried for advice, best first.
 ADVISED = (".mp4", ".mkv", ".mov", ".webm")
 
@@ -52,12 +55,20 @@ class _Rehearsal:
             with JobFolder(trial, {}) as job:
                 limit = self.speech_seconds_limit
                 writer = resumable_writer(
-                    job, self.output, self.source, self.speech, self.options, speech_seconds_limit=limit
+                    job, self.output, self.source, self.speech, self._quick_options(), speech_seconds_limit=limit
                 )
                 writer.rehearse(_blank(self.source))
         except MediaError as error:
             return error
         return None
+
+    def _quick_options(self) -> EncodeOptions:
+        """Return the options with the fastest preset, where presets change nothing but speed.
+
+        In small images they do: the blocks of slower ones may be larger than the image.
+        """
+        small = min(self.source.width, self.source.height) < LARGEST_BLOCK
+        return self.options if small else replace(self.options, preset="ultrafast")
 
     def passes(self, **changes: object) -> bool:
         """Return whether it works with other settings."""
@@ -103,6 +114,8 @@ def rehearse(
         or getattr(cause, "errno", None) in DISK_FULL
     ):
         raise error  # it says itself what to do
+    if rehearsal.passes():
+        return  # a machine that was short of threads or memory for a moment; what is refused is refused again
     reason = "what is written cannot be read" if isinstance(cause, MediaError) else reason_of(cause)
     raise MediaError(f"cannot write {output} ({reason}): {rehearsal.advice()}") from cause
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CueError, PersonaTalkError
 from ..faces.choice import FaceImage, parse_choice
+from ..media.options import EncodeOptions
 from ..media.preflight import check_output, check_source
 from ..media.probe import VideoInfo, probe_speech, probe_video
 from ..media.rehearsal import rehearse
@@ -88,14 +90,12 @@ class DubRequest:
 
     def _rehearse(self, source: VideoInfo) -> None:
         """Try the encoders and the container on the audio that the output will get."""
-        if not self.cues:
+        if self.cues:
+            _rehearse_mixed(source, self.output, self.options.encode)
+        else:
             limit = None if self.options.length == "pingpong" else source.duration
-            rehearse(self.output, source, self.speeches[0], self.options.encode, limit)
-            return
-        with tempfile.TemporaryDirectory(prefix=".", dir=self.output.parent) as folder:
-            mix = Path(folder, "sound.wav")
-            mix_cues(self.video, [], MIXED_SECONDS, mix)
-            rehearse(self.output, source, mix, self.options.encode, None)
+            speech = self.speeches[0]
+            _rehearse_speech(source, self.output, self.options.encode, limit, speech, file_stamp(speech))
 
     def key(self, models: Models) -> dict[str, Any]:
         """Return what the finished parts of a run depend on, JSON-able."""
@@ -115,3 +115,21 @@ class DubRequest:
         words = [self.options.face, *(cue.face for cue in self.cues)]
         choices = [parse_choice(word) for word in words if word is not None]
         return [choice.path for choice in choices if isinstance(choice, FaceImage)]
+
+
+# The command line checks before PyTorch is loaded, and the run itself does: what has passed is not tried again.
+@lru_cache(maxsize=8)
+def _rehearse_speech(
+    source: VideoInfo, output: Path, options: EncodeOptions, limit: float | None, speech: Path, stamp: str
+) -> None:
+    """Try the encoders and the container on a speech; `stamp` tells its states apart."""
+    rehearse(output, source, speech, options, limit)
+
+
+@lru_cache(maxsize=8)
+def _rehearse_mixed(source: VideoInfo, output: Path, options: EncodeOptions) -> None:
+    """Try the encoders and the container on audio like that which cues make."""
+    with tempfile.TemporaryDirectory(prefix=".", dir=output.parent) as folder:
+        mix = Path(folder, "sound.wav")
+        mix_cues(source.path, [], MIXED_SECONDS, mix)
+        rehearse(output, source, mix, options, None)

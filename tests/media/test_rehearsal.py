@@ -7,12 +7,15 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from helpers.media_clips import Clip, make, write_wav
 
 from personatalk.errors import MediaError
+from personatalk.media import rehearsal
 from personatalk.media.audio import read_speech
 from personatalk.media.frame_rate import counting_rate
 from personatalk.media.options import EncodeOptions
@@ -88,6 +91,25 @@ def test_what_is_to_blame_is_named_and_nothing_is_left(
     with pytest.raises(MediaError, match=said):
         rehearse(out / name, probe_video(source), speech, EncodeOptions(**options), None)  # type: ignore[arg-type]
     assert not list(out.iterdir())
+
+
+def test_a_refusal_that_does_not_repeat_is_none(
+    tmp_path: Path, out: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, left = rehearsal.resumable_writer, [1]
+
+    def short_of_threads(*arguments: Any, **named: Any) -> Any:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise MediaError("cannot write") from av.error.BlockingIOError(11, "Resource temporarily unavailable")
+        return writer(*arguments, **named)
+
+    monkeypatch.setattr(rehearsal, "resumable_writer", short_of_threads)
+    source = make(Clip(tmp_path / "a.mp4", count=3))
+    rehearse(out / "o.mp4", probe_video(source), speech, FAST, None)
+    left[0] = 99
+    with pytest.raises(MediaError, match="Resource temporarily unavailable"):
+        rehearse(out / "o.mp4", probe_video(source), speech, FAST, None)
 
 
 def test_sound_that_cannot_be_decoded_again_is_refused(tmp_path: Path, out: Path) -> None:
