@@ -18,7 +18,7 @@ from ..geometry.morphable_model import MorphableModel
 from ..media.reader import Frame, VideoReader
 from ..media.timeline import Plan, frames_in_order, retimed
 from ..provenance.watermark import embed_watermark
-from ..stage2.compositing import Patch, keep_other_things, match_colours, relit, to_image
+from ..stage2.compositing import Patch, Rim, keep_other_things, match_colours, relit, to_image
 from ..stage2.face_crops import FaceCropper
 from ..stage2.geometry_map import GeometryMap, geometry_map
 from ..stage2.references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
@@ -255,8 +255,9 @@ class MouthRenderer:
         """Return the frame with its new mouth; None if that lies outside the image."""
         assert pending.crop is not None and pending.transform is not None
         lit = relit(rendered, self.speaker.analysis.light[pending.frame.index])
-        matched = match_colours(lit, pending.crop, mask)
-        mask = keep_other_things(matched, pending.crop, mask)
+        rim = Rim.of(pending.crop, mask)
+        matched = match_colours(lit, rim)
+        mask = keep_other_things(matched, rim, mask)
         if self.context.watermark:
             matched = embed_watermark(matched, pending.frame.time)
         width, height = self.context.reader.info.upright_size

@@ -49,6 +49,29 @@ class Patch:
     top: int
 
 
+@dataclass(frozen=True)
+class Rim:
+    """The surroundings of a mask's edge in a source crop, on the grid on which colours are compared.
+
+    Attributes:
+        opacity: Mask, float32 (64, 64).
+        colours: Colours of the source, float32 (64, 64, 3).
+    """
+
+    opacity: Array
+    colours: Array
+
+    @classmethod
+    def of(cls, source: Image, mask: Array) -> Rim:
+        """Return the rim of a mask, float32 (S, S) in 0..1.
+
+        Args:
+            source: Crop of the source, uint8 (S, S, 3), or its `coarse_colours`.
+            mask: Opacity.
+        """
+        return cls(coarse_colours(mask), coarse_colours(source).astype(np.float32))
+
+
 def coarse_colours(crop: Any) -> Any:
     """Return the means over the cells of the grid on which colours are compared: (S, S, ...) to (64, 64, ...)."""
     return cv2.resize(crop, (COLOUR_GRID, COLOUR_GRID), interpolation=cv2.INTER_AREA)
@@ -62,7 +85,7 @@ def relit(image: Image, light: Array) -> Image:
     return bright
 
 
-def match_colours(rendered: Image, source: Image, mask: Array) -> Image:
+def match_colours(rendered: Image, rim: Rim) -> Image:
     """Bring the colours of the rendered crop to those of the source along the edge of the mask.
 
     The light that all of the edge shows is a gain: dark stays dark, and lips and teeth keep their contrast to skin.
@@ -71,37 +94,34 @@ def match_colours(rendered: Image, source: Image, mask: Array) -> Image:
 
     Args:
         rendered: Rendered crop, uint8 (S, S, 3).
-        source: Crop of the source, uint8 (S, S, 3), or its `coarse_colours`.
-        mask: Opacity, float32 (S, S) in 0..1.
+        rim: The source around the mask.
 
     Returns:
         The matched crop, uint8 (S, S, 3); the rendered one where there is no edge to compare.
     """
-    small = coarse_colours(mask)
-    old, new = (coarse_colours(x).astype(np.float32) for x in (source, rendered))
-    edge = (small > EDGE[0]) & (small < EDGE[1])
+    old, new = rim.colours, coarse_colours(rendered).astype(np.float32)
+    edge = (rim.opacity > EDGE[0]) & (rim.opacity < EDGE[1])
     if not edge.any():
         return rendered
     gain = np.median((old[edge] + RIM_NEAR_BLACK) / (new[edge] + RIM_NEAR_BLACK), axis=0)
     offset = RIM_NEAR_BLACK * (gain - 1)
     shift = offset + _spread_inwards(old - (gain * new + offset), edge, _same_place(old[edge]))
-    smooth = cv2.resize(shift, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    smooth = cv2.resize(shift, rendered.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     lit = cv2.multiply(rendered, (*gain.tolist(), 0), dtype=cv2.CV_32F)
     matched: Image = cv2.add(lit, smooth, dtype=cv2.CV_8U)  # rounds, and stays in 0..255
     return matched
 
 
-def keep_other_things(matched: Image, source: Image, mask: Array) -> Array:
+def keep_other_things(matched: Image, rim: Rim, mask: Array) -> Array:
     """Lower the opacity along the edge where the source shows another thing there, such as what is behind the face.
 
     Args:
         matched: What `match_colours` returned.
-        source: As of `match_colours`.
+        rim: The source around the mask.
         mask: Opacity, float32 (S, S) in 0..1.
     """
-    small = coarse_colours(mask)
-    old, new = (coarse_colours(x).astype(np.float32) for x in (source, matched))
-    edge = (small > 0) & (small < EDGE[1])
+    old, new = rim.colours, coarse_colours(matched).astype(np.float32)
+    edge = (rim.opacity > 0) & (rim.opacity < EDGE[1])
     if not edge.any():
         return mask
     most = _same_place(old[edge])

@@ -15,6 +15,7 @@ from personatalk.stage2.compositing import (
     MOST_SHIFT,
     SAME_PLACE,
     Patch,
+    Rim,
     keep_other_things,
     match_colours,
     relit,
@@ -54,7 +55,7 @@ def shifted(picture: Image, shift: np.ndarray) -> Image:
 def test_a_constant_shift_is_removed(skin: Image, mask: Array) -> None:
     rendered = shifted(skin, np.array([9.0, -12.0, 5.0]))
     assert error(rendered, skin, mask) > 8
-    assert error(match_colours(rendered, skin, mask), skin, mask) < 0.7
+    assert error(match_colours(rendered, Rim.of(skin, mask)), skin, mask) < 0.7
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -62,16 +63,16 @@ def test_a_linear_shift_is_removed(skin: Image, mask: Array, axis: int) -> None:
     ramp = np.linspace(-18, 18, SIZE)
     light = (ramp[:, None] if axis == 0 else ramp[None, :])[..., None] * np.array([1, 0.8, 0.6])
     rendered = shifted(skin, np.broadcast_to(light, skin.shape))
-    before, after = error(rendered, skin, mask), error(match_colours(rendered, skin, mask), skin, mask)
+    before, after = error(rendered, skin, mask), error(match_colours(rendered, Rim.of(skin, mask)), skin, mask)
     assert before > 4
     assert after < 0.35 * before
     # Along the edge, where the two pictures meet, nearly nothing may be left.
-    edge = cv2.GaussianBlur(match_colours(rendered, skin, mask).astype(np.float32) - skin, (0, 0), 4)
+    edge = cv2.GaussianBlur(match_colours(rendered, Rim.of(skin, mask)).astype(np.float32) - skin, (0, 0), 4)
     assert np.abs(edge)[(mask > 0.1) & (mask < 0.9)].mean() < 1.5
 
 
 def test_what_matches_already_stays(skin: Image, mask: Array) -> None:
-    assert np.abs(match_colours(skin, skin, mask).astype(int) - skin).max() <= 1
+    assert np.abs(match_colours(skin, Rim.of(skin, mask)).astype(int) - skin).max() <= 1
 
 
 def test_the_old_mouth_has_no_say(skin: Image, mask: Array) -> None:
@@ -79,7 +80,9 @@ def test_the_old_mouth_has_no_say(skin: Image, mask: Array) -> None:
     inside = cv2.erode(mask, NEIGHBOURS) >= 0.95
     assert inside.sum() > 5000
     other[inside] = [30, 220, 20]
-    np.testing.assert_array_equal(match_colours(rendered, other, mask), match_colours(rendered, skin, mask))
+    np.testing.assert_array_equal(
+        match_colours(rendered, Rim.of(other, mask)), match_colours(rendered, Rim.of(skin, mask))
+    )
 
 
 def test_what_lies_outside_the_mask_has_no_say(skin: Image, mask: Array) -> None:
@@ -90,9 +93,9 @@ def test_what_lies_outside_the_mask_has_no_say(skin: Image, mask: Array) -> None
     black = rendered.copy()
     black[outside] = 0
     under = mask > 0
-    wanted = match_colours(rendered, skin, mask)[under]
-    np.testing.assert_array_equal(match_colours(rendered, other, mask)[under], wanted)
-    np.testing.assert_array_equal(match_colours(black, skin, mask)[under], wanted)
+    wanted = match_colours(rendered, Rim.of(skin, mask))[under]
+    np.testing.assert_array_equal(match_colours(rendered, Rim.of(other, mask))[under], wanted)
+    np.testing.assert_array_equal(match_colours(black, Rim.of(skin, mask))[under], wanted)
 
 
 def test_another_thing_at_the_edge_is_not_taken_for_skin(skin: Image, mask: Array) -> None:
@@ -101,14 +104,14 @@ def test_another_thing_at_the_edge_is_not_taken_for_skin(skin: Image, mask: Arra
     collar[bottom - 12 :] = 255 - skin[bottom - 12 :] // 2
     assert np.abs(collar[bottom - 5].astype(float) - rendered[bottom - 5]).max(axis=-1).min() > SAME_PLACE
     above = mask * (np.arange(SIZE)[:, None] < bottom - 40)
-    assert error(match_colours(rendered, collar, mask), skin, above) < 1.2
+    assert error(match_colours(rendered, Rim.of(collar, mask)), skin, above) < 1.2
 
 
 def test_what_differs_beside_the_light_is_bounded(skin: Image, mask: Array) -> None:
     dark = mask * (np.arange(SIZE) < SIZE // 3) > 0
     rendered = shifted(skin, np.where(dark, -(MOST_SHIFT + SAME_PLACE) / 2, 0)[..., None])
     assert MOST_SHIFT < (MOST_SHIFT + SAME_PLACE) / 2 < SAME_PLACE
-    change = match_colours(rendered, skin, mask).astype(int) - rendered
+    change = match_colours(rendered, Rim.of(skin, mask)).astype(int) - rendered
     assert change.max() <= MOST_SHIFT + 1
     assert change[dark & (mask > 0.02) & (mask < 0.5)].mean() > MOST_SHIFT / 2
 
@@ -120,7 +123,7 @@ def test_the_mouth_takes_the_light_of_its_rim(skin: Image, mask: Array, light: t
     rendered[120:150, 110:150], rendered[150:160, 110:150] = (150, 70, 70), (235, 230, 220)
     wanted = np.clip(rendered * np.array(light), 0, 255)
     lit = np.clip(skin * np.array(light), 0, 255).astype(np.uint8)
-    matched = match_colours(rendered, lit, mask)
+    matched = match_colours(rendered, Rim.of(lit, mask))
     ring = (mask > 0.1) & (mask < 0.9)
     assert np.abs(matched[ring].mean(axis=0) - lit[ring].mean(axis=0)).max() < 1
     assert np.abs(matched - wanted)[120:160, 110:150].mean() < 4
@@ -132,11 +135,11 @@ def test_what_is_behind_the_face_stays(skin: Image, mask: Array, light: float) -
     lit = (light * skin).astype(np.uint8)
     source, right = lit.copy(), np.flatnonzero((mask > 0).any(axis=0))[-1]
     source[:, right - 16 :] = 0
-    kept = keep_other_things(lit, source, mask)
+    kept = keep_other_things(lit, Rim.of(source, mask), mask)
     assert (kept <= mask + 1e-6).all()
     assert kept[:, right - 10 :].max() < 0.1
     np.testing.assert_array_equal(kept[:, : right - 45], mask[:, : right - 45])
-    np.testing.assert_array_equal(keep_other_things(lit, lit, mask), mask)
+    np.testing.assert_array_equal(keep_other_things(lit, Rim.of(lit, mask), mask), mask)
 
 
 def test_light_is_a_gain_of_each_channel(skin: Image) -> None:
@@ -146,7 +149,7 @@ def test_light_is_a_gain_of_each_channel(skin: Image) -> None:
 
 def test_an_empty_mask_changes_nothing(skin: Image) -> None:
     rendered = shifted(skin, np.full(3, 9.0))
-    np.testing.assert_array_equal(match_colours(rendered, skin, np.zeros((SIZE, SIZE), np.float32)), rendered)
+    np.testing.assert_array_equal(match_colours(rendered, Rim.of(skin, np.zeros((SIZE, SIZE), np.float32))), rendered)
 
 
 def blended(picture: Image, patch: Patch) -> Image:
