@@ -21,6 +21,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ CELLS = 4096
 """Of its grid."""
 GROWTH = 1 << 30
 """Bytes by which one case may raise the peak of resident memory."""
+PATIENCE = 6.0
+"""Times by which a case may take longer than its time of the processor, since the machine has other work."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Target:
         name: For the table.
         seeds: Writes sound files into a folder; returns those to damage. Others lie beside every case.
         load: Reads a damaged file; the folder is for what it writes.
-        seconds: Longest time for a case.
+        seconds: Longest time of the processor for a case; it hangs if nothing comes after `PATIENCE` times as much.
         change: Makes a case of a seed's content and name.
     """
 
@@ -611,10 +614,11 @@ TARGETS = [
 # ---------------------------------------------------------------------------------------------- one case
 
 
-def judge(target: Target, path: Path, out: Path, root: Path) -> str:
+def judge(target: Target, path: Path, out: Path, root: Path, seconds: float) -> str:
     """Read a damaged file: "accepted", "refused", or what is wrong."""
     from personatalk.errors import PersonaTalkError
 
+    start = time.process_time()
     before, peak = listing(root, out), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         target.load(path, out)
@@ -630,6 +634,8 @@ def judge(target: Target, path: Path, out: Path, root: Path) -> str:
         where = traceback.extract_tb(error.__traceback__)
         ours = [f"{Path(f.filename).name}:{f.lineno}" for f in where if "personatalk" in f.filename]
         verdict = f"{type(error).__name__} at {' < '.join(ours[::-1][:3])}: {' '.join(str(error).split())[:200]}"
+    if (taken := time.process_time() - start) > seconds:
+        verdict = f"takes {taken:.0f} s ({verdict})"
     if (changed := listing(root, out) ^ before) != set():
         verdict = f"changed outside its folder: {sorted(changed)[:3]}"
     if 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) > GROWTH:
@@ -654,7 +660,7 @@ def listing(root: Path, out: Path) -> set[tuple[str, int, int]]:
 
 
 def serve(pipe: Any, root: Path, memory: int) -> None:
-    """The process that reads the cases: (target, file, output folder, seconds) in, verdicts out."""
+    """The process that reads the cases: (target, file, output folder, seconds, patience) in, verdicts out."""
     import torch
 
     torch.set_num_threads(1)
@@ -665,11 +671,11 @@ def serve(pipe: Any, root: Path, memory: int) -> None:
     faulthandler.enable(log)
     while True:
         try:
-            target, path, out, seconds = pipe.recv()
+            target, path, out, seconds, patience = pipe.recv()
         except EOFError:
             return
-        faulthandler.dump_traceback_later(seconds, file=log)
-        verdict = judge(target, path, out, root)
+        faulthandler.dump_traceback_later(patience * seconds, file=log)
+        verdict = judge(target, path, out, root, seconds)
         faulthandler.cancel_dump_traceback_later()
         pipe.send(verdict)
 
@@ -678,7 +684,7 @@ class Reader:
     """The process that reads the cases, replaced when it crashes or hangs."""
 
     def __init__(self, root: Path, memory: int = MEMORY) -> None:
-        self.root, self.memory = root, memory
+        self.root, self.memory, self.patience = root, memory, PATIENCE
         self.process: Any = None
 
     def judge(self, target: Target, path: Path, out: Path, first: bool) -> str:
@@ -691,8 +697,8 @@ class Reader:
             self.process = context.Process(target=serve, args=(theirs, self.root, self.memory), daemon=True)
             self.process.start()
             theirs.close()
-        self.pipe.send((target, path, out, seconds))
-        if not self.pipe.poll(seconds + 1):  # by then the stack is written
+        self.pipe.send((target, path, out, seconds, self.patience))
+        if not self.pipe.poll(self.patience * seconds + 1):  # by then the stack is written
             stacks = (self.root / "out" / "stacks.txt").read_text()
             self.end()
             return "hangs: " + " < ".join(line.strip() for line in stacks.splitlines() if "personatalk" in line)[:300]

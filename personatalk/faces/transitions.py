@@ -36,6 +36,8 @@ SAME_EDGES = 0.65
 SAME_LAYOUT, LAYOUT = 0.7, 16
 # Standard deviation of the grey levels of a plain image, and how much plainer than the shots it is.
 PLAIN, PLAINER = 8.0, 0.3
+# Side in small pixels of a cell, its share of the way from which on it shows the other shot, and the cells that must.
+CELL, CELL_SHARE, MIN_CELLS = 4, 0.5, 3
 # Share of the way to the other shot at which a frame belongs to the transition.
 MIN_SHARE = 0.03
 # Frames beyond each measured end that belong to it as well: a faint trace of the other shot is not measured.
@@ -284,4 +286,28 @@ def _ends(images: Array, low: int, start: int, turns: list[int], high: int) -> t
     middle = turns[0] if len(turns) > 1 else start + int((gone[start : stop + 1] > 0.5).argmax())
     begin = max([low - 1, *(np.flatnonzero(gone[:middle] < least_gone))]) + 1
     end = min([high + 1, *(middle + np.flatnonzero(left[middle:] < least_left))])
+    # A circle that opens, or a corner, is little of the image for long.
+    begin = min(begin, low + _first_touched(images[low : middle + 1], len(early), via_last - first))
+    end = max(end, high + 1 - _first_touched(images[middle : high + 1][::-1], len(late), via_first - last))
     return max(0, int(begin) - TRANSITION_MARGIN), min(len(images), int(end) + TRANSITION_MARGIN)
+
+
+def _first_touched(images: Array, quiet: int, way: Array) -> int:
+    """Return the number of the first image of which some cells have left their shot for good, N if none has.
+
+    Args:
+        images: Small images from the shot to the middle of the transition, (N, S, S, 3).
+        quiet: Number of the first images, which show the shot alone.
+        way: Difference of the other shot from this one, (S, S, 3).
+    """
+    shares = _cells((images - images[:quiet].mean(axis=0)) * way) / (_cells(way[None] * way) + 30)
+    gone = shares > np.maximum(CELL_SHARE, 2 * np.abs(shares[:quiet]).max(axis=0))
+    for_good = np.logical_and.accumulate(gone[::-1])[::-1].sum(axis=(1, 2)) >= MIN_CELLS
+    return int(for_good.argmax()) if for_good.any() else len(images)
+
+
+def _cells(images: Array) -> Array:
+    """Return the means of cells, (N, S, S, 3) to (N, C, C)."""
+    count = images.shape[1] // CELL
+    means: Array = images.reshape(len(images), count, CELL, count, CELL, 3).mean(axis=(2, 4, 5))
+    return means
