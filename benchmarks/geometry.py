@@ -79,7 +79,8 @@ class Stage1:
         """Opening of a face to a speech at `count` frames from `first` on."""
         motion = SpeechMotion(self.network, samples, face.style if style is None else style, face.rest)
         at = [motion.displacement_at((first + k) / FPS, face.template) for k in range(count)]
-        return self.model.mouth_opening(self.model.mean + face.template + np.stack(at))
+        vertices = self.model.mean + face.template + np.stack(at)
+        return self.model.mouth_opening(self.model.without_overlap(vertices))
 
 
 def load_faces(datasets: Sequence[Path], stage1: Stage1, languages: dict[str, str]) -> list[Face]:

@@ -125,7 +125,7 @@ def test_the_metadata_tell_code_and_weights_apart() -> None:
     ("module", "extra", "use"),
     [
         ("onnxruntime", "identity", lambda: open_onnx("network.onnx", 1)),
-        ("transformers", "transformers", lambda: AudioEncoder(8, {"kind": "hubert", "hidden_size": 24})),
+        ("transformers", "transformers", lambda: AudioEncoder(8, 4, {"kind": "hubert", "hidden_size": 24})),
         ("transformers", "transformers", lambda: load_backbone("folder")),
         ("python_speech_features", "eval", lambda: mfcc(np.zeros(16000, np.float32))),
         ("ray", "ray", lambda: list(map_on_ray(str, [], "local", lambda item, error: ""))),

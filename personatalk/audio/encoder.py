@@ -61,8 +61,12 @@ class Backbone(Protocol):
 class AudioEncoder(nn.Module):
     """Backbone, learnt mix of all of its states, and a convolution to the frame rate of the video.
 
+    Beside them comes what a linear map tells that is found in closed form before the training (`set_linear_map`), from
+    a mix of its own that stays as it is.
+
     Args:
         dim: Size D of the features that come out.
+        mapped: Number E of what the linear map tells.
         backbone: `PACKAGED_BACKBONE` for the one of the package, whose weights are not kept again; or a configuration
             of another, {"kind": "whisper" or "hubert", ...}, whose weights are part of this network.
 
@@ -70,12 +74,16 @@ class AudioEncoder(nn.Module):
         ValueError: There is no such backbone.
     """
 
-    def __init__(self, dim: int, backbone: str | dict[str, Any] = PACKAGED_BACKBONE) -> None:
+    def __init__(self, dim: int, mapped: int, backbone: str | dict[str, Any] = PACKAGED_BACKBONE) -> None:
         super().__init__()
+        self.dim = dim
         self.own = None if backbone == PACKAGED_BACKBONE else build_backbone(backbone)
         width, states = PACKAGED_SIZES if self.own is None else (self.own.width, self.own.num_states)
         self.mix = nn.Parameter(torch.zeros(states))
         self.to_frames = nn.Conv1d(width, dim, 2 * CONTEXT_FEATURES, stride=2)
+        self.first_mix: torch.Tensor
+        self.register_buffer("first_mix", torch.zeros(states))
+        self.linear_map = nn.Conv1d(width, mapped, 2 * CONTEXT_FEATURES, stride=2, bias=False).requires_grad_(False)
 
     @property
     def backbone(self) -> Backbone:
@@ -89,21 +97,37 @@ class AudioEncoder(nn.Module):
         return self.backbone(samples, position)
 
     def features(self, states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Mix states and bring them to 25 a second: (B, S, F, C) to (B, F // 2, D); frame j stands for time j / 25.
+        """Mix states and bring them to 25 a second: (B, S, F, C) to (B, F // 2, D + E), those of the linear map last.
+
+        Frame j stands for time j / 25.
 
         Args:
             states: Of the backbone.
-            mask: Factors on the mixed features, (B, F, C).
+            mask: Factors on the mixed features, (B, F, C); not for the linear map.
         """
+        mixed = self.mixed(states, self.mix)
+        frames = self._to_clock(self.to_frames, mixed if mask is None else mixed * mask)
+        return torch.cat([frames, self._to_clock(self.linear_map, self.mixed(states, self.first_mix))], dim=2)
+
+    @staticmethod
+    def mixed(states: torch.Tensor, mix: torch.Tensor) -> torch.Tensor:
+        """Return the mix of normalised states by log-weights (S,): (B, S, F, C) to (B, F, C)."""
         normed = nn.functional.layer_norm(states, states.shape[-1:])
-        mixed = torch.einsum("s,bsfc->bfc", self.mix.softmax(dim=0), normed)
-        mixed = mixed if mask is None else mixed * mask
+        return torch.einsum("s,bsfc->bfc", mix.softmax(dim=0), normed)
+
+    @staticmethod
+    def _to_clock(convolution: nn.Conv1d, mixed: torch.Tensor) -> torch.Tensor:
         edges = nn.functional.pad(mixed.transpose(1, 2), (CONTEXT_FEATURES, CONTEXT_FEATURES - 1))
-        frames: torch.Tensor = self.to_frames(edges[:, :, : 2 * (mixed.shape[1] // 2) + 2 * CONTEXT_FEATURES - 1])
+        frames: torch.Tensor = convolution(edges[:, :, : 2 * (mixed.shape[1] // 2) + 2 * CONTEXT_FEATURES - 1])
         return frames.transpose(1, 2)
 
+    def set_linear_map(self, weights: torch.Tensor) -> None:
+        """Set the linear map of the first mix's features around a frame: (2 `CONTEXT_FEATURES` C, E), times first."""
+        shape = self.linear_map.weight.shape
+        self.linear_map.weight.copy_(weights.T.reshape(shape[0], shape[2], shape[1]).transpose(1, 2))
+
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        """Return features at the video's clock: 16 kHz (B, N) to (B, N // 640, D); frame j stands for time j / 25."""
+        """Return features at the video's clock: 16 kHz (B, N) to (B, N // 640, D + E); see `features`."""
         return self.features(self.states(samples))
 
 

@@ -106,6 +106,12 @@ def _closure(pair: Pair) -> float | None:
     return metrics.closure(metrics.opening(pair.generated.landmarks), pair.generated.times, phones)[0]
 
 
+def _closure_seen(pair: Pair) -> float | None:
+    """Gap where the reference's lips are closed over that where they are wide; None where it has no such frames."""
+    real, generated = (metrics.opening(landmarks) for landmarks in pair.landmarks)
+    return metrics.closure_seen(real, generated)
+
+
 def _speaking(pair: Pair) -> float:
     """LR-ASD's score of the generated video."""
     assert pair.networks.speaking is not None
@@ -273,6 +279,15 @@ METRICS = (
     Metric("articulation", "articulation", "1", digits=2, words="same", pair=_articulation, truth=1.0),
     Metric("jitter", "jitter", "1", digits=2, words="same", pair=_jitter, truth=1.0),
     Metric("closure", "closure B M P", "lower", "the text", 2, pair=_closure, truth=_closure),
+    Metric(
+        "closure_seen",
+        "closure, seen",
+        "lower",
+        digits=2,
+        words="same",
+        pair=_closure_seen,
+        truth=_closure_seen,
+    ),
     Metric("silence", "motion in silence", "lower", "a pause", 2, pair=_silence, truth=_silence),
     Metric(
         "silent_dub",

@@ -34,6 +34,8 @@ LEFT_EYE, RIGHT_EYE = 33, 263
 LARGEST_LAG = 8
 # Frames with a face that a lip metric needs.
 MIN_FACE_FRAMES = 10
+# Quantiles of a reference's opening up to which its lips count as closed, and from which on as wide.
+SHUT, WIDE = 0.15, 0.8
 # Phones that close the lips, and vowels that open them, in ARPABET.
 CLOSING = ("B", "M", "P")
 OPEN_VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "EY", "OW")
@@ -158,6 +160,27 @@ def closure(openings: Series, times: Series, phones: list[tuple[float, float, st
     known = [(closing, gap) for _, closing, gap in phone_gaps(openings, times, phones) if not np.isnan(gap)]
     shut, wide = ([gap for closing, gap in known if closing == kind] for kind in (True, False))
     return float(np.mean(shut) / np.mean(wide)) if shut and wide else float("nan"), len(shut)
+
+
+def closure_seen(reference: Series, generated: Series) -> float | None:
+    """Return the gap between the lips where the reference's are closed over that where they are wide.
+
+    It needs no text, but a reference that says the same words.
+
+    Args:
+        reference: Mouth opening of the reference, (T,).
+        generated: That of the generated video at the same times, (T,).
+
+    Returns:
+        The ratio of the means over the frames beyond the `SHUT` and the `WIDE` quantile of the reference; None where
+        too few frames show both faces.
+    """
+    known = ~np.isnan(reference) & ~np.isnan(generated)
+    real, made = reference[known], generated[known]
+    if len(real) < MIN_FACE_FRAMES:
+        return None
+    shut, wide = np.quantile(real, (SHUT, WIDE))
+    return float(made[real <= shut].mean() / max(float(made[real >= wide].mean()), 1e-9))
 
 
 def psnr(reference: Image, generated: Image, where: npt.NDArray[np.bool_] | None = None) -> float:

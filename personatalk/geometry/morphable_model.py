@@ -98,14 +98,28 @@ class MorphableModel:
         upper, lower = self.inner_lips[0]
         return np.linalg.norm(vertices[..., upper, :] - vertices[..., lower, :], axis=-1).astype(np.float32)
 
+    def without_overlap(self, vertices: Array) -> Array:
+        """Let lips that pass through each other meet halfway: (..., V, 3) to (..., V, 3).
+
+        A sum of expressions knows nothing of collisions, and lips that are past each other would count as open.
+        """
+        upper, lower = self.inner_lips.T
+        above, below = vertices[..., upper, :], vertices[..., lower, :]
+        crossed = (below[..., 1] < above[..., 1])[..., None]
+        middle, met = (above + below) / 2, vertices.copy()
+        met[..., upper, :], met[..., lower, :] = np.where(crossed, middle, above), np.where(crossed, middle, below)
+        return met
+
     def join(self, generated: Array, video: Array) -> Array:
         """Join the lower face of `generated` and the upper face of `video`, both (..., V, 3), with a smooth seam.
+
+        Lips that pass through each other meet.
 
         The paper joins the two sets of vertices hard; the weights of `lower` rise smoothly across the seam
         so that no edge of the mesh is torn.
         """
         weight = self.lower[:, None]
-        return (weight * generated + (1 - weight) * video).astype(np.float32)
+        return (weight * self.without_overlap(generated) + (1 - weight) * video).astype(np.float32)
 
     def save(self, path: Path | str) -> None:
         """Write the model as a weights file."""

@@ -139,8 +139,9 @@ class SyncMeter:
         beta = resampled(analysis.beta[stretch], time, clock / FPS)
         shape = model.shape(analysis.shots[analysis.shot_of[stretch.start]].alpha)
         # One frame at a time: the vertices of an hour would fill the memory.
-        got = [model.mouth_opening((shape + speech.frame(int(k), shape - model.mean))[None])[0] for k in clock]
-        real = [model.mouth_opening((shape + model.offsets(b[None])[0])[None])[0] for b in beta]
+        template = shape - model.mean
+        got = [model.mouth_opening(model.without_overlap(shape + speech.frame(int(k), template))) for k in clock]
+        real = [model.mouth_opening(shape + model.offsets(b)) for b in beta]
         return np.array(got, np.float32), np.array(real, np.float32)
 
 

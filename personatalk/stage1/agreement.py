@@ -106,7 +106,8 @@ def openings(
     style = speaking_style(network, model, beta)
     offsets = generate(network, samples, first + len(beta), style, template)[first:]
     shape = model.mean + template
-    return model.mouth_opening(shape + offsets), model.mouth_opening(shape + model.offsets(beta))
+    generated = model.without_overlap(shape + offsets)
+    return model.mouth_opening(generated), model.mouth_opening(shape + model.offsets(beta))
 
 
 def agreement(

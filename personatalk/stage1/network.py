@@ -2,6 +2,9 @@
 
     speech -> audio encoder -> style cross-attention -> template cross-attention -> self-attention -> vertices
 
+A linear decoder stands beside the attention, and the mean of both is generated: they err differently, and what they
+guess differently cancels.
+
 The last layer puts out coefficients of the morphable model's expressions. A free layer learns to open the mouth by
 thinning the lips, which the losses do not see and no face does: the renderer, which has only seen faces, then shows
 three quarters of the opening.
@@ -123,6 +126,27 @@ class StyleEncoder(nn.Module):
         return style
 
 
+class LinearDecoder(nn.Module):
+    """Motion by the audio encoder's linear map, about a mean and with a spread that the style tells.
+
+    Args:
+        dim: Size D of the style.
+        expressions: Number E of expressions.
+    """
+
+    def __init__(self, dim: int, expressions: int) -> None:
+        super().__init__()
+        self.mean, self.log_spread = nn.Linear(dim, expressions), nn.Linear(dim, 1)
+        for layer in (self.mean, self.log_spread):
+            nn.init.normal_(layer.weight, std=0.1 / dim**0.5)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, mapped: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        """Return coefficients (B, T, E) for what the linear map tells (B, T, E) and a style (B, D)."""
+        coefficients: torch.Tensor = self.mean(style)[:, None] + self.log_spread(style).exp()[:, None] * mapped
+        return coefficients
+
+
 class GeometryGenerator(serialization.PackagedModule):
     """The whole of stage 1.
 
@@ -138,7 +162,7 @@ class GeometryGenerator(serialization.PackagedModule):
         use_style: False replaces the style by a constant (ablation "w/o style").
     """
 
-    KIND, VERSION, FILE = "geometry-generator", 3, "stage1.safetensors"
+    KIND, VERSION, FILE = "geometry-generator", 4, "stage1.safetensors"
 
     def __init__(
         self,
@@ -165,7 +189,7 @@ class GeometryGenerator(serialization.PackagedModule):
             "use_style": use_style,
         }
         self.use_style = use_style
-        self.audio = AudioEncoder(dim, backbone)
+        self.audio = AudioEncoder(dim, expressions, backbone)
         self.vertex_encoder = nn.Linear(3 * vertices, dim)
         self.style = StyleEncoder(self.vertex_encoder, dim)
         self.style_block = Block(LocalAttention(dim, heads, reach), dim, dropout)
@@ -173,8 +197,9 @@ class GeometryGenerator(serialization.PackagedModule):
         self.blocks = nn.ModuleList(Block(LocalAttention(dim, heads, reach), dim, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
         self.decoder = nn.Linear(dim, expressions)
-        # What a linear map of the audio alone tells, for everybody alike; the rest refines it.
+        # What a linear map of the features alone tells, for everybody alike; the rest refines it.
         self.linear = nn.Linear(dim, expressions)
+        self.linear_decoder = LinearDecoder(dim, expressions)
         self.expression: torch.Tensor
         self.register_buffer("expression", torch.zeros(vertices, 3, expressions))
 
@@ -197,7 +222,16 @@ class GeometryGenerator(serialization.PackagedModule):
         return self.decode_features(self.audio(samples), style, template)
 
     def decode_features(self, features: torch.Tensor, style: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
-        """Run the part after the audio encoder: audio features (B, T, D) to displacements (B, T, V, 3)."""
+        """Run the part after the audio encoder: its features (B, T, D + E) to displacements (B, T, V, 3)."""
+        beta = torch.stack(self.decode_each(features, style, template)).mean(dim=0)
+        with torch.autocast(beta.device.type, enabled=False):
+            return torch.einsum("bte,vce->btvc", beta, self.expression.float())
+
+    def decode_each(
+        self, features: torch.Tensor, style: torch.Tensor, template: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what attention and what the linear decoder say, coefficients (B, T, E) each."""
+        features, mapped = features[..., : self.audio.dim], features[..., self.audio.dim :]
         x = style[:, None].expand(-1, features.shape[1], -1)
         x = self.style_block(x, features)
         x = self.template_block(x, self.vertex_encoder(100 * template.flatten(1)))
@@ -205,8 +239,8 @@ class GeometryGenerator(serialization.PackagedModule):
             x = block(x)
         # In full precision also in training: velocities are differences of nearly equal numbers.
         with torch.autocast(x.device.type, enabled=False):
-            beta = self.decoder(self.norm(x.float())) + self.linear(features.float())
-            return torch.einsum("bte,vce->btvc", beta, self.expression.float())
+            attended = self.decoder(self.norm(x.float())) + self.linear(features.float())
+            return attended, self.linear_decoder(mapped.float(), style.float())
 
     def set_expressions(self, model: MorphableModel) -> None:
         """Copy the expressions of the morphable model to train on."""

@@ -54,27 +54,34 @@ class Stage1Config(TrainConfig):
     The losses are in per cent of the distance between the eyes.
     """
 
-    steps: int = 600
+    steps: int = 400
     lr: float = 5e-4
     final_lr_ratio: float = 0.0
     weight_decay: float = 0.02
-    precision: str = "bf16-mixed"
+    precision: str = "32-true"
     validate_every: int = 100
     save_every: int = 100
     max_frames_per_speaker: int = option(1500, "frames at most counted of one speaker when clips are sampled", least=1)
     window_frames: int = option(100, "frames of a training window", least=1)
-    num_variants: int = option(8, "augmented copies (speed, gain, tilt, noise) of every clip", least=1)
+    num_variants: int = option(4, "augmented copies (speed, gain, tilt, noise) of every clip", least=1)
     amplitude_std: float = option(0.2, "spread of a random log-factor on the mouth's motion, style and target alike")
+    articulation: float = option(
+        1.25, "factor on the motion to generate over that which its style shows, against the damping of a mean", least=0
+    )
     backbone: str | None = option(None, "a HuBERT or Whisper checkpoint (folder or hub name); null: the shipped one")
     init_from: str | None = option(None, "weights of an earlier training to start from")
     dropout: float = option(0.2, "dropout of the transformer layers")
+    channel_dropout: float = option(
+        0.2, "share of the audio features' channels left out of a window", least=0, most=0.9
+    )
+    ridge: float = option(1.0, "ridge of the linear map, as a share of the mean variance of its inputs", least=0)
     use_style: bool = option(True, "false: ablation 'w/o style' of Table 4")
     vertex_weight: float = option(3.0, "loss: L1 on the vertices of the lower face, lips four times")
     velocity_weight: float = option(6.0, "loss: L1 on their motion from frame to frame")
     opening_weight: float = option(0.5, "loss: L1 on the gap between the lips, up to three times where it is closed")
-    closure_weight: float = option(0.0, "loss: gap left between lips that are closed in truth")
+    closure_weight: float = option(1.0, "loss: gap left between lips that are closed in truth")
     spread_weight: float = option(0.4, "loss: L1 on the spread of the opening: against under-articulation")
-    correlation_weight: float = option(2.0, "loss: one minus the correlation of the opening over a window")
+    correlation_weight: float = option(6.0, "loss: one minus the correlation of the opening over a window")
 
 
 @dataclass(frozen=True, kw_only=True)

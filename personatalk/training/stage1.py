@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..audio.encoder import load_backbone
+from ..audio.encoder import CONTEXT_FEATURES, load_backbone
 from ..errors import PersonaTalkError
 from ..geometry.morphable_model import MorphableModel
 from ..stage1 import agreement
@@ -29,6 +29,7 @@ from .config import Stage1Config
 from .data.shards import IndexEntry, evenly_spaced, read_datasets
 from .engine import PartResult, Step, Task, Validation, clip_sampler
 from .plots import draw_curves
+from .ridge import RidgeRegression
 
 # Speeds at which the copies of a clip are said: audio and mouth together.
 SPEEDS = (1.0, 0.9, 1.1, 0.85, 1.0, 1.15)
@@ -36,6 +37,10 @@ SPEEDS = (1.0, 0.9, 1.1, 0.85, 1.0, 1.15)
 LAST_POSITION = 900
 # Learning rate of the mix of the backbone's states, as a factor on that of the rest: five numbers that move little.
 MIX_LR_RATIO = 20.0
+# State of the shipped backbone that tells most of the mouth, and its log-weight over the others in the first mix.
+TELLING_STATE, TELLING_WEIGHT = 3, 3.0
+# Spread of the opening in model units below which a clip tells the linear map nothing.
+STILL_SPREAD = 1e-3
 # Clips of a validation at most.
 VALIDATION_CLIPS = 64
 
@@ -104,14 +109,17 @@ def padded_window(series: torch.Tensor, start: int, length: int) -> torch.Tensor
 
 
 def spec_augment(
-    frames: int, channels: int, random: np.random.Generator, spans: int = 2, length: int = 10, share: float = 0.1
+    frames: int, channels: int, random: np.random.Generator, share: float, spans: int = 2, length: int = 10
 ) -> torch.Tensor:
-    """Return a SpecAugment mask (Park et al. 2019) of features (F, C): spans of time and channels are 0."""
+    """Return a SpecAugment mask (Park et al. 2019) of features (F, C): spans of time and a share of the channels are 0.
+
+    The other channels are raised, so that their sum is what it is without a mask.
+    """
     keep = torch.ones(frames, 1)
     for start in random.integers(0, frames, spans):
         keep[start : start + int(random.integers(1, length + 1))] = 0
     features = torch.from_numpy(random.random(channels) >= share)
-    return keep * features
+    return keep * features / (1 - share)
 
 
 class GeneratorLoss(nn.Module):
@@ -203,6 +211,8 @@ class Stage1Task(Task[SpeechWindow]):
         self._load_clip = functools.lru_cache(maxsize=4096)(lambda i: SpeechClip.load(entries[i], model))
         self._load_variant = functools.lru_cache(maxsize=8192)(self._variant)
         self._features = functools.lru_cache(maxsize=4096)(self._states)
+        if config.init_from is None:
+            self._set_linear_map()
         self.held_out = [SpeechClip.load(entry, model) for entry in evenly_spaced(held_out, VALIDATION_CLIPS)]
 
     @classmethod
@@ -215,6 +225,25 @@ class Stage1Task(Task[SpeechWindow]):
         entries = read_datasets(config.datasets, config.train_splits, with_audio=True)
         held_out = read_datasets(config.datasets, config.val_splits, with_audio=True)
         return cls(config, MorphableModel.load(morphable), entries, held_out)
+
+    def _set_linear_map(self) -> None:
+        """Find the linear map from the backbone's states to the expressions, by one copy of every clip."""
+        audio, ridge = self.network.audio, RidgeRegression(self.config.ridge)
+        means = []
+        for number in range(len(self.entries)):
+            speech, states = self._load_variant(number, 0), self._features(number, 0)
+            shape = self.model.mean + speech.template
+            spread = float(self.model.mouth_opening(shape + self.model.offsets(speech.beta)).std())
+            means.append(speech.beta.mean(axis=0))
+            if spread < STILL_SPREAD:
+                continue
+            mixed = audio.mixed(states[None].float(), audio.first_mix)[0]
+            at = 2 * (speech.first + np.arange(len(speech.beta)))[:, None]
+            around = np.clip(at + np.arange(-CONTEXT_FEATURES, CONTEXT_FEATURES), 0, len(mixed) - 1)
+            ridge.add(mixed[around].flatten(1).numpy(), speech.beta / spread, spread)
+        with torch.no_grad():
+            audio.set_linear_map(torch.from_numpy(ridge.solve()))
+            self.network.linear_decoder.mean.bias.copy_(torch.from_numpy(np.mean(means, axis=0)))
 
     def _variant(self, clip: int, variant: int) -> SpeechClip:
         return self._load_clip(clip).at_speed(SPEEDS[variant % len(SPEEDS)])
@@ -248,10 +277,13 @@ class Stage1Task(Task[SpeechWindow]):
         style = speech.beta[random.choice(len(speech.beta), frames)]
         # Who opens the mouth farther in the style's frames opens it farther in the answer: style says how far.
         gain = np.float32(np.exp(self.config.amplitude_std * random.standard_normal()))
-        beta, style = (speech.rest + gain * (b - speech.rest) for b in (beta, style))
+        beta, style = (
+            speech.rest + factor * (b - speech.rest)
+            for b, factor in ((beta, self.config.articulation * gain), (style, gain))
+        )
         return SpeechWindow(
             padded_window(states, 2 * (speech.first + start), 2 * frames),
-            spec_augment(2 * frames, states.shape[2], random),
+            spec_augment(2 * frames, states.shape[2], random, self.config.channel_dropout),
             torch.from_numpy(style),
             torch.from_numpy(speech.template),
             torch.from_numpy(beta),
@@ -264,8 +296,10 @@ class Stage1Task(Task[SpeechWindow]):
         )
         embedding = self.network.encode_style(self.loss.offsets(style))
         features = self.network.audio.features(states, mask)
-        offsets = self.network.decode_features(features, embedding, template)
-        return PartResult(self.loss(offsets, beta, template))
+        said = self.network.decode_each(features, embedding, template)
+        # Each decoder learns by itself: the errors of those that learned to be right together would not cancel.
+        beta, template = (torch.cat([truth] * len(said)) for truth in (beta, template))
+        return PartResult(self.loss(self.loss.offsets(torch.cat(said)), beta, template))
 
     def validate(self, network: GeometryGenerator) -> Validation:
         """Correlate the mouth opening with the real one, geometry alone, at each clip's best lag."""
@@ -308,6 +342,8 @@ def initial_network(config: Stage1Config, model: MorphableModel) -> GeometryGene
     sizes = model.num_vertices, model.num_expression
     if config.backbone is None:
         network = GeometryGenerator(*sizes, use_style=config.use_style)
+        with torch.no_grad():
+            network.audio.mix[TELLING_STATE] = TELLING_WEIGHT
     else:
         backbone, weights = load_backbone(config.backbone)
         network = GeometryGenerator(*sizes, backbone, use_style=config.use_style)
@@ -315,6 +351,7 @@ def initial_network(config: Stage1Config, model: MorphableModel) -> GeometryGene
         network.audio.own.load_state_dict(weights)
     network.set_expressions(model)
     with torch.no_grad():
+        network.audio.first_mix.copy_(network.audio.mix)
         for layer in (network.decoder, network.linear):
             layer.weight.normal_(std=0.3 / layer.in_features**0.5)
             layer.bias.zero_()

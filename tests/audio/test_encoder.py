@@ -48,7 +48,7 @@ TINY_WHISPER: dict[str, Any] = {
 @pytest.fixture(scope="module", params=["whisper", "hubert"])
 def encoder(request: pytest.FixtureRequest) -> AudioEncoder:
     torch.manual_seed(0)
-    return AudioEncoder(24, TINY if request.param == "whisper" else {"kind": "hubert", **TINY_HUBERT}).eval()
+    return AudioEncoder(20, 4, TINY if request.param == "whisper" else {"kind": "hubert", **TINY_HUBERT}).eval()
 
 
 @torch.inference_mode()
@@ -70,7 +70,7 @@ def test_a_frame_that_is_not_whole_does_not_count(encoder: AudioEncoder, rest: i
 
 
 def test_a_click_is_heard_around_its_frame() -> None:
-    encoder = AudioEncoder(24, {**TINY, "layers": 0}).eval()  # transformer layers hear everything everywhere
+    encoder = AudioEncoder(20, 4, {**TINY, "layers": 0}).eval()  # transformer layers hear everything everywhere
     room = speech_like(60 / FPS, level=0.02)
     quiet = encode(encoder, room)
     for frame in (20, 33, 41):
@@ -81,29 +81,42 @@ def test_a_click_is_heard_around_its_frame() -> None:
         assert centre == pytest.approx(frame, abs=0.6)
 
 
+def test_the_linear_map_is_that_of_the_features_around_a_frame_whatever_the_mix_learns() -> None:
+    encoder = AudioEncoder(20, 4, TINY).eval()
+    states, weights = torch.randn(1, 3, 40, 16), torch.randn(10 * 16, 4)
+    encoder.first_mix.copy_(torch.tensor([0.0, 50.0, 0.0]))
+    with torch.inference_mode():
+        encoder.set_linear_map(weights)
+        encoder.mix.copy_(torch.tensor([50.0, 0.0, 0.0]))
+        got = encoder.features(states)[0, :, 20:]
+    around = torch.nn.functional.layer_norm(states[0, 1], (16,))[2 * 7 - 5 : 2 * 7 + 5]
+    torch.testing.assert_close(got[7], around.flatten() @ weights)
+
+
 def test_all_states_are_mixed_by_learnt_shares() -> None:
-    encoder = AudioEncoder(24, TINY).eval()
+    encoder = AudioEncoder(20, 4, TINY).eval()
     states = torch.randn(1, 3, 20, 16)
     with torch.inference_mode():
         even = encoder.features(states)
         encoder.mix.copy_(torch.tensor([0.0, 50.0, 0.0]))
         one = encoder.features(states)
         states[:, [0, 2]] = 7
-        torch.testing.assert_close(encoder.features(states), one)
+        torch.testing.assert_close(encoder.features(states)[..., :20], one[..., :20])
     assert not torch.allclose(even, one)
 
 
 def test_a_mask_silences_features() -> None:
-    encoder = AudioEncoder(24, TINY).eval()
+    encoder = AudioEncoder(20, 4, TINY).eval()
     states = torch.randn(1, 3, 20, 16)
     nothing = encoder.features(states, torch.zeros(1, 20, 16))
-    torch.testing.assert_close(nothing, encoder.to_frames.bias.expand(1, 10, 24))
+    torch.testing.assert_close(nothing[..., :20], encoder.to_frames.bias.expand(1, 10, 20))
+    assert nothing[..., 20:].abs().max() > 0, "the linear map hears all the same"
 
 
 def test_the_packages_backbone_is_not_kept_again() -> None:
-    encoder = AudioEncoder(24)
-    assert {name.split(".")[0] for name in encoder.state_dict()} == {"mix", "to_frames"}
-    assert encoder.backbone is AudioEncoder(8).backbone
+    encoder = AudioEncoder(20, 4)
+    assert {name.split(".")[0] for name in encoder.state_dict()} == {"mix", "first_mix", "to_frames", "linear_map"}
+    assert encoder.backbone is AudioEncoder(8, 4).backbone
     with torch.inference_mode():
         assert encoder(torch.zeros(1, 4 * PER_FRAME)).shape == (1, 4, 24)
 
@@ -111,14 +124,14 @@ def test_the_packages_backbone_is_not_kept_again() -> None:
 @pytest.mark.parametrize("config", ["whisper-huge", {"kind": "wav2vec2"}, {"width": 16}])
 def test_an_unknown_backbone_is_named(config: Any) -> None:
     with pytest.raises(ValueError, match="no audio encoder is known"):
-        AudioEncoder(24, config)
+        AudioEncoder(20, 4, config)
 
 
 def test_a_hubert_checkpoint_drops_in(tmp_path: Path) -> None:
     original = HubertModel(HubertConfig(**TINY_HUBERT)).eval()
     original.save_pretrained(tmp_path)
     config, weights = load_backbone(tmp_path)
-    encoder = AudioEncoder(24, config).eval()
+    encoder = AudioEncoder(20, 4, config).eval()
     assert encoder.own is not None
     encoder.own.load_state_dict(weights)
     samples = torch.from_numpy(speech_like(1))[None]
@@ -131,7 +144,7 @@ def test_a_whisper_checkpoint_drops_in(tmp_path: Path) -> None:
     original = WhisperModel(WhisperConfig(**TINY_WHISPER)).eval()
     original.save_pretrained(tmp_path)
     config, weights = load_backbone(tmp_path)
-    encoder = AudioEncoder(24, config).eval()
+    encoder = AudioEncoder(20, 4, config).eval()
     assert encoder.own is not None
     encoder.own.load_state_dict(weights)
     assert encoder.own.num_states == 3 and encoder.own.width == 16

@@ -212,3 +212,12 @@ def test_ssim_and_psnr_are_those_of_scikit_image() -> None:
     wanted = skimage.structural_similarity(image, noisy, channel_axis=2)
     assert metrics.ssim(image, noisy) == pytest.approx(wanted, abs=1e-6)
     assert metrics.psnr(image, noisy) == pytest.approx(skimage.peak_signal_noise_ratio(image, noisy), abs=1e-4)
+
+
+def test_lips_that_stay_open_where_the_real_ones_close_are_told_without_a_text() -> None:
+    real = 0.1 + 0.1 * np.sin(np.linspace(0, 40, 400))
+    assert metrics.closure_seen(real, real) == pytest.approx(0.01, abs=0.02)
+    assert metrics.closure_seen(real, 0.5 * real + 0.1) == pytest.approx(0.51, abs=0.03)
+    assert metrics.closure_seen(real, np.full(400, 0.1)) == pytest.approx(1)
+    seen_seldom = np.where(np.arange(400) < 5, real, np.nan)
+    assert metrics.closure_seen(real, seen_seldom) is None

@@ -178,9 +178,23 @@ def test_transforms_invert(model: MorphableModel) -> None:
     np.testing.assert_allclose(apply_transform(transform, points)[:, 2], zoom * points[:, 2], rtol=1e-3)
 
 
+@pytest.mark.parametrize("asked, shown", [(0.2, 0.2), (-0.05, 0.0)])
+def test_lips_that_pass_through_each_other_meet(model: MorphableModel, asked: float, shown: float) -> None:
+    vertices = model.mean.copy()
+    upper, lower = model.inner_lips.T
+    vertices[lower] = vertices[upper] + np.array([0, asked, 0], np.float32)
+    met = model.without_overlap(vertices)
+    np.testing.assert_allclose(met[lower] - met[upper], np.tile([0, shown, 0], (len(upper), 1)), atol=1e-6)
+    np.testing.assert_allclose(met[lower] + met[upper], vertices[lower] + vertices[upper], atol=1e-6)
+    others = np.setdiff1d(np.arange(model.num_vertices), model.inner_lips)
+    np.testing.assert_array_equal(met[others], vertices[others])
+    assert float(model.mouth_opening(model.join(vertices, model.mean))) == pytest.approx(shown, abs=1e-5)
+
+
 def test_join_takes_each_side_exactly(model: MorphableModel) -> None:
     random = np.random.default_rng(4)
     video, generated = (random.standard_normal((3, model.num_vertices, 3)).astype(np.float32) for _ in range(2))
+    generated = model.without_overlap(generated)
     joined = model.join(generated, video)
     upper, lower = model.lower == 0, model.lower == 1
     seam = ~(upper | lower)

@@ -120,7 +120,7 @@ def test_the_manifest_and_the_watermark_say_it_too(sample: Dubbed) -> None:
 def test_the_report_tells_the_sources_own_sync(sample: Dubbed) -> None:
     found = sample.report.source_sync
     assert found is not None and abs(found["offset_seconds"]) < 0.1
-    assert found["r"] > 0.5 and found["seconds"] > 4
+    assert found["r"] > 0.3 and found["seconds"] > 4
 
 
 def test_without_provenance_there_is_none_and_the_report_says_so(

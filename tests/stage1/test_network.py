@@ -76,6 +76,18 @@ def test_one_displacement_for_every_frame(network: GeometryGenerator, model: Mor
     assert got.shape == (2, 9, model.num_vertices, 3)
 
 
+def test_attention_and_the_linear_decoder_are_averaged(network: GeometryGenerator, model: MorphableModel) -> None:
+    style, template = torch.randn(1, 64), torch.zeros(1, model.num_vertices, 3)
+    features = torch.randn(1, 9, 64 + model.num_expression)
+    with torch.inference_mode():
+        attended, linear = network.decode_each(features, style, template)
+        got = network.decode_features(features, style, template)
+        wider = network.linear_decoder(2 * features[..., 64:], style) - network.linear_decoder.mean(style)[:, None]
+    torch.testing.assert_close(got, torch.einsum("bte,vce->btvc", (attended + linear) / 2, network.expression))
+    torch.testing.assert_close(wider, 2 * (linear - network.linear_decoder.mean(style)[:, None]))
+    assert not torch.allclose(attended, linear)
+
+
 def test_another_mesh_is_refused(model: MorphableModel, network: GeometryGenerator) -> None:
     network.check_fits(model)
     other = GeometryGenerator(100, model.num_expression, SMALLER, dim=16, layers=1)

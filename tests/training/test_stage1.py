@@ -32,7 +32,7 @@ def test_windows_repeat_the_ends() -> None:
 
 @pytest.fixture(scope="module")
 def config() -> Stage1Config:
-    return read_config(Stage1Config, changes=["num_variants=1", "dropout=0", "amplitude_std=0"])
+    return read_config(Stage1Config, changes=["num_variants=1", "dropout=0", "amplitude_std=0", "articulation=1"])
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,9 @@ def test_style_tells_how_far_the_mouth_moves(model: MorphableModel, task: Stage1
 
 
 def test_masks_silence_spans_and_channels() -> None:
-    mask = spec_augment(200, 64, np.random.default_rng(0)).numpy()
+    mask = spec_augment(200, 64, np.random.default_rng(0), 0.1).numpy()
     assert mask.shape == (200, 64)
+    assert set(np.unique(mask).round(4)) == {0, np.float32(1 / 0.9).round(4)}, "what is left is raised"
     deaf = mask.max(axis=0) == 0
     assert 0 < deaf.sum() < 20
     silent = mask.max(axis=1) == 0
@@ -149,6 +150,15 @@ def test_stage1_starts_from_a_checkpoint(tmp_path: Path, model: MorphableModel) 
         )
     assert offsets.shape == (1, 50, model.num_vertices, 3)
     torch.testing.assert_close(same, offsets, atol=5e-3, rtol=0.05)  # kept in float16
+
+
+def test_the_linear_map_is_found_before_the_training_and_stays(task: Stage1Task) -> None:
+    audio, speech = task.network.audio, task._load_clip(0)
+    with torch.inference_mode():
+        told = audio.features(task._features(0, 0)[None].float())[0, speech.first :, audio.dim]
+    wanted = torch.from_numpy(speech.beta[:, 0])
+    assert torch.corrcoef(torch.stack([told[: len(wanted)], wanted]))[0, 1] > 0.5
+    assert not audio.linear_map.weight.requires_grad and audio.first_mix.argmax() == 3
 
 
 def test_the_backbone_does_not_learn(task: Stage1Task) -> None:
