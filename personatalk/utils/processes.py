@@ -84,21 +84,9 @@ def map_on_ray(
     Raises:
         PersonaTalkError: Ray is not installed, or there is no such cluster.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise PersonaTalkError("--ray needs Ray; install it with: pip install 'personatalk[ray]'") from error
-    cores = {"num_cpus": workers} if address == "local" and workers else {}
-    try:
-        _reach(address)
-        ray.init(address, logging_level="error", log_to_driver=False, include_dashboard=False, **cores)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise PersonaTalkError(f"no Ray cluster at {address} ({error}); start one with: ray start --head") from error
-    try:
+    with ray_cluster(address, workers) as ray:
         task = ray.remote(max_retries=restarts)(lambda item: work(item))
         yield from _results(_on_cluster(ray, task, deque(enumerate(items)), crashed), ordered)
-    finally:
-        ray.shutdown()
 
 
 def _results(numbered: Generator[tuple[int, Result], None, None], ordered: bool) -> Generator[Result, None, None]:
@@ -127,12 +115,12 @@ def _in_processes(
     threads: int,
 ) -> Generator[tuple[int, Result], None, None]:
     """Yield numbered results as they are done; a process that died is replaced."""
-    idle: list[_Process[Item, Result]] = []
-    busy: dict[Connection, tuple[_Process[Item, Result], int, Item]] = {}
+    idle: list[WorkerProcess[Item, Result]] = []
+    busy: dict[Connection, tuple[WorkerProcess[Item, Result], int, Item]] = {}
     try:
         while queue or busy:
             while queue and len(busy) < workers:
-                process = idle.pop() if idle else _Process(work, threads)
+                process = idle.pop() if idle else WorkerProcess(work, threads)
                 number, item = queue.popleft()
                 busy[process.pipe] = (process, number, item)
                 process.give(item)
@@ -149,10 +137,14 @@ def _in_processes(
         _end([*idle, *(process for process, _, _ in busy.values())])
 
 
-class _Process(Generic[Item, Result]):
+class WorkerProcess(Generic[Item, Result]):
     """A process that works on one item at a time.
 
     Not one of a pool: a pool does not tell on which item a process died, nor how.
+
+    Args:
+        work: The work on an item.
+        threads: Threads of torch.
     """
 
     def __init__(self, work: Work[Item, Result], threads: int) -> None:
@@ -168,6 +160,10 @@ class _Process(Generic[Item, Result]):
         """Hand over the next item."""
         with contextlib.suppress(BrokenPipeError):  # it died meanwhile, as `result` will say
             self.pipe.send(item)
+
+    def ready(self) -> bool:
+        """Return whether the result is there, or the process died."""
+        return self.pipe.poll()
 
     def result(self) -> Result:
         """Wait for the result.
@@ -188,6 +184,14 @@ class _Process(Generic[Item, Result]):
         self.process.join(GRACE)
         return self.process.exitcode
 
+    def terminate(self) -> None:
+        """Ask the process to clean up and end."""
+        self.process.terminate()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self.process.kill()
+
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
@@ -202,7 +206,7 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end(processes: list[_Process[Item, Result]]) -> None:
+def _end(processes: list[WorkerProcess[Item, Result]]) -> None:
     """Ask processes to end, and wait until they have."""
     for process in processes:
         process.process.terminate()
@@ -248,6 +252,75 @@ def _reach(address: str) -> None:
     if colon:
         with socket.create_connection((host, int(port)), timeout=10):
             pass
+
+
+@contextlib.contextmanager
+def ray_cluster(address: str, workers: int | None = None) -> Iterator[Any]:
+    """Connect to a Ray cluster, as `map_on_ray` takes its address, and yield the module `ray`.
+
+    Raises:
+        PersonaTalkError: Ray is not installed, or there is no such cluster.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise PersonaTalkError("--ray needs Ray; install it with: pip install 'personatalk[ray]'") from error
+    cores = {"num_cpus": workers} if address == "local" and workers else {}
+    try:
+        _reach(address)
+        ray.init(address, logging_level="error", log_to_driver=False, include_dashboard=False, **cores)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise PersonaTalkError(f"no Ray cluster at {address} ({error}); start one with: ray start --head") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+class RayWorker(Generic[Item, Result]):
+    """A place on a Ray cluster that works on one item at a time; it has the methods of `WorkerProcess`.
+
+    Args:
+        ray: As `ray_cluster` yields it.
+        work: The work on an item.
+    """
+
+    def __init__(self, ray: Any, work: Work[Item, Result]) -> None:
+        self._ray = ray
+        self._task = ray.remote(max_retries=0)(lambda item: work(item))
+        self._reference: Any = None
+
+    def give(self, item: Item) -> None:
+        """Hand over the next item."""
+        self._reference = self._task.remote(item)
+
+    def ready(self) -> bool:
+        """Return whether the result is there, or the process died."""
+        return bool(self._ray.wait([self._reference], timeout=0)[0])
+
+    def result(self) -> Result:
+        """Wait for the result.
+
+        Raises:
+            EOFError: The process died or was ended.
+        """
+        try:
+            result: Result = self._ray.get(self._reference)
+            return result
+        except self._ray.exceptions.RayError as error:
+            raise EOFError from error
+
+    def exit_code(self) -> int | None:
+        """Return None: Ray does not tell how a process died."""
+        return None
+
+    def terminate(self) -> None:
+        """Ask the work to clean up and end."""
+        self._ray.cancel(self._reference)
+
+    def kill(self) -> None:
+        """End the work at once."""
+        self._ray.cancel(self._reference, force=True)
 
 
 def _on_cluster(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -18,6 +19,8 @@ def double(item: int) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     if item == 14:
         os._exit(7)
+    if item == 15:
+        time.sleep(600)
     return 2 * item
 
 
@@ -46,6 +49,24 @@ def test_results_may_come_as_they_are_done() -> None:
 
 def test_without_items_no_process_is_started() -> None:
     assert list(processes.local(double, [], 2, crashed)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_place_on_a_cluster_tells_of_results_crashes_and_ends() -> None:
+    pytest.importorskip("ray")
+    with processes.ray_cluster("local", 1) as ray:
+        worker: processes.RayWorker[int, int] = processes.RayWorker(ray, double)
+        worker.give(2)
+        assert worker.result() == 4 and worker.ready()
+        worker.give(14)
+        with pytest.raises(EOFError):
+            worker.result()
+        worker.give(15)
+        assert not worker.ready()
+        worker.terminate()
+        with pytest.raises(EOFError):
+            worker.result()
 
 
 @pytest.mark.slow
