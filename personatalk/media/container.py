@@ -30,6 +30,22 @@ FLV_TAG_HEADER = 11
 # A container start time is rounded to microseconds; below this distance a stream starts with its file.
 START_ROUNDING = 2e-6
 
+# FFmpeg's names of formats whose files are whole by themselves; those of playlists, which name other files, are left
+# out, and so are those of games and devices.
+SELF_CONTAINED = (
+    *("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "mxf", "gxf", "dv", "nut", "ivf", "gif", "rm"),
+    *("h264", "hevc", "mjpeg", "yuv4mpegpipe", "wav", "w64", "mp3", "flac", "aac", "ac3", "eac3", "aiff", "au", "caf"),
+    *("amr", "wv", "tta", "ape", "webp_pipe", "png_pipe", "jpeg_pipe", "bmp_pipe", "tiff_pipe"),
+)
+
+# Settings with which this process opens media files.
+_opening: dict[str, str] = {}
+
+
+def refuse_playlists() -> None:
+    """Let this process open only self-contained files from now on: a stranger's playlist may name any file."""
+    _opening["format_whitelist"] = ",".join(SELF_CONTAINED)
+
 
 def media_url(path: Path | str) -> str:
     """Return how FFmpeg is told of a file: a name with a colon is no protocol."""
@@ -48,7 +64,7 @@ def open_input(path: Path) -> Iterator[InputContainer]:
             raise MediaError(f"{path} is a folder; name a media file")
         if is_pipe(path):
             raise MediaError(f"{path} is a pipe, which can be read only once; save it to a file and name that")
-        container = av.open(media_url(path), "r", metadata_errors="replace")
+        container = av.open(media_url(path), "r", options=dict(_opening), metadata_errors="replace")
     except FileNotFoundError:
         raise MediaError(f"{path} does not exist; check the name") from None
     except PermissionError:
