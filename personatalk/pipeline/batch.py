@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from ..errors import PersonaTalkError
 from ..utils import processes
@@ -48,6 +49,16 @@ class JobOutcome:
     trace: str = ""
     worker: str = ""
 
+
+class Numbered(Protocol):
+    """A job that has a number."""
+
+    @property
+    def line(self) -> int:
+        """The number."""
+
+
+Job = TypeVar("Job", bound=Numbered)
 
 Attempt = Callable[[BatchJob], JobOutcome]
 
@@ -134,7 +145,7 @@ def on_ray(address: str, workers: int | None = None) -> Executor:
     )
 
 
-def run_job(run: Callable[[BatchJob], None], job: BatchJob) -> JobOutcome:
+def run_job(run: Callable[[Job], None], job: Job) -> JobOutcome:
     """Run a job, and return what came of it."""
     start, outcome = time.perf_counter(), JobOutcome(job.line, worker=f"{platform.node()}/{os.getpid()}")
     try:
@@ -169,7 +180,7 @@ def dub_job(weights: WeightPaths, job: BatchJob) -> None:
         job.speech,
         job.output,
         options=job.options,
-        models=_models(weights),
+        models=cached_models(weights),
         progress=lambda stage, steps, total: processes.interrupt.check(),
     )
     if job.report is not None:
@@ -177,6 +188,6 @@ def dub_job(weights: WeightPaths, job: BatchJob) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _models(weights: WeightPaths) -> Models:
+def cached_models(weights: WeightPaths) -> Models:
     """Return the models of a process, loaded once for all its jobs."""
     return weights.load()

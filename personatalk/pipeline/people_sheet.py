@@ -71,11 +71,16 @@ def write_people_json(people: People, path: Path | str) -> None:
     Raises:
         MediaError: It cannot be written.
     """
-    text = json.dumps({"video": str(people.info.path), "people": [_entry(people, p) for p in people.persons]}, indent=2)
+    text = json.dumps({"video": str(people.info.path), "people": people_entries(people)}, indent=2)
     try:
         Path(path).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise MediaError(f"{path}: cannot be written ({error.strerror}); check folder and free space") from error
+
+
+def people_entries(people: People) -> list[dict[str, Any]]:
+    """Return everybody's number, size, time ranges and boxes, JSON-able."""
+    return [_entry(people, person) for person in people.persons]
 
 
 def write_sheet(people: People, path: Path | str) -> None:
