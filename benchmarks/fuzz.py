@@ -580,6 +580,18 @@ def load_outputs(path: Path, out: Path) -> None:
     write_at_random(path, out)
 
 
+def requests_seed(folder: Path) -> list[Path]:
+    """A number, as for outputs."""
+    return written(folder, "case.txt", "case 7 of requests")
+
+
+def load_requests(path: Path, out: Path) -> None:
+    """A request to a service; see `request_cases.py`."""
+    import request_cases
+
+    request_cases.load(path, out)
+
+
 TARGETS = [
     Target("frames", videos, load_frames),
     Target("speech", all_media, load_speech),
@@ -607,6 +619,8 @@ TARGETS = [
     Target("orientation", media_kinds.oriented_seeds, media_kinds.load_oriented, change=media_kinds.reoriented),
     Target("combination", media_kinds.combination_seed, media_kinds.load_combination, change=media_kinds.combined),
     Target("transitions", transition_seed, load_transition, seconds=30.0, change=another_transition),
+    # Last: its service makes the process refuse playlists.
+    Target("requests", requests_seed, load_requests, seconds=60.0),
 ]
 """What is fuzzed."""
 

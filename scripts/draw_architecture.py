@@ -53,6 +53,7 @@ signing -> output |
 # Floors, highest first: a folder imports only from floors below its own.
 FLOORS = """
 cli           | commands and their options, progress bars
+service       | jobs over HTTP, worker processes, the page in the browser
 evaluation    | measures dubs, ours and any other system's
 training      | data sets, trainers, ablations: makes the weights
 pipeline      | the whole dub: options, casting, rendering, personas, cues, batches, report
@@ -71,6 +72,7 @@ version       | a module: the installed version
 COLOURS = {
     "file": "#ffffff",
     "cli": "#eceff1",
+    "service": "#eceff1",
     "evaluation": "#efebe9",
     "training": "#efebe9",
     "pipeline": "#e8eaf6",

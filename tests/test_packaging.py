@@ -37,8 +37,8 @@ IMPORT_NAMES = {
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
 }
-# Declared, and used without an import of ours: Lightning Fabric's logger imports it.
-USED_BY_OTHERS = {"tensorboard"}
+# Declared, and used without an import of ours: by Lightning Fabric's logger, and by FastAPI.
+USED_BY_OTHERS = {"tensorboard", "python_multipart"}
 
 
 def declared(requirements: list[str]) -> set[str]:

@@ -101,7 +101,7 @@ def _pack(given: argparse.Namespace) -> int:
 
 
 def _prepare(given: argparse.Namespace) -> int:
-    require("webdataset")
+    require("train", "webdataset")
     from ..training.data.prepare import prepare
 
     found = _find(given.sources, given.layout)

@@ -1,4 +1,4 @@
-"""The command line: `personatalk dub`, `batch`, `verify`, `persona`, `inspect`, `faces`, `evaluate`, `train`, ..."""
+"""The command line: `personatalk dub`, `batch`, `serve`, `verify`, `persona`, `faces`, `evaluate`, `train`, ..."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .dub import add_dub
 from .evaluate import add_evaluate, add_study, add_style_map
 from .faces import add_faces, add_inspect
 from .persona import add_persona
+from .serve import add_serve
 from .streams import robust_streams
 from .sync import add_sync
 from .train import add_ablate, add_train
@@ -77,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     add_dub(commands)
     add_batch(commands)
     add_persona(commands)
+    add_serve(commands)
     add_verify(commands)
     add_sync(commands)
     add_inspect(commands)

@@ -132,12 +132,12 @@ def add_quiet(group: Group, what: str = "no progress bars") -> None:
     group.add_argument("--quiet", action="store_true", help=what)
 
 
-def require(*modules: str) -> None:
-    """Make sure that modules that only training needs are installed.
+def require(extra: str, *modules: str) -> None:
+    """Make sure that the modules of an extra are installed.
 
     Raises:
         PersonaTalkError: One is missing.
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise PersonaTalkError(f"this needs {', '.join(missing)}; install: pip install 'personatalk[train]'")
+        raise PersonaTalkError(f"this needs {', '.join(missing)}; install: pip install 'personatalk[{extra}]'")

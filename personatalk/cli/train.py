@@ -96,7 +96,7 @@ def _add_accelerator(group: Group) -> None:
 
 
 def _ablate(given: argparse.Namespace) -> int:
-    require("lightning_fabric", "msgspec", "tensorboard", "webdataset", "yaml")
+    require("train", "lightning_fabric", "msgspec", "tensorboard", "webdataset", "yaml")
     from ..training.ablation import ablate
 
     changes = {"stage1": given.set_stage1, "stage2": given.set_stage2}
@@ -105,7 +105,7 @@ def _ablate(given: argparse.Namespace) -> int:
 
 
 def _train(given: argparse.Namespace) -> int:
-    require("lightning_fabric", "msgspec", "tensorboard", "webdataset", "yaml")
+    require("train", "lightning_fabric", "msgspec", "tensorboard", "webdataset", "yaml")
     from ..training.config_files import read_config
 
     changes = [f"datasets={json.dumps(given.datasets)}"] if given.datasets else []
