@@ -3,7 +3,7 @@
 import personatalk
 report = personatalk.dub("video.mp4", "speech.wav", "dubbed.mp4")
 
-The public names stand in `__init__.pyi`; each is imported when it is first used, since PyTorch and MediaPipe take
+The public names stand in `__init__.pyi`; each is imported when it is first used, since PyTorch takes
 seconds to load and `personatalk --help` must not wait for them.
 """
 

@@ -19,7 +19,7 @@ import torch
 
 from personatalk.audio.encoder import load_backbone
 from personatalk.audio.whisper import WhisperEncoder
-from personatalk.utils.serialization import PACKAGED
+from personatalk.utils.files import PACKAGED
 
 LAYERS, HEADS = 4, 8
 # CTranslate2's number of each type of a tensor.

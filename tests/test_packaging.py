@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -18,7 +19,6 @@ from personatalk.audio.encoder import AudioEncoder, load_backbone
 from personatalk.cli.main import main
 from personatalk.errors import PersonaTalkError
 from personatalk.evaluation.syncnet import mfcc
-from personatalk.utils.onnx import open_onnx
 from personatalk.utils.processes import map_on_ray
 
 if sys.version_info >= (3, 11):
@@ -33,10 +33,13 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 # Names under which distributions are imported, where the two differ.
 IMPORT_NAMES = {
     "c2pa-python": "c2pa",
-    "opencv-contrib-python": "cv2",
+    "ai-edge-litert": "ai_edge_litert",
+    "opencv-python-headless": "cv2",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
 }
+# Extras of those who change the package.
+DEVELOPMENT = {"compare", "convert", "dev", "docs"}
 # Declared, and used without an import of ours: by Lightning Fabric's logger, and by FastAPI.
 USED_BY_OTHERS = {"tensorboard", "python_multipart"}
 
@@ -55,7 +58,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 def all_declared() -> set[str]:
     """Import names of all that the package needs, those of developers left out."""
-    extras = (declared(EXTRAS[name]) for name in EXTRAS if name not in ("dev", "docs"))
+    extras = (declared(EXTRAS[name]) for name in EXTRAS if name not in DEVELOPMENT)
     return declared(PROJECT["dependencies"]).union(*extras)
 
 
@@ -92,20 +95,32 @@ def test_what_the_tests_and_examples_import_is_declared() -> None:
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     own = {path.stem for path in files} | {path.parent.name for path in files}
     # "packaging" comes with pytest; "tomli" stands in for the standard library's tomllib in Python 3.10.
-    known = declared(PROJECT["dependencies"]) | declared(EXTRAS["dev"]) | {"packaging", "tomli"}
+    known = declared(PROJECT["dependencies"]).union(*(declared(EXTRAS[name]) for name in DEVELOPMENT))
+    known |= {"packaging", "tomli"}
     assert set().union(*map(imported, files)) - own <= known
 
 
 @pytest.mark.slow
 def test_a_dub_needs_no_extra() -> None:
-    absent = declared([f"personatalk[{','.join(sorted(EXTRAS.keys() - {'dev', 'docs'}))}]"])
-    absent -= {"matplotlib"}  # which MediaPipe brings along
+    absent = declared([f"personatalk[{','.join(sorted(EXTRAS.keys() - DEVELOPMENT))}]"])
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({absent!r}));"
         "from personatalk.pipeline.dub import dub; from personatalk import Models; Models.load();"
         "from personatalk.faces.landmarks import open_tracker"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_every_dependency_has_wheels_for_every_system_on_the_oldest_and_the_newest_python() -> None:
+    table: dict[str, dict[str, str]] = json.loads((ROOT / "tests" / "data" / "wheels.json").read_text("utf-8"))
+    pythons = [c.rsplit(" ", 1)[1] for c in PROJECT["classifiers"] if re.search(r"Python :: 3\.\d+$", c)]
+    systems = ("linux-x86_64", "linux-arm64", "macos-arm64", "windows-x86_64")
+    assert set(table) == {f"{system}, Python {python}" for system in systems for python in (pythons[0], pythons[-1])}
+    for place, wheels in table.items():
+        for dependency in map(Requirement, PROJECT["dependencies"]):
+            if dependency.marker is None or dependency.marker.evaluate({"python_version": place.split()[-1]}):
+                assert dependency.name in wheels, f"{dependency.name}: no wheel on {place}"
+                assert wheels[dependency.name] in dependency.specifier
 
 
 def test_the_versions_agree() -> None:
@@ -124,7 +139,6 @@ def test_the_metadata_tell_code_and_weights_apart() -> None:
 @pytest.mark.parametrize(
     ("module", "extra", "use"),
     [
-        ("onnxruntime", "identity", lambda: open_onnx("network.onnx", 1)),
         ("transformers", "transformers", lambda: AudioEncoder(8, 4, {"kind": "hubert", "hidden_size": 24})),
         ("transformers", "transformers", lambda: load_backbone("folder")),
         ("python_speech_features", "eval", lambda: mfcc(np.zeros(16000, np.float32))),

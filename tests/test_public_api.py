@@ -17,10 +17,10 @@ SIGNATURES = {
     "dub": "(video, speech, output, *, options=None, models=None, progress=None)",
     "dub_cues": "(video, cues, output, *, options=None, models=None, progress=None)",
     "evaluate": "(pairs, output=None, *, row='generated', networks=None, model=None)",
-    "find_people": "(video, *, model=None, face_model=None, identity=None, progress=None)",
+    "find_people": "(video, *, model=None, identity=None, progress=None)",
     "make_persona": "(videos, models, search=None, progress=None, max_latent_bytes=2000000000.0, folder=None)",
     "run_batch": "(jobs, status, *, weights=None, run=None, executor=None, retries=1, on_outcome=None)",
-    "verify": "(video, *, anchors=None, model=None, face_model=None, progress=None)",
+    "verify": "(video, *, anchors=None, model=None, progress=None)",
 }
 CLASSES = {"DubOptions", "Models", "Persona", "Provenance", "Report"}
 
@@ -42,7 +42,7 @@ def test_neither_import_nor_help_waits_for_networks(statement: str) -> None:
     code = (
         "import sys, contextlib\n"
         f"with contextlib.suppress(SystemExit):\n    {statement}\n"
-        "print('loaded', *({'torch', 'mediapipe', 'cv2', 'numba'} & set(sys.modules)))"
+        "print('loaded', *({'torch', 'onnxruntime', 'cv2', 'numba'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded"

@@ -25,7 +25,7 @@ def add_inspect(commands: Commands) -> None:
     drawn = groups["what is drawn"]
     drawn.add_argument("video", type=Path, metavar="VIDEO", help="video of a person speaking")
     drawn.add_argument("--frames", type=at_least(1), default=6, metavar="N", help="frames on the sheet (default: 6)")
-    add_options(groups, DubOptions, ("face", "identity", "face_model"))
+    add_options(groups, DubOptions, ("face", "identity"))
     add_options(groups, WeightPaths, ("morphable", "deep3d"))
     output = groups["output"]
     output.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.png", help="image to write")
@@ -44,7 +44,7 @@ def add_faces(commands: Commands) -> None:
     )
     groups = Groups(faces, "what is searched")
     groups["what is searched"].add_argument("video", type=Path, metavar="VIDEO", help="video of people")
-    add_options(groups, DubOptions, ("identity", "face_model"))
+    add_options(groups, DubOptions, ("identity",))
     add_options(groups, WeightPaths, ("morphable", "deep3d"))
     output = groups["output"]
     output.add_argument("-o", "--output", type=Path, metavar="SHEET.png", help="image to write")

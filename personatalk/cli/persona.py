@@ -47,7 +47,7 @@ def _add_make(steps: Commands) -> None:
         metavar="GB",
         help="most that the texture latents of a video's frames may take, some 0.9 a minute; 0: none (default: 2)",
     )
-    add_options(groups, DubOptions, ("face", "identity", "face_model"))
+    add_options(groups, DubOptions, ("face", "identity"))
     add_options(groups, WeightPaths)
     output = groups["output"]
     output.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.persona", help="persona to write")

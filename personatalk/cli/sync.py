@@ -25,7 +25,7 @@ def add_sync(commands: Commands) -> None:
     )
     groups = Groups(sync, "what is measured")
     groups["what is measured"].add_argument("video", type=Path, metavar="VIDEO", help="video with its own audio")
-    add_options(groups, DubOptions, ("face", "identity", "face_model"))
+    add_options(groups, DubOptions, ("face", "identity"))
     add_options(groups, WeightPaths)
     output = groups["output"]
     output.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -40,7 +40,7 @@ def run_sync(given: argparse.Namespace) -> int:
     from ..pipeline.weights import Models
 
     paths = (given.morphable, given.stage1, given.stage2, given.deep3d)
-    search = FaceSearch(given.face, given.face_model, given.identity)
+    search = FaceSearch(given.face, given.identity)
     with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
         found = measure_sync(given.video, search=search, models=Models.load(*paths), progress=bars)
     if given.json:

@@ -6,8 +6,7 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
-from ..pipeline.options import DubOptions
-from .options import Commands, Groups, add_command, add_options, add_quiet
+from .options import Commands, Groups, add_command, add_quiet
 from .progress import ProgressBars
 
 # Exit code where nothing says that the video was generated.
@@ -28,7 +27,6 @@ def add_verify(commands: Commands) -> None:
     verified = groups["what is verified"]
     verified.add_argument("video", type=Path, metavar="FILE", help="video to look at")
     verified.add_argument("--trust", type=Path, metavar="FILE.pem", help="certificates whose signatures are trusted")
-    add_options(groups, DubOptions, ("face_model",))
     output = groups["output"]
     output.add_argument("--json", action="store_true", help="print the findings as JSON")
     add_quiet(output)
@@ -40,6 +38,6 @@ def run_verify(given: argparse.Namespace) -> int:
     from ..provenance.verify import verify
 
     with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
-        found = verify(given.video, anchors=given.trust, face_model=given.face_model, progress=bars)
+        found = verify(given.video, anchors=given.trust, progress=bars)
     print(found.json() if given.json else "\n".join(found.summary()))
     return 0 if found.anything else NOTHING_FOUND

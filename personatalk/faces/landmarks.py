@@ -1,24 +1,33 @@
-"""Face detection and dense landmarks behind one small interface.
+"""Dense landmarks of the faces of consecutive frames, behind one small interface.
 
-Every backend gives MediaPipe's 478-point mesh, so that everything above this module is the same for all of them.
+MediaPipe's 478-point mesh, by its own networks: a detector finds faces, the landmark network sees a crop around each,
+and the next frame's crop lies around the landmarks of this one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import FaceError
 from ..utils.arrays import Array
+from .crops import Crop, box_crop, face_crop
+from .detector import FaceDetector, overlaps
+from .mesh import FaceMesh
 
 # Most faces looked for in one frame where nothing else is said.
 MAX_FACES = 5
+# Least certainty of a detector, and least presence of a face that is followed, 0..1.
+MIN_CONFIDENCE = 0.4
+# Least presence score: the logit of that.
+MIN_SCORE = float(np.log(MIN_CONFIDENCE / (1 - MIN_CONFIDENCE)))
+# Frames from one search for more faces to the next, while all that were found are followed.
+SEARCH_STEP = 2
+# A crop that moves by more than this share of its side may have found another face, of the next shot.
+LEAP = 0.07
+# Share of two crops' union that they must have in common to be of one face.
+SAME_CROP = 0.5
 
 
 class FaceTracker(Protocol):
@@ -37,138 +46,71 @@ class FaceTracker(Protocol):
         ...
 
     def close(self) -> None:
-        """Free the network."""
+        """Free what the tracker holds."""
         ...
 
 
 class FaceMeshTracker:
-    """MediaPipe's face mesh as it comes inside the `mediapipe` 0.10 wheel: no model file is needed.
+    """Follows faces by the landmark network, as MediaPipe's face mesh does.
+
+    More faces are searched for in every other frame, and at once where one is lost or leaps.
 
     Args:
         max_faces: Most faces looked for in one frame.
-        min_confidence: Detection and tracking threshold, 0..1.
+        mesh: The landmark network; opened where None.
     """
 
-    def __init__(self, max_faces: int = MAX_FACES, min_confidence: float = 0.4) -> None:
-        with quiet_native_stderr():
-            import mediapipe as mp
-
-            self._mesh = mp.solutions.face_mesh.FaceMesh(
-                static_image_mode=False,
-                max_num_faces=max_faces,
-                refine_landmarks=True,
-                min_detection_confidence=min_confidence,
-                min_tracking_confidence=min_confidence,
-            )
-            # The graph starts in other threads: its chatter has only ended when it has answered once.
-            self._mesh.process(np.zeros((64, 64, 3), np.uint8))
-        self._settled = False
+    def __init__(self, max_faces: int = MAX_FACES, mesh: FaceMesh | None = None) -> None:
+        self._max_faces = max_faces
+        self._detector, self._mesh = FaceDetector.short_range(MIN_CONFIDENCE), mesh or FaceMesh()
+        self._crops: list[Crop] = []
+        self._since = 0
 
     def detect(self, rgb: npt.NDArray[np.uint8]) -> list[Array]:
         """See `FaceTracker.detect`."""
-        # It chatters once more when it first finds a face.
-        with contextlib.nullcontext() if self._settled else quiet_native_stderr():
-            found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
-        self._settled = self._settled or bool(found)
-        return [_to_pixels(face.landmark, rgb.shape[1], rgb.shape[0]) for face in found]
+        rgb = np.ascontiguousarray(rgb)
+        faces = [face for face in (self._seen(rgb, crop) for crop in self._crops) if face is not None]
+        crops = [face_crop(face) for face in faces]
+        self._since += 1
+        if len(crops) < self._max_faces and (self._since >= SEARCH_STEP or not _steady(self._crops, crops)):
+            self._since = 0
+            for one in self._detector.detect(rgb)[: self._max_faces]:
+                crop = box_crop(one.box, one.angle)
+                face = None if _share(crop, crops) > SAME_CROP else self._seen(rgb, crop)
+                if face is not None and len(faces) < self._max_faces:
+                    faces.append(face)
+                    crops.append(face_crop(face))
+        self._crops = [crop for i, crop in enumerate(crops) if _share(crop, crops[i + 1 :]) <= SAME_CROP]
+        return faces
 
     def close(self) -> None:
-        """See `FaceTracker.close`."""
-        self._mesh.close()
+        """See `FaceTracker.close`; the faces are forgotten."""
+        self._crops = []
+
+    def _seen(self, rgb: npt.NDArray[np.uint8], crop: Crop) -> Array | None:
+        """Return the landmarks of the face in a crop, (478, 3); None where it shows none."""
+        face, score = self._mesh.look(rgb, crop)
+        return face if score > MIN_SCORE else None
 
 
-class FaceLandmarkerTracker:
-    """MediaPipe's Tasks API with a model file (`face_landmarker.task`) that the user has.
-
-    MediaPipe smooths landmarks over time only where it looks for one face. So there are two landmarkers: one for
-    several faces, and one whose smooth landmarks are taken where the first sees no more than one face.
-
-    Args:
-        model: Path of the model file.
-        max_faces: Most faces looked for in one frame.
-        min_confidence: Detection and tracking threshold, 0..1.
-
-    Raises:
-        FaceError: The model file is missing or is not a face landmarker.
-    """
-
-    def __init__(self, model: Path | str, max_faces: int = MAX_FACES, min_confidence: float = 0.4) -> None:
-        path = Path(model)
-        if not path.is_file():
-            raise FaceError(f"{path}: no such face landmarker model; give the path of MediaPipe's face_landmarker.task")
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise FaceError(f"{path}: the face landmarker model cannot be read ({error.strerror})") from error
-        with quiet_native_stderr():
-            import mediapipe as mp
-            from mediapipe.tasks.python import BaseOptions, vision
-
-            def open_landmarker(faces: int) -> Any:
-                return vision.FaceLandmarker.create_from_options(
-                    vision.FaceLandmarkerOptions(
-                        base_options=BaseOptions(model_asset_buffer=content),
-                        running_mode=vision.RunningMode.VIDEO,
-                        num_faces=faces,
-                        min_face_detection_confidence=min_confidence,
-                        min_face_presence_confidence=min_confidence,
-                        min_tracking_confidence=min_confidence,
-                    )
-                )
-
-            try:
-                self._single = open_landmarker(1)
-                self._several = open_landmarker(max_faces) if max_faces > 1 else None
-            except (RuntimeError, ValueError) as error:
-                raise FaceError(f"{path}: not a MediaPipe face landmarker model") from error
-        self._mp = mp
-        self._calls = 0
-
-    def detect(self, rgb: npt.NDArray[np.uint8]) -> list[Array]:
-        """See `FaceTracker.detect`."""
-        image = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
-        # The API only needs time stamps that rise; the real ones may stand still in odd files.
-        time = self._calls * 40
-        self._calls += 1
-        found = self._single.detect_for_video(image, time).face_landmarks
-        if self._several is not None:
-            several = self._several.detect_for_video(image, time).face_landmarks
-            found = several if len(several) > 1 else found
-        return [_to_pixels(face, rgb.shape[1], rgb.shape[0]) for face in found]
-
-    def close(self) -> None:
-        """See `FaceTracker.close`."""
-        self._single.close()
-        if self._several is not None:
-            self._several.close()
-
-
-def open_tracker(model: Path | str | None = None, max_faces: int = MAX_FACES) -> FaceTracker:
-    """Open the default tracker, or the Tasks tracker where a model path is given.
+def open_tracker(max_faces: int = MAX_FACES) -> FaceTracker:
+    """Open the default tracker.
 
     Args:
-        model: Path of MediaPipe's `face_landmarker.task`.
         max_faces: Most faces looked for in one frame.
-
-    Raises:
-        FaceError: The model file is missing or is not a face landmarker.
     """
-    return FaceMeshTracker(max_faces) if model is None else FaceLandmarkerTracker(model, max_faces)
+    return FaceMeshTracker(max_faces)
 
 
-def _to_pixels(points: Any, width: int, height: int) -> Array:
-    return np.array([(p.x * width, p.y * height, p.z * width) for p in points], np.float32)
+def _steady(before: list[Crop], after: list[Crop]) -> bool:
+    """Return whether there are crops, as many as before, and each is about where it was."""
+    if not before or len(before) != len(after):
+        return False
+    pairs = zip(before, after, strict=True)
+    return all(float(np.linalg.norm(one.centre - other.centre)) < LEAP * one.side for one, other in pairs)
 
 
-@contextlib.contextmanager
-def quiet_native_stderr() -> Iterator[None]:
-    """Silence the start-up chatter that MediaPipe's C++ writes to file descriptor 2."""
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
+def _share(crop: Crop, others: list[Crop]) -> float:
+    """Return the largest share of their union that a crop has in common with one of others, as if none were turned."""
+    squares = np.array([[*(one.centre - one.side / 2), *(one.centre + one.side / 2)] for one in (crop, *others)])
+    return float(overlaps(squares[0], squares[1:]).max(initial=0.0))

@@ -1,34 +1,28 @@
 """Several faces at once: a detector that sees small faces, and one tracker for each face found.
 
 MediaPipe's face mesh looks for faces with its short-range detector alone, which misses those narrower than about a
-tenth of the image: the second person of a wide shot, as a rule. Here its full-range detector, which is in the same
-wheel, searches the image and square tiles of it, turned as well where nobody is found upright. Every face found gets a
-tracker of one face of its own, on a crop that moves, scales and turns with the face.
+tenth of the image: the second person of a wide shot, as a rule. Here its full-range detector searches the image and
+square tiles of it, turned as well where nobody is found upright. Every face found is followed by the landmark network
+on a crop of its own, which moves, scales and turns with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, TypeVar
 
-import cv2
 import numpy as np
 
-from ..geometry.camera import apply_transform, invert_transform
 from ..utils.arrays import Array, Image
-from .boxes import Box, face_box, same_face
-from .landmarks import MAX_FACES, FaceTracker, open_tracker, quiet_native_stderr
-from .presence import FacePresence, agree, roll, turned_crop
+from .boxes import Box, box_centre, box_size, face_box, same_face
+from .crops import Crop, box_crop, face_crop
+from .detector import FaceDetector
+from .landmarks import MAX_FACES, MIN_SCORE
+from .mesh import FaceMesh
+from .presence import FacePresence, agree
 from .shots import CutDetector
 
-# Side in pixels of the crop that a face's tracker sees.
-TRACKER_CROP = 320
-# Side of that crop in sizes of the face.
-CROP_FACES = 2.5
-# The crop stands still, as its moves would shake the landmarks, until the face is off by this share of its size.
-DRIFT = 0.2
 # A face that moves by more than this share of its size from one frame to the next must be found anew by the detector:
 # trackers go on for some frames with landmarks that wander about where a face has been.
 LEAP = 0.4
@@ -46,53 +40,22 @@ Part = tuple[int, int, int, int]
 Item = TypeVar("Item")
 
 
-class FullRangeDetector:
-    """MediaPipe's full-range face detector, as it comes inside the wheel: boxes of faces from some 8 % of the image.
-
-    Args:
-        min_confidence: Detection threshold, 0..1.
-    """
-
-    def __init__(self, min_confidence: float = 0.5) -> None:
-        with quiet_native_stderr():
-            import mediapipe as mp
-
-            detection = mp.solutions.face_detection
-            self._detector = detection.FaceDetection(model_selection=1, min_detection_confidence=min_confidence)
-            self._detector.process(np.zeros((64, 64, 3), np.uint8))
-
-    def detect(self, rgb: Image) -> list[Box]:
-        """Return the boxes in pixels of the faces of an image, uint8 (H, W, 3)."""
-        height, width = rgb.shape[:2]
-        found = self._detector.process(np.ascontiguousarray(rgb)).detections or []
-        boxes = (one.location_data.relative_bounding_box for one in found)
-        scale = np.array([width, height, width, height], np.float32)
-        return [np.array([b.xmin, b.ymin, b.xmin + b.width, b.ymin + b.height], np.float32) * scale for b in boxes]
-
-    def close(self) -> None:
-        """Free the network."""
-        self._detector.close()
-
-
-@dataclass
-class _Slot:
+@dataclass(frozen=True)
+class _Followed:
     """One followed face.
 
     Attributes:
-        tracker: Sees only the crop around this face.
-        box: Box of the face in the last frame; None where the slot is free.
-        face: Its landmarks there, None before it was first seen.
-        window: Centre and side of the crop, (3,); None before the first.
-        angle: Clockwise angle of the face that is undone in the crop, in radians.
-        moved: Distance of the face's middle from the last frame's, in pixels.
+        face: Its landmarks in the last frame, (478, 3).
+        moved: Distance of its middle from the one in the frame before, in pixels.
     """
 
-    tracker: FaceTracker
-    box: Box | None = None
-    face: Array | None = None
-    window: Array | None = None
-    angle: float = 0.0
+    face: Array
     moved: float = 0.0
+
+    @property
+    def box(self) -> Box:
+        """Return the box of the face."""
+        return face_box(self.face)
 
 
 class _Rota(Generic[Item]):
@@ -121,53 +84,57 @@ class MultiFaceTracker:
     searched turned by a quarter, a half and three quarters. What is found is followed only if `FacePresence` agrees.
 
     Args:
-        open_one: Opens a tracker of one face.
+        mesh: The landmark network.
         max_faces: Most faces followed at once.
     """
 
-    def __init__(self, open_one: Callable[[], FaceTracker], max_faces: int = MAX_FACES) -> None:
-        self._open_one, self._max_faces = open_one, max_faces
-        self._detector, self._presence = FullRangeDetector(), FacePresence()
-        self._slots = [_Slot(open_one())]
+    def __init__(self, mesh: FaceMesh, max_faces: int = MAX_FACES) -> None:
+        self._mesh, self._max_faces = mesh, max_faces
+        self._detector, self._presence = FaceDetector.full_range(), FacePresence(mesh)
+        self._held: list[_Followed] = []
         self._cuts = CutDetector()
         self._large, self._small, self._turned = _Rota[Part](1), _Rota[Part](), _Rota[int]()
         self._first = True
 
     def detect(self, rgb: Image) -> list[Array]:
         """See `FaceTracker.detect`; the order of the faces has no meaning."""
-        before = self._held()
         fresh, self._first = self._cuts.is_cut(rgb) or self._first, False
         if fresh:
-            for slot in self._slots:
-                slot.box = None
+            self._held = []
+        before = len(self._held)
         self._follow(rgb)
-        held = self._held()
-        fresh |= held < before
-        self._search(rgb, self._parts(rgb, fresh, held), turns=0)
-        if not self._held():
+        fresh |= len(self._held) < before
+        self._search(rgb, self._parts(rgb, fresh, len(self._held)), turns=0)
+        if not self._held:
             for turns in self._turned.take([1, 2, 3], 3 if fresh else 1):
                 self._search(rgb, tiles(rgb.shape[1], rgb.shape[0]), turns)
-        return [slot.face for slot in self._slots if slot.box is not None and slot.face is not None]
+        return [one.face for one in self._held]
 
     def close(self) -> None:
-        """See `FaceTracker.close`."""
-        self._detector.close()
-        for slot in self._slots:
-            slot.tracker.close()
-
-    def _held(self) -> int:
-        return sum(slot.box is not None for slot in self._slots)
+        """See `FaceTracker.close`; the faces are forgotten."""
+        self._held = []
 
     def _follow(self, rgb: Image) -> None:
-        """Follow all faces; of two trackers that end up on one face the one that moved further gives up."""
-        for slot in self._slots:
-            if slot.box is not None:
-                _track(slot, rgb, LEAP)
-        steady = sorted((slot for slot in self._slots if slot.box is not None), key=lambda slot: slot.moved)
-        for i, one in enumerate(steady):
-            for other in steady[i + 1 :]:
-                if one.box is not None and other.box is not None and same_face(one.box, other.box):
-                    other.box = None
+        """Follow all faces; of two that end up as one the one that moved further is given up."""
+        found = []
+        for last in self._held:
+            face = self._seen(rgb, face_crop(last.face))
+            if face is not None:
+                moved = float(np.linalg.norm(box_centre(face_box(face)) - box_centre(last.box)))
+                if moved < LEAP * box_size(last.box):
+                    found.append(_Followed(face, moved))
+        self._held = []
+        for one in sorted(found, key=lambda one: one.moved):
+            if not self._is_held(one.box):
+                self._held.append(one)
+
+    def _seen(self, rgb: Image, crop: Crop) -> Array | None:
+        """Return the landmarks of the face in a crop, (478, 3); None where it shows none."""
+        face, score = self._mesh.look(rgb, crop)
+        return face if score > MIN_SCORE else None
+
+    def _is_held(self, box: Box) -> bool:
+        return any(same_face(box, other.box) for other in self._held)
 
     def _parts(self, rgb: Image, fresh: bool, held: int) -> list[Part]:
         """Return the parts of the image whose turn it is to be searched."""
@@ -185,63 +152,26 @@ class MultiFaceTracker:
         boxes = []
         for left, top, right, bottom in parts:
             shift = np.array([left, top, left, top], np.float32)
-            turned = np.rot90(rgb[top:bottom, left:right], turns)
-            found = self._detector.detect(turned)
-            boxes += [_unturned(box, right - left, bottom - top, turns) + shift for box in found]
-        for box in sorted(boxes, key=lambda box: -float((box[2] - box[0]) * (box[3] - box[1]))):
-            self._start(rgb, box, turns * np.pi / 2)
+            found = self._detector.detect(np.rot90(rgb[top:bottom, left:right], turns))
+            boxes += [_unturned(one.box, right - left, bottom - top, turns) + shift for one in found]
+        for box in sorted(boxes, key=lambda box: -float((box[2:] - box[:2]).prod())):
+            if len(self._held) < self._max_faces and not self._is_held(box):
+                face = self._confirmed(rgb, box_crop(box, turns * np.pi / 2))
+                if face is not None and not self._is_held(face_box(face)):
+                    self._held.append(_Followed(face))
 
-    def _start(self, rgb: Image, box: Box, angle: float) -> None:
-        held = [slot.box for slot in self._slots if slot.box is not None]
-        if len(held) == self._max_faces or any(same_face(box, other) for other in held):
-            return
-        slot = next((slot for slot in self._slots if slot.box is None), None)
-        if slot is None:
-            slot = _Slot(self._open_one())
-            self._slots.append(slot)
-        _fill(slot, rgb, box, angle)
-        if not self._confirmed(slot, rgb) or (
-            slot.box is not None and any(same_face(slot.box, other) for other in held)
-        ):
-            slot.box = None
-
-    def _confirmed(self, slot: _Slot, rgb: Image) -> bool:
-        """Return whether a second look agrees with the landmarks of a slot, if need be after it got an upright crop."""
-        for last in (False, True):
-            face = None if slot.box is None or slot.face is None else self._presence.look(rgb, slot.face)
-            if face is None or slot.face is None:
-                return False
-            if agree(slot.face, face):
-                return True
-            if not last:
-                _fill(slot, rgb, face_box(face), roll(face))
-        return False
-
-
-def _fill(slot: _Slot, rgb: Image, box: Box, angle: float) -> None:
-    """Let a slot look for the face in a box, whose head is turned by an angle."""
-    slot.box = None
-    for _ in range(2):  # a tracker that still looks for its last face only finds another when it is asked again
-        if slot.box is None:
-            slot.box, slot.face, slot.window, slot.angle = box, None, None, angle
-            _track(slot, rgb, 1.0)
-
-
-def _track(slot: _Slot, rgb: Image, reach: float) -> None:
-    """Find the face of a slot in the next frame; free the slot where it is further off than `reach` sizes."""
-    assert slot.box is not None
-    box, slot.box = slot.box, None
-    slot.window = window = _window(box, slot.window)
-    side = window[2]
-    matrix = turned_crop(window, slot.angle, TRACKER_CROP)
-    back = invert_transform(matrix)
-    crop = cv2.warpAffine(rgb, matrix, (TRACKER_CROP, TRACKER_CROP), flags=cv2.INTER_LINEAR)
-    for face in slot.tracker.detect(crop):
-        slot.face = apply_transform(back, face)
-        found = face_box(slot.face)
-        slot.moved = float(np.linalg.norm(found[:2] + found[2:] - box[:2] - box[2:])) / 2
-        if slot.moved < reach * side / CROP_FACES:
-            slot.box = found
+    def _confirmed(self, rgb: Image, crop: Crop) -> Array | None:
+        """Return the face in the crop of a detector, if a second look agrees, maybe after it got an upright crop."""
+        for _ in range(2):
+            face = self._seen(rgb, crop)
+            face = None if face is None else self._seen(rgb, face_crop(face))  # the detector's crop is a rough one
+            again = None if face is None else self._presence.look(rgb, face)
+            if face is None or again is None:
+                return None
+            if agree(face, again):
+                return face
+            crop = face_crop(again)
+        return None
 
 
 def _unturned(box: Box, width: int, height: int, turns: int) -> Box:
@@ -254,16 +184,6 @@ def _unturned(box: Box, width: int, height: int, turns: int) -> Box:
         3: (top, height - right, bottom, height - left),
     }
     return np.array(corners[turns], np.float32)
-
-
-def _window(box: Box, last: Array | None) -> Array:
-    """Centre and side of the crop of a face, (3,): the last one as long as the face is well inside it."""
-    wanted = np.array([*(box[:2] + box[2:]) / 2, CROP_FACES * max((box[2:] - box[:2]).max(), 4)], np.float32)
-    if last is not None:
-        off, grown = np.abs(wanted - last)[:2].max() * CROP_FACES / last[2], abs(np.log(wanted[2] / last[2]))
-        if max(off, grown) < DRIFT:
-            return last
-    return wanted
 
 
 def tiles(width: int, height: int) -> list[Part]:
@@ -289,10 +209,6 @@ def small_tiles(width: int, height: int) -> list[Part]:
     return [(round(x), round(y), round(x) + SMALL_TILE, round(y) + SMALL_TILE) for y in down for x in across]
 
 
-def open_multi_face_tracker(model: Path | str | None = None, max_faces: int = MAX_FACES) -> MultiFaceTracker:
-    """Open a tracker of several faces on the backend that `landmarks.open_tracker` opens.
-
-    Raises:
-        FaceError: The model file is missing or is not a face landmarker.
-    """
-    return MultiFaceTracker(lambda: open_tracker(model, max_faces=1), max_faces)
+def open_multi_face_tracker(max_faces: int = MAX_FACES) -> MultiFaceTracker:
+    """Open a tracker of several faces."""
+    return MultiFaceTracker(FaceMesh(), max_faces)

@@ -20,7 +20,7 @@ from .people import People
 REFERENCE_TOLERANCE = 1.1
 
 
-def resolve_choice(people: People, words: str, face_model: Path | str | None = None) -> tuple[int, ...]:
+def resolve_choice(people: People, words: str) -> tuple[int, ...]:
     """Return the number of the person that the words name; several only where the words give several.
 
     Sides are those of the first frame that shows as many people as any frame does, or of the frame at the given time;
@@ -30,7 +30,6 @@ def resolve_choice(people: People, words: str, face_model: Path | str | None = N
     Args:
         people: Everybody in the video.
         words: What `--face` takes; see `choice.parse_choice`.
-        face_model: MediaPipe Tasks model that looks for the face of a reference image.
 
     Raises:
         FaceError: The words name nobody in the video; the message says who is there.
@@ -42,7 +41,7 @@ def resolve_choice(people: People, words: str, face_model: Path | str | None = N
         return (_person_at_side(people, choice, words),)
     if isinstance(choice, FacePlace):
         return (_person_at_place(people, choice, words),)
-    return (_person_like(people, choice, face_model),)
+    return (_person_like(people, choice),)
 
 
 def merge_choices(chosen: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
@@ -131,9 +130,9 @@ def _seen_at(people: People, frame: int, words: str) -> list[int]:
     return seen
 
 
-def _person_like(people: People, choice: FaceImage, face_model: Path | str | None) -> int:
+def _person_like(people: People, choice: FaceImage) -> int:
     path, rgb = choice.path, read_reference(choice.path)
-    embedding = people.recogniser.embed(rgb, _only_face(path, rgb, face_model))
+    embedding = people.recogniser.embed(rgb, _only_face(path, rgb))
     nearest = min(people.persons, key=lambda person: float(np.linalg.norm(person.embedding - embedding)))
     distance = float(np.linalg.norm(nearest.embedding - embedding))
     limit = REFERENCE_TOLERANCE * people.recogniser.threshold
@@ -145,9 +144,9 @@ def _person_like(people: People, choice: FaceImage, face_model: Path | str | Non
     return nearest.number
 
 
-def _only_face(path: Path, rgb: Image, face_model: Path | str | None) -> Array:
+def _only_face(path: Path, rgb: Image) -> Array:
     """Return the landmarks of the one face of a reference image, (478, 3)."""
-    with closing(open_multi_face_tracker(face_model)) as tracker:
+    with closing(open_multi_face_tracker()) as tracker:
         faces = tracker.detect(rgb)
         if not faces:  # a face that fills the image is only found from further away
             edge = max(rgb.shape[:2]) // 2

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from ..utils.arrays import Array, Image
 from .boxes import Box, face_box, same_face
-from .landmarks import MAX_FACES, FaceTracker, open_tracker
-from .multi_face import open_multi_face_tracker
+from .landmarks import MAX_FACES, FaceMeshTracker, FaceTracker
+from .mesh import FaceMesh
+from .multi_face import MultiFaceTracker
 from .presence import FacePresence, agree
 
 
@@ -52,11 +52,8 @@ class SearchingTracker:
         return again is not None and agree(face, again)
 
 
-def open_searching_tracker(model: Path | str | None = None, max_faces: int = MAX_FACES) -> SearchingTracker:
-    """Open a searching tracker on the backend that `landmarks.open_tracker` opens.
-
-    Raises:
-        FaceError: The model file is missing or is not a face landmarker.
-    """
-    mesh = open_tracker(model, max_faces)
-    return SearchingTracker(mesh, lambda: open_multi_face_tracker(model, max_faces), FacePresence())
+def open_searching_tracker(max_faces: int = MAX_FACES) -> SearchingTracker:
+    """Open a searching tracker."""
+    mesh = FaceMesh()
+    tracker, presence = FaceMeshTracker(max_faces, mesh), FacePresence(mesh)
+    return SearchingTracker(tracker, lambda: MultiFaceTracker(mesh, max_faces), presence)

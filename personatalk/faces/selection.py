@@ -29,13 +29,11 @@ class FaceSearch:
 
     Attributes:
         face: What `--face` takes; None for the largest face of each shot, without telling people apart.
-        face_model: MediaPipe Tasks model; None takes the face mesh of the mediapipe wheel.
         identity: ArcFace network in ONNX; None takes the appearance in the video.
         known: Everybody in the video, where that is known already.
     """
 
     face: str | None = None
-    face_model: Path | str | None = None
     identity: Path | str | None = None
     known: People | None = None
 
@@ -60,7 +58,7 @@ class FaceSearch:
         image = choice.path if isinstance(choice, FaceImage) else None
         words = {"face": self.face} if self.face is not None and image is None else {}
         identity = None if choice is None else self.identity  # without a choice nobody is told from others
-        files = {"picture": image, "face_model": self.face_model, "identity": identity}
+        files = {"picture": image, "identity": identity}
         try:
             words |= {name: sha256(file) for name, file in files.items() if file is not None}
         except OSError as error:
@@ -70,7 +68,7 @@ class FaceSearch:
     def people(self, reader: VideoReader, model: MorphableModel, progress: Progress | None = None) -> People:
         """Find everybody in a video; see `people.scan_people`."""
         recogniser = open_recogniser(model, self.identity)
-        with closing(open_multi_face_tracker(self.face_model)) as tracker:
+        with closing(open_multi_face_tracker()) as tracker:
             return scan_people(reader, tracker, recogniser, progress)
 
     @contextmanager
@@ -90,12 +88,12 @@ class FaceSearch:
             WeightsError: The network cannot be read.
         """
         if self.face is None:
-            with closing(open_searching_tracker(self.face_model)) as tracker:
+            with closing(open_searching_tracker()) as tracker:
                 yield tracker, LargestFaceFollower()
             return
         people = self.known or self.people(reader, model, progress)
-        chosen = resolve_choice(people, self.face, self.face_model)
-        with closing(open_multi_face_tracker(self.face_model)) as multi:
+        chosen = resolve_choice(people, self.face)
+        with closing(open_multi_face_tracker()) as multi:
             yield multi, BoxFollower(people.track(*chosen))
 
 
@@ -103,7 +101,6 @@ def find_people(
     video: Path | str,
     *,
     model: MorphableModel | None = None,
-    face_model: Path | str | None = None,
     identity: Path | str | None = None,
     progress: Progress | None = None,
 ) -> People:
@@ -112,7 +109,6 @@ def find_people(
     Args:
         video: The video.
         model: The morphable model, whose shape tells people apart; the package's where None.
-        face_model: MediaPipe Tasks model; None takes the face mesh of the mediapipe wheel.
         identity: ArcFace network in ONNX; None tells people apart by their appearance in the video.
         progress: Told about the progress.
 
@@ -124,6 +120,6 @@ def find_people(
         FaceError: It shows nobody.
         WeightsError: A network cannot be read.
     """
-    search = FaceSearch(face_model=face_model, identity=identity)
+    search = FaceSearch(identity=identity)
     with VideoReader(video) as reader:
         return search.people(reader, model or MorphableModel.load(), progress)

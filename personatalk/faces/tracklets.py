@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ..utils.arrays import Array, BoolArray, Image
 from .boxes import Box, box_centre, box_distance, box_size, face_box
-from .presence import roll
+from .crops import roll
 from .recognition import Recogniser
 
 # Sizes of a face by which it may be off the place that its motion predicts.

@@ -341,8 +341,7 @@ def _expressions(context: RunContext, path: Path) -> Array:
     models = context.models
     if path.suffix == SUFFIX:
         return Persona.load(path, models.morphable).beta
-    search = FaceSearch(face_model=context.options.face_model)
-    with VideoReader(path) as reader, search.open(reader, models.morphable) as (tracker, follower):
+    with VideoReader(path) as reader, FaceSearch().open(reader, models.morphable) as (tracker, follower):
         found = analyse(reader, tracker, models.morphable, None, models.initialise, follower)
     return found.beta[found.usable]
 

@@ -32,7 +32,6 @@ class DubOptions:
     Attributes:
         length: What happens where speech and video differ in length; see `LengthPolicy`.
         encode: Codec and quality.
-        face_model: MediaPipe Tasks model; None takes the face mesh of the mediapipe wheel.
         face: Who is dubbed where the video shows several people; see `choice.parse_choice`. None follows the largest
             face of each shot.
         identity: ArcFace network in ONNX that tells people apart; None takes their appearance in the video.
@@ -56,13 +55,6 @@ class DubOptions:
         group="what is dubbed",
     )
     encode: EncodeOptions = field(default_factory=EncodeOptions)
-    face_model: Path | str | None = option(
-        None,
-        "MediaPipe Tasks face landmarker",
-        otherwise="MediaPipe's face mesh",
-        metavar="FILE.task",
-        group="models",
-    )
     face: str | None = option(
         None,
         "whose face, where the video shows several people: a number from 'personatalk faces' (1+3: two numbers of one"
@@ -118,10 +110,10 @@ class DubOptions:
 
     def search(self) -> FaceSearch:
         """Return the search for the chosen person."""
-        # Imported here, since it loads PyTorch and MediaPipe, and `--help` must not wait for them.
+        # Imported here, since it loads PyTorch, and `--help` must not wait for them.
         from ..faces.selection import FaceSearch
 
-        return FaceSearch(self.face, self.face_model, self.identity)
+        return FaceSearch(self.face, self.identity)
 
     def check(self) -> None:
         """Make sure that the files of the options are there.

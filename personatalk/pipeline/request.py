@@ -100,7 +100,7 @@ class DubRequest:
     def key(self, models: Models) -> dict[str, Any]:
         """Return what the finished parts of a run depend on, JSON-able."""
         options = self.options
-        chosen = (options.persona, options.style, options.face_model, options.identity)
+        chosen = (options.persona, options.style, options.identity)
         files = [self.video, *self.speeches, *(f for f in chosen if f is not None), *self._face_images()]
         return {
             "version": __version__,

@@ -94,7 +94,6 @@ def verify(
     *,
     anchors: Path | str | None = None,
     model: MorphableModel | None = None,
-    face_model: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Verification:
     """Look for everything in a file that says that it was dubbed.
@@ -103,7 +102,6 @@ def verify(
         video: The file.
         anchors: PEM file of certificates whose signatures are trusted.
         model: The morphable model; that of the package where None.
-        face_model: MediaPipe Tasks model; None takes the face mesh of the mediapipe wheel.
         progress: Called with the progress; see `pipeline.dub`.
 
     Raises:
@@ -114,7 +112,7 @@ def verify(
     path = Path(video)
     tags = _read_tags(path)
     credentials = read_credentials(path, anchors)
-    watermark = find_watermark(path, model or MorphableModel.load(), face_model, progress)
+    watermark = find_watermark(path, model or MorphableModel.load(), progress)
     return Verification(str(path), credentials, watermark, tags)
 
 
@@ -128,13 +126,12 @@ def _read_tags(path: Path) -> dict[str, str]:
 def find_watermark(
     path: Path,
     model: MorphableModel,
-    face_model: Path | str | None = None,
     progress: Progress | None = None,
 ) -> WatermarkResult:
     """Look for the watermark in the face that is followed through a video; arguments as of `verify`."""
     progress = progress or no_progress
     with VideoReader(path) as reader:
-        tracker = open_tracker(face_model)
+        tracker = open_tracker()
         try:
             analysis = analyse(reader, tracker, model, progress)
         except FaceError:

@@ -154,7 +154,7 @@ def _find_faces(weights: WeightPaths, task: Task) -> None:
 def _verify(weights: WeightPaths, task: Task) -> None:
     """Look for what says that the video was generated, and write it."""
     model, _ = load_face_model(weights.morphable, weights.deep3d)
-    found = verify(task.video, model=model, face_model=task.options.face_model, progress=ProgressFile(task.folder))
+    found = verify(task.video, model=model, progress=ProgressFile(task.folder))
     summary = [task.public(line) for line in found.summary()]
     content = json.loads(found.json()) | {"file": task.shown[str(task.video)], "summary": summary}
     _write_json(task, REPORT, content)

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from ..errors import MediaError
 
+# Folder of the package's own weights.
+PACKAGED = Path(__file__).parents[1] / "weights"
+
 # Bytes that are read at once.
 BLOCK_SIZE = 1 << 20
 

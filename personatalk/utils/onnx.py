@@ -7,27 +7,42 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WeightsError
+from .files import PACKAGED
 
 
-def open_onnx(path: Path | str, inputs: int) -> Any:
+def open_onnx(path: Path | str, inputs: int, threads: int = 0) -> Any:
     """Open an ONNX network and check its number of inputs.
 
+    Args:
+        path: The network's file.
+        inputs: Inputs that it must have.
+        threads: Threads that one call uses; 0 for as many as there are cores.
+
     Raises:
-        WeightsError: onnxruntime is not installed, or the file is no such network.
+        WeightsError: The file is no such network.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise WeightsError("ONNX networks need onnxruntime; install: pip install 'personatalk[identity]'") from error
+    import onnxruntime  # here, since it takes a while to load
+
     if not Path(path).is_file():
         raise WeightsError(f"{path}: no such network")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own, which it does not export
         raise WeightsError(f"{path}: not a readable ONNX network ({str(error).splitlines()[0]})") from error
     if len(session.get_inputs()) != inputs:
         raise WeightsError(f"{path}: has {len(session.get_inputs())} inputs, but {inputs} are wanted; another network?")
     return session
+
+
+def open_packaged(name: str) -> Any:
+    """Open a network of one input among the package's weights; it is small, and runs on one thread.
+
+    Raises:
+        WeightsError: The file is missing or damaged.
+    """
+    return open_onnx(PACKAGED / name, inputs=1, threads=1)
 
 
 def trial_run(path: Path | str, ask: Callable[[], object]) -> None:

@@ -19,16 +19,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..errors import WeightsError
-from .files import atomic_write
+from .files import PACKAGED, atomic_write
 
 # Types of tables' numbers in NumPy, by their names in the file.
 DTYPES = {"F32": "<f4", "F16": "<f2", "U8": "|u1"}
 
 # Rows of a table that are copied at once.
 ROWS_AT_ONCE = 1 << 16
-
-# Folder of the package's own weights.
-PACKAGED = Path(__file__).parents[1] / "weights"
 
 # Exceptions that networks raise on a configuration that is not theirs.
 _UNBUILDABLE: tuple[type[Exception], ...] = (

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OF_THE_COMMAND = {"help", "video", "speech", "cue", "sample", "output", "report", "quiet"}
 
 # Modules that take long to load.
-HEAVY = {"av", "c2pa", "cv2", "mediapipe", "numba", "numpy", "scipy", "torch", "transformers"}
+HEAVY = {"av", "c2pa", "cv2", "onnxruntime", "numba", "numpy", "scipy", "torch", "transformers"}
 
 
 def commands(top: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -107,8 +107,8 @@ def test_every_argument_has_a_meaning_and_every_value_a_placeholder(command: str
 
 def test_options_are_shared_by_the_commands_that_look_for_faces() -> None:
     for command in ("persona make", "inspect"):
-        assert {"face", "identity", "face_model"} <= destinations(command)
-    assert {"identity", "face_model"} <= destinations("faces")
+        assert {"face", "identity"} <= destinations(command)
+    assert {"identity"} <= destinations("faces")
 
 
 def test_help_loads_nothing_heavy() -> None:

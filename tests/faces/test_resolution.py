@@ -94,7 +94,7 @@ def test_a_place_means_the_nearest_face_that_it_touches_or_nobody(
 
 
 def test_an_image_means_the_person_who_looks_like_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolution, "_only_face", lambda path, rgb, face_model: np.zeros((478, 3), np.float32))
+    monkeypatch.setattr(resolution, "_only_face", lambda path, rgb: np.zeros((478, 3), np.float32))
     cv2.imwrite(str(tmp_path / "anna.png"), np.zeros((8, 8, 3), np.uint8))
     tracks = [[box_at(100)] * 5, [box_at(400)] * 5]
     like_the_second, like_nobody = np.array([0.1, 0.9]), np.array([3.0, 3.0])

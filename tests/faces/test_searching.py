@@ -12,8 +12,10 @@ from helpers.people_clips import canvas
 from helpers.sample_clips import sample_frames
 
 from personatalk.faces.boxes import face_box, same_face
+from personatalk.faces.crops import roll
 from personatalk.faces.landmarks import open_tracker
-from personatalk.faces.presence import FacePresence, agree, roll
+from personatalk.faces.mesh import FaceMesh
+from personatalk.faces.presence import FacePresence, agree
 from personatalk.faces.searching import open_searching_tracker
 from personatalk.utils.arrays import Array, Image
 
@@ -60,7 +62,7 @@ def test_the_mesh_alone_lays_the_mouth_on_the_eyes_of_a_face_upside_down(upright
     with closing(open_tracker()) as mesh:
         (wrong,) = mesh.detect(rgb)
     assert not agree(turned_back(wrong, people_clips.SIDE, 2), truth), "the second look is no longer needed"
-    again = FacePresence().look(rgb, wrong)
+    again = FacePresence(FaceMesh()).look(rgb, wrong)
     assert again is not None and not agree(wrong, again)
     assert agree(turned_back(again, people_clips.SIDE, 2), truth)
 
@@ -95,7 +97,7 @@ def hand_over_nothing(turns: int, side: int = 320) -> Image:
 
 @pytest.mark.slow
 def test_hands_and_patterns_are_no_faces(upright: list[Image], truth: Array) -> None:
-    presence = FacePresence()
+    presence = FacePresence(FaceMesh())
     assert presence.look(upright[-1], truth) is not None
     for turns in range(4):
         room = hand_over_nothing(turns)

@@ -40,7 +40,7 @@ def test_a_search_is_described_by_what_it_depends_on(image: Path, tmp_path: Path
     assert FaceSearch(identity=image).described() == FaceSearch().described(), "without a choice nobody is recognised"
     assert FaceSearch("1", identity=image).described() != FaceSearch("1").described()
     with pytest.raises(MediaError, match="cannot be read"):
-        FaceSearch(face_model=tmp_path / "missing.task").described()
+        FaceSearch("1", identity=tmp_path / "missing.onnx").described()
 
 
 def face_in(box: Array) -> Array:

@@ -21,6 +21,8 @@ SIDE = 288
 NOBODY = np.nan
 COVERED = 0.75
 """Distance of two people in squares below which the one in front may hide the other's face."""
+UNCLEAR = 0.08
+"""Distance of two people in squares below which their places do not tell them apart."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,17 @@ def away(path: Path, one: Frames, two: Frames, first: int, last: int) -> Scene:
 
 
 def assigned(people: People, truth: np.ndarray, number: int) -> np.ndarray:
-    """Return the person found under a number in each frame, (T,): 0 or 1, -1 where nobody is, -2 where neither."""
+    """Return the person found under a number in each frame, (T,): 0 or 1, -2 where neither.
+
+    It is -1 where nobody is, and where both are in one place, since a box's middle is some pixels off the truth.
+    """
     boxes = people.track(number)
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     far = np.linalg.norm(middle[:, None] - truth, axis=-1)
     far = np.where(np.isnan(far), np.inf, far)
     who = np.where(far.min(axis=1) < 0.25 * SIDE, far.argmin(axis=1), -2)
-    return np.where(np.isnan(boxes[:, 0]), -1, who)
+    unclear = (np.abs(truth[:, 0, 0] - truth[:, 1, 0]) < UNCLEAR * SIDE) & (who >= 0)
+    return np.where(np.isnan(boxes[:, 0]) | unclear, -1, who)
 
 
 def mistakes(people: People, truth: np.ndarray) -> int:

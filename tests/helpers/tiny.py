@@ -117,8 +117,8 @@ def speech_of(path: Path, seconds: float = 0.4) -> Path:
 def in_place(models: Models) -> Iterator[None]:
     """Let everything that looks for faces find drawn ones, and `Models.load` return the given models."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selection, "open_searching_tracker", lambda model=None: DrawnFaceTracker())
-        patch.setattr(selection, "open_multi_face_tracker", lambda model=None: DrawnFaceTracker())
+        patch.setattr(selection, "open_searching_tracker", lambda: DrawnFaceTracker())
+        patch.setattr(selection, "open_multi_face_tracker", lambda: DrawnFaceTracker())
         patch.setattr(Models, "load", classmethod(lambda cls, *paths, **named: models))
         yield
 

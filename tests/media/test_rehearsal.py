@@ -203,7 +203,7 @@ def test_the_command_line_refuses_before_it_loads_the_networks(tmp_path: Path, o
     words = ["dub", str(source), str(speech), "-o", str(out / "o.mkv"), "--codec", "mjpeg"]
     code = (
         "import sys; from personatalk.cli.main import main; code = main(sys.argv[1:]);"
-        " print({'torch', 'mediapipe'} & set(sys.modules)); sys.exit(code)"
+        " print({'torch', 'onnxruntime'} & set(sys.modules)); sys.exit(code)"
     )
     run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert (run.returncode, run.stdout) == (1, "set()\n")

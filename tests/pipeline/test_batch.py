@@ -65,9 +65,9 @@ def states(table: list[JobStatus]) -> list[str]:
 
 
 def test_a_list_becomes_jobs_with_paths_from_its_folder(tmp_path: Path) -> None:
-    header = f"\ufeff{HEADER}, Length,codec,crf,preset,face-model,report"
+    header = f"\ufeff{HEADER}, Length,codec,crf,preset,identity,report"
     path = listed(
-        tmp_path, 'v.mp4,"a, b.wav",/x/o.mp4,shortest,libx265,20,fast,f.task,r.json', "", "w,s,o,,,,,,", header=header
+        tmp_path, 'v.mp4,"a, b.wav",/x/o.mp4,shortest,libx265,20,fast,f.onnx,r.json', "", "w,s,o,,,,,,", header=header
     )
     first, second = read_jobs(path, DubOptions(length="pingpong"))
     assert first == BatchJob(
@@ -76,7 +76,7 @@ def test_a_list_becomes_jobs_with_paths_from_its_folder(tmp_path: Path) -> None:
         speech=tmp_path / "a, b.wav",
         output=Path("/x/o.mp4"),
         report=tmp_path / "r.json",
-        options=DubOptions("shortest", EncodeOptions("libx265", 20, "fast"), tmp_path / "f.task"),
+        options=DubOptions("shortest", EncodeOptions("libx265", 20, "fast"), identity=tmp_path / "f.onnx"),
     )
     assert (second.line, second.report, second.options) == (4, None, DubOptions(length="pingpong"))
 

@@ -81,7 +81,7 @@ def test_what_was_looked_for_is_told_by_content(tmp_path: Path, clip: Path, kept
     assert FaceSearch(str(picture)).described() == FaceSearch(str(copy)).described()
     assert FaceSearch(str(picture)).described() != FaceSearch(str(other)).described()
     loaded = Persona.load(kept, tiny_models.morphable)
-    assert loaded.find(clip, FaceSearch(face_model=picture)) is None, "another face model finds other faces"
+    assert loaded.find(clip, FaceSearch(str(picture))) is None, "another face is looked for"
     assert FaceSearch("left", identity=picture).described() != FaceSearch("left").described()
 
 

@@ -204,7 +204,7 @@ def test_uploads_beyond_the_limits_are_refused(tmp_path: Path, clip: Path) -> No
 def test_the_form_has_every_option_but_those_of_the_operator(client: Client) -> None:
     schema = client.get("/openapi.json")["components"]["schemas"]["JobForm"]["properties"]
     sent = {option["name"]: option for option in client.get("/api/settings")["options"]}
-    operators = {"face_model", "identity", "certificate", "private_key", "provenance", "codec", "audio_codec"}
+    operators = {"identity", "certificate", "private_key", "provenance", "codec", "audio_codec"}
     for option in options_of(DubOptions):
         assert (option.name in schema) == (option.name in sent) == (option.name not in operators), option.name
         if option.name in sent and option.name != "persona":

@@ -153,8 +153,8 @@ def test_what_is_not_there_is_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_missing_model_ends_the_run_and_spares_the_videos(tmp_path: Path) -> None:
-    with pytest.raises(PersonaTalkError, match=r"none\.task"):
-        prepared(tmp_path / "data", [SAMPLE], PrepareOptions(face_model=tmp_path / "none.task"))
+    with pytest.raises(PersonaTalkError, match=r"none\.safetensors"):
+        prepared(tmp_path / "data", [SAMPLE], PrepareOptions(morphable=tmp_path / "none.safetensors"))
     assert not (tmp_path / "data" / "journal.jsonl").exists()
 
 

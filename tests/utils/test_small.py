@@ -60,7 +60,6 @@ def test_a_lost_interrupt_is_raised_again() -> None:
 
 
 def test_files_that_are_no_networks_are_said(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
     with pytest.raises(WeightsError, match="no such network"):
         open_onnx(tmp_path / "none.onnx", 1)
     (tmp_path / "junk.onnx").write_bytes(b"junk")

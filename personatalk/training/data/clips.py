@@ -99,7 +99,7 @@ def extract_clips(source: VideoSource, options: PrepareOptions, outcome: Prepare
     models = load_models(options)
     with tempfile.TemporaryDirectory() as folder:
         video = assemble_video(source.video, Path(folder)) if source.video.is_dir() else source.video
-        tracker = open_tracker(options.face_model)
+        tracker = open_tracker()
         try:
             with VideoReader(video) as reader:
                 analysis = analyse(reader, tracker, models.morphable)

@@ -66,13 +66,6 @@ class PrepareOptions:
     stage1: Path | None = option(
         None, "stage 1 weights that judge the offset", otherwise="the package's", metavar="FILE", group="models"
     )
-    face_model: Path | None = option(
-        None,
-        "MediaPipe Tasks face landmarker",
-        otherwise="MediaPipe's face mesh",
-        metavar="FILE.task",
-        group="models",
-    )
 
     def __post_init__(self) -> None:
         check_options(self)

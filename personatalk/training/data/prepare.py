@@ -20,7 +20,6 @@ from typing import Any
 import webdataset
 
 from ...errors import FaceError, MediaError
-from ...faces.landmarks import open_tracker
 from .clips import extract_clips, load_models
 from .dataset import DatasetWriter
 from .layouts import VideoSource
@@ -92,7 +91,6 @@ def prepare(
     dataset = DatasetWriter(folder.resolve(), options, shard_bytes)
     # A model that is missing ends the run here, instead of every video.
     load_models(options)
-    open_tracker(options.face_model).close()
     work = functools.partial(prepare_video, parts=dataset.parts, options=options)
     for outcome in executor(work, dataset.remaining(sources)):
         dataset.add(outcome)
