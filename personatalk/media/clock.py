@@ -23,6 +23,9 @@ JITTER = Fraction(1, 10)
 MAX_GAP_WHERE_CLOCKS_JUMP = 10
 MAX_GAP = 3600
 
+# Seconds by which a stream may outlast the others at a jump and still overlap with what comes after it.
+MAX_TAIL = Fraction(1, 2)
+
 # Seconds after which the counter of an MPEG stream runs over.
 LAP = Fraction(1 << 33, 90000)
 
@@ -117,6 +120,12 @@ class ContinuousClock:
         assert clock.start is not None
         if clock.stretch == len(self._offsets) - 1:
             runs_over = clock.start <= start + LAP < clock.start + self._max_gap
-            step = LAP if runs_over else clock.start + clock.duration - start
+            step = LAP if runs_over else self._end(clock) - self._offsets[clock.stretch] - start
             self._offsets.append(self._offsets[clock.stretch] + step)
         clock.stretch = len(self._offsets) - 1
+
+    def _end(self, clock: _StreamClock) -> Fraction:
+        """Return where a stream ends, on the continuous clock, or all of them where another lasts much longer."""
+        assert clock.start is not None and self._latest is not None
+        own = clock.start + clock.duration + self._offsets[clock.stretch]
+        return self._latest if self._latest > own + MAX_TAIL else own

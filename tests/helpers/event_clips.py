@@ -14,8 +14,11 @@ from .media_clips import add_audio, clicks, encode_samples
 LENGTH, EVENT = 1.0, 0.4
 
 
-def flash_and_click(path: Path, start: float = 0.0) -> Path:
-    """Write a clip in which a white frame and a click begin at the same time, from a time on its own clock on."""
+def flash_and_click(path: Path, start: float = 0.0, tail: float = 0.0) -> Path:
+    """Write a clip in which a white frame and a click begin at the same time, from a time on its own clock on.
+
+    Its sound lasts `tail` seconds longer than its picture.
+    """
     with av.open(str(path), "w", container_options={"avoid_negative_ts": "disabled"}) as out:
         # Matroska stores no decoding times; what FFmpeg makes up for B-frames has holes.
         options = {"preset": "fast", "bf": "0" if path.suffix == ".mkv" else "2", "g": "12"}
@@ -24,7 +27,7 @@ def flash_and_click(path: Path, start: float = 0.0) -> Path:
         video.codec_context.time_base = Fraction(1, 90000)
         track = add_audio(out, "mp2" if path.suffix == ".ts" else "aac", 48000)
         out.start_encoding()
-        encode_samples(out, track, clicks(LENGTH, 48000, (EVENT,)), 48000, clock=round(start * 48000))
+        encode_samples(out, track, clicks(LENGTH + tail, 48000, (EVENT,)), 48000, clock=round(start * 48000))
         for number in range(round(LENGTH * 25)):
             level = 255 if number == round(EVENT * 25) else 20
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), format="rgb24")

@@ -69,6 +69,17 @@ def test_a_file_whose_clock_jumps_lasts_what_players_show(tmp_path: Path, kind: 
     np.testing.assert_allclose(clicks_heard(path), seen, atol=0.02)
 
 
+@pytest.mark.parametrize("kind", JOINS)
+def test_sound_that_outlasts_its_picture_is_heard_before_the_next_part(tmp_path: Path, kind: str) -> None:
+    starts = enumerate(JOINS[kind])
+    parts = [flash_and_click(tmp_path / f"{number}.ts", start, tail=1.5) for number, start in starts]
+    path = joined(tmp_path / "a.ts", *parts)
+    seen, times = flashes(path)
+    assert len(seen) == len(parts) and len(times) == 25 * len(parts)
+    np.testing.assert_allclose(clicks_heard(path), seen, atol=0.02)
+    np.testing.assert_allclose(np.diff(seen), LENGTH + 1.5, atol=0.1)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_copied_sound_moves_with_the_picture(tmp_path: Path, suffix: str) -> None:
     parts = [flash_and_click(tmp_path / f"{number}.ts", start) for number, start in enumerate((10.0, 7200.0, 20.0))]
