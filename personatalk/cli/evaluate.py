@@ -53,6 +53,13 @@ def _add_sources(group: Group) -> None:
     source.add_argument("--pairs", type=Path, metavar="LIST.csv", help="columns reference, generated[, name, text]")
     source.add_argument("--reference", type=Path, metavar="FOLDER", help="real videos; needs --generated")
     source.add_argument("--self-dub", type=Path, metavar="FOLDER", help="videos to dub with their own audio")
+    source.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        metavar="DATASET",
+        help="prepared data sets: the renderer alone, with true geometry, and whether mouths open as far as asked",
+    )
     group.add_argument(
         "--generated", type=Path, nargs="+", default=[], metavar="FOLDER", help="one folder for each system"
     )
@@ -202,6 +209,8 @@ def _evaluate(given: argparse.Namespace) -> int:
     if (given.reference is None) != (not given.generated):
         raise PersonaTalkError("--reference and --generated belong together")
     model = MorphableModel.load(given.morphable)
+    if given.data is not None:
+        return _evaluate_renderer(given, model)
     networks = _networks(given, model)
     rows, beside = _jobs(given)
 
@@ -212,6 +221,23 @@ def _evaluate(given: argparse.Namespace) -> int:
     table = report.write_report(given.output, results)
     print(report.markdown(report.format_table(table)))
     print("\n".join([*report.missing(table), *report.left_out(results), str(given.output / "report.html")]))
+    return 0
+
+
+def _evaluate_renderer(given: argparse.Namespace, model: MorphableModel) -> int:
+    """Measure the renderer alone on the held-out clips of data sets."""
+    from ..evaluation.networks import PerceptualNetwork
+    from ..evaluation.renderer_report import write_renderer_report
+    from ..stage2.renderer import Renderer
+    from ..stage2.runtime import RendererRuntime
+    from ..training.data.shards import read_datasets
+    from ..training.renderer_meter import RendererMeter
+
+    lpips = None if given.lpips is None else PerceptualNetwork(given.lpips).distance
+    meter = RendererMeter(model, RendererRuntime(Renderer.load(given.stage2)), lpips)
+    means = write_renderer_report(given.output, meter.measure(read_datasets(given.data, ("val",))))
+    print("\n".join(f"{name:24} {value:.4f}" for name, value in means.items()))
+    print(given.output / "mouths.png")
     return 0
 
 

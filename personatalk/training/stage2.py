@@ -20,17 +20,23 @@ from torch import nn
 from ..errors import PersonaTalkError
 from ..geometry.morphable_model import MorphableModel
 from ..stage2.renderer import Renderer, pixel_span
+from ..stage2.runtime import RendererRuntime
 from .config import Stage2Config
-from .data.shards import IndexEntry, read_datasets
+from .data.shards import IndexEntry, evenly_spaced, read_datasets
 from .discriminator import Discriminator, feature_matching_loss, hinge_loss
 from .engine import PartResult, Step, Task, Validation
 from .perceptual import PerceptualFeatures, perceptual_distance
 from .plots import draw_grid
+from .renderer_meter import RendererMeter, summary
 from .windows import PackedWindow, RenderWindow, WindowSampler
 
 PYRAMID_LEVELS = 3
 # Windows of a validation, of each kind.
 VALIDATION_WINDOWS = 24
+# Measurements of obedience that a validation tells.
+OBEDIENCE = ("opening_slope", "opening_correlation", "width_slope", "detail")
+# Held-out clips on which a validation measures how far mouths open.
+VALIDATION_CLIPS = 8
 
 
 def region_masks(window: RenderWindow, mouth: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,6 +119,7 @@ class Stage2Task(Task[PackedWindow]):
         if config.adversarial_weight > 0:
             self.discriminator = nn.ModuleDict({"mouth": Discriminator(), "face": Discriminator()})
         self.features = PerceptualFeatures() if config.perceptual_weight > 0 else None
+        self.held_out = held_out
         self.sampler = self._sampler(model, entries, config.tint_std, config.mouth_share)
         self.val_samplers = {name: self._sampler(model, held_out, 0.0, i) for i, name in enumerate(("face", "mouth"))}
 
@@ -189,7 +196,10 @@ class Stage2Task(Task[PackedWindow]):
         return judge(window.targets, geometry), judge(_composed(window, rendered), geometry)
 
     def validate(self, network: Renderer) -> Validation:
-        """Measure PSNR over the generated region, and the mouth's features, on fixed windows with true geometry."""
+        """Measure fixed windows with true geometry: PSNR over the generated region and the mouth's features.
+
+        And on whole crops of some clips, as dubbing renders them, whether mouths open as far as they are asked.
+        """
         found: dict[str, list[float]] = {"psnr": [], "psnr_mouth": [], "perceptual": []}
         rows: list[list[npt.NDArray[np.uint8]]] = []
         with torch.no_grad():
@@ -205,6 +215,11 @@ class Stage2Task(Task[PackedWindow]):
                 if mouth and len(rows) < 8:
                     rows.append([_to_image(window.targets[0]), _to_image(_composed(window, rendered)[0])])
         means = {name: float(np.mean(values)) for name, values in found.items() if values}
+        meter = RendererMeter(self.sampler.model, RendererRuntime(network))
+        targets = [target for target, _, _ in meter.measure(evenly_spaced(self.held_out, VALIDATION_CLIPS))]
+        if targets:
+            told = summary(targets)
+            means |= {name: told[name] for name in OBEDIENCE}
         criterion = "perceptual" if "perceptual" in means else "psnr_mouth"
         return Validation(means, criterion, {"real_and_rendered": draw_grid(rows)})
 
