@@ -33,7 +33,7 @@ OURS, THEIRS = "token-of-the-attacker", "token-of-the-victim"
 MARK = b"nobody-may-read-this"
 PATIENCE = 30.0
 """Seconds in which what is wanted must happen."""
-SILENCE = 3.0
+SILENCE = 1.0
 """Seconds without an answer after which the client hangs up."""
 SEED = b"case 7 of requests"
 """The case that is a whole upload."""
