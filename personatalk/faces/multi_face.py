@@ -86,11 +86,12 @@ class MultiFaceTracker:
     Args:
         mesh: The landmark network.
         max_faces: Most faces followed at once.
+        presence: Takes the second look; one of its own where None.
     """
 
-    def __init__(self, mesh: FaceMesh, max_faces: int = MAX_FACES) -> None:
+    def __init__(self, mesh: FaceMesh, max_faces: int = MAX_FACES, presence: FacePresence | None = None) -> None:
         self._mesh, self._max_faces = mesh, max_faces
-        self._detector, self._presence = FaceDetector.full_range(), FacePresence(mesh)
+        self._detector, self._presence = FaceDetector.full_range(), presence or FacePresence(mesh)
         self._held: list[_Followed] = []
         self._cuts = CutDetector()
         self._large, self._small, self._turned = _Rota[Part](1), _Rota[Part](), _Rota[int]()
@@ -98,9 +99,11 @@ class MultiFaceTracker:
 
     def detect(self, rgb: Image) -> list[Array]:
         """See `FaceTracker.detect`; the order of the faces has no meaning."""
-        fresh, self._first = self._cuts.is_cut(rgb) or self._first, False
+        fresh = self._cuts.is_cut(rgb)
         if fresh:
+            self._presence.forget()
             self._held = []
+        fresh, self._first = fresh or self._first, False
         before = len(self._held)
         self._follow(rgb)
         fresh |= len(self._held) < before
@@ -108,7 +111,9 @@ class MultiFaceTracker:
         if not self._held:
             for turns in self._turned.take([1, 2, 3], 3 if fresh else 1):
                 self._search(rgb, tiles(rgb.shape[1], rgb.shape[0]), turns)
-        return [one.face for one in self._held]
+        faces = [one.face for one in self._held]
+        self._presence.remember(faces)
+        return faces
 
     def close(self) -> None:
         """See `FaceTracker.close`; the faces are forgotten."""

@@ -20,7 +20,7 @@ class SearchingTracker:
     Args:
         mesh: Finds large faces of the whole image.
         open_search: Opens the tracker that is asked where the mesh sees nobody.
-        presence: Takes the second look at faces that are new.
+        presence: Takes the second look at faces that are new; the search's own, so that it knows where they were.
     """
 
     def __init__(self, mesh: FaceTracker, open_search: Callable[[], FaceTracker], presence: FacePresence) -> None:
@@ -34,6 +34,7 @@ class SearchingTracker:
         faces = [face for face in seen if self._believed(rgb, face)]
         self._known = [face_box(face) for face in faces]
         if seen and len(faces) == len(seen):
+            self._presence.remember(faces)
             return faces
         self._search = self._search or self._open_search()
         more = self._search.detect(rgb)
@@ -56,4 +57,4 @@ def open_searching_tracker(max_faces: int = MAX_FACES) -> SearchingTracker:
     """Open a searching tracker."""
     mesh = FaceMesh()
     tracker, presence = FaceMeshTracker(max_faces, mesh), FacePresence(mesh)
-    return SearchingTracker(tracker, lambda: MultiFaceTracker(mesh, max_faces), presence)
+    return SearchingTracker(tracker, lambda: MultiFaceTracker(mesh, max_faces, presence), presence)

@@ -15,7 +15,7 @@ from personatalk.faces.boxes import face_box, same_face
 from personatalk.faces.crops import roll
 from personatalk.faces.landmarks import open_tracker
 from personatalk.faces.mesh import FaceMesh
-from personatalk.faces.presence import FacePresence, agree
+from personatalk.faces.presence import MAX_ABSENCE, MIN_PRESENCE, MIN_PRESENCE_AGAIN, FacePresence, agree
 from personatalk.faces.searching import open_searching_tracker
 from personatalk.utils.arrays import Array, Image
 
@@ -105,3 +105,48 @@ def test_hands_and_patterns_are_no_faces(upright: list[Image], truth: Array) -> 
             assert tracker.detect(room) == []
         for left, top in ((10, 20), (60, 60), (90, 10)):  # nor where a detector would take them for one
             assert presence.look(room, truth + np.array([left - 40, top - 40, 0], np.float32)) is None
+
+
+@pytest.mark.slow
+def test_a_hand_where_a_face_was_is_no_face(upright: list[Image], truth: Array) -> None:
+    with closing(open_searching_tracker()) as tracker:
+        for rgb in upright:
+            assert len(tracker.detect(rgb)) == 1
+        for turns in range(4):
+            assert tracker.detect(hand_over_nothing(turns, people_clips.SIDE)) == []
+    presence = FacePresence(FaceMesh())
+    presence.remember([truth])
+    for left, top in ((-30, -20), (0, 0), (20, -30)):
+        moved = truth + np.array([left, top, 0], np.float32)
+        assert all(presence.look(hand_over_nothing(turns), moved) is None for turns in range(4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("light", [(0.15, 1, 0.15), (0, 1, 0), (0.1, 0.15, 1), (1, 0.1, 1), (1, 0.5, 0.05)])
+def test_a_face_in_coloured_light_is_one_and_a_hand_is_none(
+    upright: list[Image], truth: Array, light: tuple[float, ...]
+) -> None:
+    presence = FacePresence(FaceMesh())
+    assert presence.look((upright[-1] * np.array(light)).astype(np.uint8), truth) is not None
+    for turns in range(4):
+        room = (hand_over_nothing(turns) * np.array(light)).astype(np.uint8)
+        assert presence.look(room, truth) is None
+
+
+def test_a_lower_score_is_enough_where_a_face_was_shortly_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    face = np.random.default_rng(0).uniform(0, 100, (478, 3)).astype(np.float32)
+    mesh, rgb = FaceMesh(), np.full((200, 200, 3), 90, np.uint8)
+    monkeypatch.setattr(mesh, "look", lambda rgb, crop: (face, (MIN_PRESENCE + MIN_PRESENCE_AGAIN) / 2))
+    presence = FacePresence(mesh)
+    assert presence.look(rgb, face) is None
+    presence.remember([face])
+    assert presence.look(rgb, face + 5) is not None
+    assert presence.look(rgb, face + 300) is None, "another place"
+    for _ in range(MAX_ABSENCE):
+        presence.remember([])
+    assert presence.look(rgb, face) is not None
+    presence.remember([])
+    assert presence.look(rgb, face) is None, "too long ago"
+    presence.remember([face])
+    presence.forget()
+    assert presence.look(rgb, face) is None, "before a cut"
