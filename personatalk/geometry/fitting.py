@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from ..utils.arrays import Array
@@ -34,10 +34,17 @@ FIT_OVERLAP = 32
 # Frames, evenly spread, over which the speaker's shape is tuned.
 SHAPE_FRAMES = 200
 
+# Most iterations of the optimisation, and steps that it remembers.
+ITERATIONS, HISTORY = 60, 12
+# Least angle in radians of a rotation vector whose derivative is taken; below it the series' first terms are exact.
+LEAST_ANGLE = 1e-4
+
 # Prior weight of one squared standard deviation in the closed-form initialisation, per vertex in square units.
 PRIOR_WEIGHT = 2e-5
 # Weight of the landmarks' depth beside x and y: single-view depth is the least certain of the three.
 DEPTH_WEIGHT = 0.3
+
+Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -196,28 +203,31 @@ def _optimise(
     is tuned along.
     """
     unit = float(np.exp(np.median(tables.pose[:, 3]))) / 100
-    problem = _Problem(model, tables, alpha, unit, laplacian_weight)
-    tune_shape = laplacian_weight is None
-    beta, pose = problem.beta_init.clone().requires_grad_(), problem.pose_init.clone().requires_grad_()
-    shape = problem.alpha_mean.clone().requires_grad_(tune_shape)
-    variables = [beta, pose, *([shape] if tune_shape else [])]
-    optimiser = torch.optim.LBFGS(variables, max_iter=60, history_size=12, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        loss = problem.loss(shape, beta, pose)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
-    return shape.detach().numpy(), beta.detach().numpy(), problem.in_pixels(pose.detach())
+    problem = FitProblem(model, tables, alpha, unit, laplacian_weight)
+    found = minimize(
+        problem.loss_and_gradient,
+        problem.join(problem.alpha_mean, problem.beta_init, problem.pose_init),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": ITERATIONS, "maxcor": HISTORY},
+    )
+    shape, beta, pose = problem.split(found.x.astype(np.float32))
+    return shape, beta, problem.in_pixels(pose)
 
 
-class _Problem:
-    """The loss over one window, in units of 1 % of the inter-ocular distance.
+class FitProblem:
+    """The loss over one window, in units of 1 % of the inter-ocular distance, and its gradient.
 
     The variable pose is `(rotation vector x 100, log s x 100, tx / unit, ty / unit)`: in these numbers a step of one
     moves the face's outline by about one unit in each of them, which conditions the problem.
+
+    Args:
+        model: The morphable model.
+        tables: Initial coefficients of the frames.
+        alpha: Shape that the fit starts from, (I,).
+        unit: Pixels of a unit.
+        laplacian_weight: Weight of the Laplacian terms; None leaves out all temporal terms and makes the shape a
+            variable.
     """
 
     def __init__(
@@ -225,60 +235,107 @@ class _Problem:
     ) -> None:
         points = model.keypoints
         self.unit, self.laplacian_weight = unit, laplacian_weight
-        self.alpha_mean = torch.from_numpy(alpha.astype(np.float32))
-        self.beta_init = torch.from_numpy(tables.beta.astype(np.float32))
-        # Positions are taken relative to the window's middle: float32 would lose the digits in 4K images.
-        self.origin = tables.pose[:, 4:6].mean(axis=0)
-        self.target = torch.from_numpy(((tables.keypoints - self.origin) / unit).astype(np.float32))
-        self.pose_init = torch.from_numpy(self._in_units(tables.pose))
-        self.mean = torch.from_numpy(model.mean[points])
-        self.identity = torch.from_numpy(model.identity[points])
-        self.expression = torch.from_numpy(model.expression[points])
+        self.alpha_mean = alpha.astype(np.float32)
+        self.beta_init = tables.beta.astype(np.float32)
+        # Positions are taken relative to the window's middle, or float32 would lose the digits in 4K images.
+        self.origin = tables.pose[:, 4:6].mean(axis=0, dtype=np.float64)
+        self.target = ((tables.keypoints - self.origin) / unit).astype(np.float32)
+        place = (tables.pose[:, 4:6] - self.origin) / unit
+        self.pose_init = np.concatenate([100 * tables.pose[:, :4], place], axis=1).astype(np.float32)
+        self.mean = model.mean[points].astype(np.float32).ravel()
+        self.identity = model.identity[points].astype(np.float32).reshape(len(self.mean), -1)
+        self.expression = model.expression[points].astype(np.float32).reshape(len(self.mean), -1)
 
-    def _in_units(self, pose: Array) -> Array:
-        place = (pose[:, 4:6] - self.origin) / self.unit
-        return np.concatenate([100 * pose[:, :4], place], axis=1).astype(np.float32)
+    def in_pixels(self, pose: Array) -> Array:
+        """Return variable poses (T, 6) as poses in pixels."""
+        place = pose[:, 4:6] * self.unit + self.origin
+        return np.concatenate([pose[:, :4] / 100, place], axis=1).astype(np.float32)
 
-    def in_pixels(self, pose: torch.Tensor) -> Array:
-        numbers = pose.numpy()
-        place = numbers[:, 4:6] * self.unit + self.origin
-        return np.concatenate([numbers[:, :4] / 100, place], axis=1).astype(np.float32)
+    def join(self, alpha: Array, beta: Array, pose: Array) -> Array:
+        """Return coefficients as one vector of variables; `split` undoes it."""
+        shape = [alpha] if self.laplacian_weight is None else []
+        return np.concatenate([beta.ravel(), pose.ravel(), *shape])
 
-    def loss(self, alpha: torch.Tensor, beta: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
-        projected = self.project(alpha, beta, pose)
-        loss = (projected - self.target).square().sum()
-        loss = loss + _norms(beta - self.beta_init) + _norms(pose - self.pose_init)
-        if alpha.requires_grad:
-            loss = loss + len(beta) * _norms((alpha - self.alpha_mean)[None])
-        if self.laplacian_weight is not None and len(beta) > 2:
-            motion = (projected[1:] - projected[:-1]) - (self.target[1:] - self.target[:-1])
-            loss = loss + _norms(motion) + self.laplacian_weight * (_norms(laplacian(pose)) + _norms(laplacian(beta)))
-        return loss
+    def split(self, variables: Array) -> tuple[Array, Array, Array]:
+        """Return alpha (I,), beta (T, E) and pose (T, 6) of a vector of variables."""
+        betas, poses = self.beta_init.size, self.pose_init.size
+        beta, pose, alpha = np.split(variables, [betas, betas + poses])
+        shape = alpha if self.laplacian_weight is None else self.alpha_mean
+        return shape, beta.reshape(self.beta_init.shape), pose.reshape(self.pose_init.shape)
 
-    def project(self, alpha: torch.Tensor, beta: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
-        """Return the keypoints in the image, (T, K, 2), relative to the window's origin and in units."""
-        face = self.mean + self.identity @ alpha + torch.einsum("te,kce->tkc", beta, self.expression)
-        turned = face @ rotation_matrices(pose[:, :3] / 100).transpose(1, 2)
-        return turned[..., :2] * (torch.exp(pose[:, 3] / 100) / self.unit)[:, None, None] + pose[:, None, 4:6]
+    def loss_and_gradient(self, variables: Numbers) -> tuple[float, Numbers]:
+        """Return the loss and its gradient with respect to a vector of variables."""
+        alpha, beta, pose = self.split(variables.astype(np.float32))
+        count, temporal = len(beta), self.laplacian_weight is not None and len(beta) > 2
+        flat = self.mean + self.identity @ alpha + beta @ self.expression.T
+        scale = np.exp(pose[:, 3] / 100)[:, None, None] / self.unit
+        turning = Rotation.from_rotvec(pose[:, :3] / 100).as_matrix().astype(np.float32)
+        turned = flat.reshape(count, -1, 3) @ turning.transpose(0, 2, 1) * scale
+        error = turned[..., :2] + pose[:, None, 4:6] - self.target
+
+        loss, by_error = float(np.vdot(error, error)), 2 * error
+        beta_term, by_beta = _norms(beta - self.beta_init)
+        pose_term, by_pose = _norms(pose - self.pose_init)
+        loss += beta_term + pose_term
+        if temporal:
+            term, by_motion = _norms(np.diff(error, axis=0))
+            by_error[1:] += by_motion
+            by_error[:-1] -= by_motion
+            loss += term + self._add_laplacian(pose, by_pose) + self._add_laplacian(beta, by_beta)
+
+        by_flat = (by_error @ turning[:, :2] * scale).reshape(count, -1)
+        by_beta += by_flat @ self.expression
+        by_pose[:, 4:6] += by_error.sum(axis=1)
+        by_pose[:, 3] += np.einsum("tkc,tkc->t", by_error, turned[..., :2]) / 100
+        by_pose[:, :3] += _by_rotation_vector(pose[:, :3] / 100, turned, by_error) / 100
+        by_alpha = np.zeros_like(alpha)
+        if self.laplacian_weight is None:
+            term, own = _norms((alpha - self.alpha_mean)[None])
+            loss, by_alpha = loss + count * term, count * own[0] + by_flat.sum(axis=0) @ self.identity
+        return loss, self.join(by_alpha, by_beta, by_pose).astype(np.float64)
+
+    def _add_laplacian(self, series: Array, gradient: Array) -> float:
+        """Return the weighted Laplacian term of a series (T, N), and add its gradient to another's."""
+        assert self.laplacian_weight is not None
+        term, own = _norms(laplacian(series))
+        own *= self.laplacian_weight
+        gradient[2:] += own
+        gradient[1:-1] -= 2 * own
+        gradient[:-2] += own
+        return self.laplacian_weight * term
 
 
-def laplacian(series: torch.Tensor) -> torch.Tensor:
+def laplacian(series: Array) -> Array:
     """Return the temporal Laplacian, x[t-1] - 2 x[t] + x[t+1]: (T, N) to (T - 2, N)."""
     return series[2:] - 2 * series[1:-1] + series[:-2]
 
 
-def rotation_matrices(vectors: torch.Tensor) -> torch.Tensor:
-    """Map rotation vectors (T, 3) to matrices (T, 3, 3) by Rodrigues' formula, with gradients."""
-    angle = (vectors.square().sum(dim=1) + 1e-12).sqrt()[:, None, None]
-    x, y, z = (vectors[:, :, None] / angle).unbind(dim=1)
-    zero = torch.zeros_like(x)
-    cross = torch.cat([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
-    return torch.eye(3) + torch.sin(angle) * cross + (1 - torch.cos(angle)) * (cross @ cross)
+def _by_rotation_vector(vectors: Array, turned: Array, by_image: Array) -> Array:
+    """Return the gradient with respect to rotation vectors, (T, 3).
+
+    A small turn w after the rotation moves a point p by w x p, and a change of the rotation vector is such a turn by
+    the left Jacobian of SO(3) (Sola et al. 2018, equation 145).
+
+    Args:
+        vectors: Rotation vectors in radians, (T, 3).
+        turned: Points after the rotation, (T, K, 3).
+        by_image: Gradient with respect to their first two coordinates, (T, K, 2).
+    """
+    x, y, z = turned.transpose(2, 0, 1)
+    by_x, by_y = by_image.transpose(2, 0, 1)
+    by_turn = np.stack([-z * by_y, z * by_x, x * by_y - y * by_x]).sum(axis=2).T
+    angle = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), LEAST_ANGLE)
+    # The transposed Jacobian is that of the opposite vector.
+    once = np.cross(by_turn, vectors)
+    return (
+        by_turn + (1 - np.cos(angle)) / angle**2 * once + (angle - np.sin(angle)) / angle**3 * np.cross(once, vectors)
+    )
 
 
-def _norms(vectors: torch.Tensor) -> torch.Tensor:
-    """Sum of the Euclidean norms of the last axis, made smooth at 0."""
-    return (vectors.square().sum(dim=-1) + 1e-4).sqrt().sum()
+def _norms(vectors: Array) -> tuple[float, Array]:
+    """Return the sum of the Euclidean norms of the last axis, made smooth at 0, and its gradient."""
+    norms = np.sqrt(np.square(vectors).sum(axis=-1, keepdims=True) + 1e-4)
+    return float(norms.sum()), vectors / norms
 
 
 def _ridge(basis: Array, weight: Array) -> Array:
