@@ -288,7 +288,7 @@ def a_persona() -> Any:
     from personatalk.pipeline.latent_cache import COLOUR_TABLE, GrowingTable, LatentCache, table_layout
     from personatalk.pipeline.persona import Persona
     from personatalk.pipeline.weights import model_fingerprint
-    from personatalk.stage2.renderer import Reference
+    from personatalk.stage2.reference_cells import Reference
 
     model, count = MorphableModel.load(), 6
     series = {"time": np.arange(count) / 25, "duration": np.full(count, 0.04), "usable": np.arange(count) > 0}
@@ -675,9 +675,9 @@ def listing(root: Path, out: Path) -> set[tuple[str, int, int]]:
 
 def serve(pipe: Any, root: Path, memory: int) -> None:
     """The process that reads the cases: (target, file, output folder, seconds, patience) in, verdicts out."""
-    import torch
+    from personatalk.utils.threads import limit_cores
 
-    torch.set_num_threads(1)
+    limit_cores(1)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     log = (root / "out" / "stacks.txt").open("w")
     os.chdir(root / "cwd")

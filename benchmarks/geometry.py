@@ -29,7 +29,7 @@ from typing import Any
 import made_sounds as made
 import numpy as np
 
-from personatalk.audio.encoder import FPS, SAMPLE_RATE
+from personatalk.audio.rates import FPS, SAMPLE_RATE
 from personatalk.evaluation import metrics
 from personatalk.evaluation.phones import aligned_phones
 from personatalk.geometry.morphable_model import MorphableModel

@@ -20,7 +20,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from personatalk.audio.encoder import SAMPLE_RATE
+from personatalk.audio.rates import SAMPLE_RATE
 from personatalk.media.audio import read_speech
 from personatalk.media.reader import VideoReader
 

@@ -17,17 +17,15 @@ style and without it.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from personatalk import Models
-from personatalk.audio.encoder import SAMPLE_RATE
+from personatalk import DubOptions, Models
+from personatalk.audio.rates import SAMPLE_RATE
 from personatalk.evaluation import metrics
 from personatalk.evaluation.jobs import write_silence
 from personatalk.evaluation.phones import aligned_phones
@@ -54,10 +52,10 @@ def track(video: Path) -> dict[str, np.ndarray]:
     }
 
 
-def dubbed(clip: Path, speech: Path, output: Path, models: Models) -> dict[str, np.ndarray]:
-    """Dub, and track the result."""
+def dubbed(clip: Path, speech: Path, output: Path, models: Models, strength: float = 1.0) -> dict[str, np.ndarray]:
+    """Dub with so much of the speaker's style, and track the result."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    dub.dub(clip, speech, output, models=models)
+    dub.dub(clip, speech, output, models=models, options=DubOptions(style_strength=strength))
     return track(output)
 
 
@@ -116,13 +114,11 @@ def closure(clips: list[tuple[Path, str]], output: Path, models: Models) -> list
 def style(clips: list[Path], speech: Path, output: Path, models: Models) -> list[dict[str, Any]]:
     """Rows of the style benchmark."""
     rows: list[dict[str, Any]] = []
-    plain = replace(models, stage1=copy.deepcopy(models.stage1))
-    plain.stage1.use_style = False
     for clip in clips:
         row: dict[str, Any] = {"clip": clip.stem}
         tracks = {"own": track(clip)}
-        for name, used in (("with", models), ("without", plain)):
-            tracks[name] = dubbed(clip, speech, output / f"{clip.stem}__{name}_style.mp4", used)
+        for name, strength in (("with", 1.0), ("without", 0.0)):
+            tracks[name] = dubbed(clip, speech, output / f"{clip.stem}__{name}_style.mp4", models, strength)
         for name, tracked in tracks.items():
             row |= {f"{name}_opening": float(tracked["opening"].std()), f"{name}_width": float(tracked["width"].std())}
         rows.append(row)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from personatalk import Models
-from personatalk.audio.encoder import SAMPLE_RATE
+from personatalk.audio.rates import SAMPLE_RATE
 from personatalk.errors import PersonaTalkError
 from personatalk.faces.analysis import Analysis, analyse
 from personatalk.faces.selection import FaceSearch

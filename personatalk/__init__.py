@@ -3,8 +3,8 @@
 import personatalk
 report = personatalk.dub("video.mp4", "speech.wav", "dubbed.mp4")
 
-The public names stand in `__init__.pyi`; each is imported when it is first used, since PyTorch takes
-seconds to load and `personatalk --help` must not wait for them.
+The public names stand in `__init__.pyi`; each is imported when it is first used, since that takes a while,
+and `personatalk --help` must not wait for them.
 """
 
 import lazy_loader

@@ -52,9 +52,8 @@ def main() -> None:
     table = {}
     for python in reversed(PYTHONS):
         for system, tags in SYSTEMS.items():
-            wanted = [
-                one for one in requirements if one.marker is None or one.marker.evaluate({"python_version": python})
-            ]
+            there = {"python_version": python, "platform_machine": "x86_64" if "x86_64" in system else "arm64"}
+            wanted = [one for one in requirements if one.marker is None or one.marker.evaluate(there)]
             plain = [f"{one.name}{one.specifier}" for one in wanted]
             table[f"{system}, Python {python}"] = wheels(plain, tags, python)
     TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Makes the audio encoder's weights, personatalk/weights/whisper-base.safetensors, from a Whisper checkpoint.
+"""Makes the audio encoder's weights, personatalk/weights/whisper-base.safetensors, and its graph, from a checkpoint.
 
     python scripts/make_whisper.py openai/whisper-base
     python scripts/make_whisper.py model.bin
@@ -84,6 +84,7 @@ def main() -> None:
     network = WhisperEncoder(width, HEADS, LAYERS)
     network.load_state_dict({name: tensor for name, tensor in state.items() if name in network.state_dict()})
     network.save(given.output)
+    WhisperEncoder.export(given.output)
     print(f"{given.output}: {given.output.stat().st_size / 1e6:.1f} MB")
 
 

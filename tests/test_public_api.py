@@ -49,7 +49,7 @@ def test_neither_import_nor_help_waits_for_networks(statement: str) -> None:
 
 
 def test_models_are_loaded_by_the_names_of_their_files() -> None:
-    assert list(inspect.signature(Models.load).parameters) == ["morphable", "stage1", "stage2", "deep3d"]
+    assert list(inspect.signature(Models.load).parameters) == ["morphable", "stage1", "stage2", "deep3d", "device"]
 
 
 @pytest.mark.usefixtures("drawn_faces")

@@ -8,54 +8,24 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from ..errors import WeightsError
+from .backbone import Backbone
+from .ears import PACKAGED_BACKBONE
 from .hubert import HubertEncoder, import_transformers
 from .whisper import WhisperEncoder
 
-# Samples per second of all audio that the networks hear.
-SAMPLE_RATE = 16000
-# Samples per feature of the backbones: 50 features a second.
-STRIDE = 320
-# Frames per second of the networks' clock [paper, section 4.1].
-FPS = 25
 # Features on either side of a frame's time that the frame is made from: 0.1 s.
 CONTEXT_FEATURES = 5
-# The backbone that comes with the package, by its name in a configuration.
-PACKAGED_BACKBONE = "whisper-base"
-# Its feature size and number of states.
+# Feature size of the package's backbone and number of states.
 PACKAGED_SIZES = (512, 5)
 # Kinds of other backbones.
 KINDS = ("whisper", "hubert")
-
-
-class Backbone(Protocol):
-    """A pretrained speech network.
-
-    Attributes:
-        width: Feature size C.
-        num_states: Hidden states S that it returns.
-    """
-
-    width: int
-    num_states: int
-
-    def __call__(self, samples: torch.Tensor, position: int = 0) -> torch.Tensor:
-        """Return the hidden states of audio.
-
-        Args:
-            samples: Audio at 16 kHz and the common loudness, (B, N).
-            position: Where an imagined recording has the first sample, in features; for networks that know.
-
-        Returns:
-            (B, S, N // 320, C), 50 features a second.
-        """
-        ...
 
 
 class AudioEncoder(nn.Module):
@@ -93,7 +63,7 @@ class AudioEncoder(nn.Module):
 
     @torch.no_grad()
     def states(self, samples: torch.Tensor, position: int = 0) -> torch.Tensor:
-        """Return the backbone's hidden states; see `Backbone`. No gradient flows into it."""
+        """Return the backbone's hidden states; see `backbone.Backbone`. No gradient flows into it."""
         return self.backbone(samples, position)
 
     def features(self, states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -112,7 +82,7 @@ class AudioEncoder(nn.Module):
     @staticmethod
     def mixed(states: torch.Tensor, mix: torch.Tensor) -> torch.Tensor:
         """Return the mix of normalised states by log-weights (S,): (B, S, F, C) to (B, F, C)."""
-        normed = nn.functional.layer_norm(states, states.shape[-1:])
+        normed = nn.functional.layer_norm(states, (int(states.shape[-1]),))
         return torch.einsum("s,bsfc->bfc", mix.softmax(dim=0), normed)
 
     @staticmethod

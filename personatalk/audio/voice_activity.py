@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy.ndimage import correlate1d, maximum_filter1d
 
 from ..utils.arrays import Array, BoolArray
-from .encoder import FPS, SAMPLE_RATE
 from .loudness import LEVEL, AudioSource, match_loudness
+from .rates import FPS, SAMPLE_RATE
 from .speech_detector import speech_frames
 
 Weights: TypeAlias = npt.NDArray[np.float64]

@@ -8,27 +8,20 @@ speech must come at a common loudness (`loudness.match_loudness`), and training 
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import torch
 from torch import nn
 
-from ..utils.serialization import PackagedModule
+from ..utils.export import ExportedModule, GraphSpec
+from .backbone import states_graph
+from .ears import PACKAGED_BACKBONE, WHISPER_KIND, WHISPER_VERSION
+from .spectrum import BANDS, HOP, log_mel
 
-# Samples per frame of the spectrum at 16 kHz, and of its window [Whisper].
-HOP, WINDOW = 160, 400
-# Bands of the spectrum [Whisper].
-BANDS = 80
-# Largest value that the log10 of the band energies of speech at the common loudness takes, nearly; Whisper measures it.
-CEILING = 1.5
-# Span of the log spectrum below the ceiling [Whisper].
-SPAN = 8.0
 # Frames of features, at 50 a second, for which there are positions: 30 s [Whisper].
 POSITIONS = 1500
 
 
-class WhisperEncoder(PackagedModule):
+class WhisperEncoder(ExportedModule):
     """Convolutions and lower layers of Whisper's encoder.
 
     Args:
@@ -37,7 +30,8 @@ class WhisperEncoder(PackagedModule):
         layers: Transformer layers that are kept, from below.
     """
 
-    KIND, VERSION, FILE = "whisper-encoder", 1, "whisper-base.safetensors"
+    KIND, VERSION, FILE = WHISPER_KIND, WHISPER_VERSION, f"{PACKAGED_BACKBONE}.safetensors"
+    LICENCE = "MIT (OpenAI); see whisper-base.LICENSE"
 
     def __init__(self, width: int = 512, heads: int = 8, layers: int = 4) -> None:
         super().__init__()
@@ -46,23 +40,31 @@ class WhisperEncoder(PackagedModule):
         self.conv1 = nn.Conv1d(BANDS, width, 3, padding=1)
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
         self.layers = nn.ModuleList(EncoderLayer(width, heads) for _ in range(layers))
-        self.positions: torch.Tensor
-        self.register_buffer("positions", sinusoids(POSITIONS, width), persistent=False)
 
     def forward(self, samples: torch.Tensor, position: int = 0) -> torch.Tensor:
         """Return the hidden states of audio: after the convolutions, and after each layer.
 
         See `encoder.Backbone.forward`. At most 30 s from position 0 on.
         """
-        spectrum = log_mel(samples)
+        if position + samples.shape[-1] // (2 * HOP) > POSITIONS:
+            raise ValueError("Whisper knows positions for 30 s")
+        spectrum = torch.from_numpy(log_mel(samples.detach().cpu().numpy()))
+        return self.encode(spectrum.to(self.conv1.weight), position)
+
+    def encode(self, spectrum: torch.Tensor, position: int = 0) -> torch.Tensor:
+        """Return the hidden states (B, S, F // 2, C) of a spectrum (B, 80, F)."""
         x = nn.functional.gelu(self.conv1(spectrum))
         x = nn.functional.gelu(self.conv2(x)).transpose(1, 2)[:, : spectrum.shape[2] // 2]
         states = [x]
-        x = x + self.positions[position : position + x.shape[1]]
+        x = x + sinusoids(torch.arange(x.shape[1], device=x.device) + position, self.width)
         for layer in self.layers:
             x = layer(x)
             states.append(x)
         return torch.stack(states, dim=1)
+
+    def graphs(self) -> list[GraphSpec]:
+        """See `ExportedModule.graphs`."""
+        return [states_graph(self, self, torch.zeros(1, BANDS, 200))]
 
 
 class EncoderLayer(nn.Module):
@@ -90,36 +92,8 @@ class EncoderLayer(nn.Module):
         return fed
 
 
-def log_mel(samples: torch.Tensor) -> torch.Tensor:
-    """Return the log-mel spectrum of speech at the common loudness, as Whisper scales it.
-
-    Args:
-        samples: 16 kHz, (B, N).
-
-    Returns:
-        (B, 80, N // 160), about -1 to 1.
-    """
-    window = torch.hann_window(WINDOW, device=samples.device)
-    spectrum = torch.stft(samples, WINDOW, HOP, window=window, return_complex=True)
-    power = spectrum[..., : samples.shape[-1] // HOP].abs().square()
-    log = (mel_filters().to(power) @ power).clamp(min=10.0 ** (CEILING - SPAN)).log10()
-    return (log + 4) / 4
-
-
-@functools.cache
-def mel_filters() -> torch.Tensor:
-    """Return Slaney's mel filters from 0 to 8 kHz, (80, 201): linear below 1 kHz, logarithmic above, of equal area."""
-    top = 15 + 27 * np.log(8.0) / np.log(6.4)
-    mels = np.linspace(0, top, BANDS + 2)
-    hertz = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(np.log(6.4) / 27 * (mels - 15)))
-    rising = (np.linspace(0, 8000, WINDOW // 2 + 1) - hertz[:-2, None]) / np.diff(hertz)[:-1, None]
-    falling = (hertz[2:, None] - np.linspace(0, 8000, WINDOW // 2 + 1)) / np.diff(hertz)[1:, None]
-    filters = np.clip(np.minimum(rising, falling), 0, None) * (2 / (hertz[2:] - hertz[:-2]))[:, None]
-    return torch.from_numpy(filters.astype(np.float32))
-
-
-def sinusoids(length: int, width: int) -> torch.Tensor:
-    """Return Whisper's positions, (length, width)."""
-    rate = torch.exp(-np.log(10000.0) / (width // 2 - 1) * torch.arange(width // 2))
-    angle = torch.arange(length)[:, None] * rate
+def sinusoids(positions: torch.Tensor, width: int) -> torch.Tensor:
+    """Return Whisper's embedding of positions (F,), (F, width)."""
+    rate = torch.exp(-np.log(10000.0) / (width // 2 - 1) * torch.arange(width // 2, device=positions.device))
+    angle = positions[:, None] * rate
     return torch.cat([angle.sin(), angle.cos()], dim=1)

@@ -74,7 +74,7 @@ def dub_command(given: argparse.Namespace) -> int:
     said = speech if given.cue is None else given.cue
     check_report(given.report, [video, said, given.output])
     options = with_options(DubOptions(), vars(given))
-    # Before PyTorch is imported, so that what will not do is told at once; a pipe can only be read once.
+    # Before anything large is imported, so that what will not do is told at once; a pipe can only be read once.
     if given.cue is not None:
         DubRequest.of_cues(video, given.cue, given.output, options).check()
     elif not is_pipe(speech):

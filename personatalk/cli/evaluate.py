@@ -40,7 +40,7 @@ def add_evaluate(commands: Commands) -> None:
         "--style-encoder", type=Path, metavar="FILE", help="style encoder of StyleSim (default: the package's)"
     )
     add_morphable(groups["models"])
-    add_options(groups, WeightPaths, ("stage1", "stage2"))
+    add_options(groups, WeightPaths, ("stage1", "stage2", "device"))
     groups["output"].add_argument(
         "-o", "--output", type=Path, required=True, metavar="REPORT", help="folder of the report"
     )
@@ -228,13 +228,12 @@ def _evaluate_renderer(given: argparse.Namespace, model: MorphableModel) -> int:
     """Measure the renderer alone on the held-out clips of data sets."""
     from ..evaluation.networks import PerceptualNetwork
     from ..evaluation.renderer_report import write_renderer_report
-    from ..stage2.renderer import Renderer
     from ..stage2.runtime import RendererRuntime
     from ..training.data.shards import read_datasets
     from ..training.renderer_meter import RendererMeter
 
     lpips = None if given.lpips is None else PerceptualNetwork(given.lpips).distance
-    meter = RendererMeter(model, RendererRuntime(Renderer.load(given.stage2)), lpips)
+    meter = RendererMeter(model, RendererRuntime(given.stage2, given.device), lpips)
     means = write_renderer_report(given.output, meter.measure(read_datasets(given.data, ("val",))))
     print("\n".join(f"{name:24} {value:.4f}" for name, value in means.items()))
     print(given.output / "mouths.png")
@@ -255,12 +254,17 @@ def _jobs(given: argparse.Namespace) -> tuple[Rows, Rows]:
         pairs = (jobs.from_folders(given.reference, folder) for folder in given.generated)
         return dict(zip(names, pairs, strict=True)), {}
     from ..pipeline.weights import Models
-    from ..training.ablation import ablation_weights
 
     if given.ablation is not None:
+        from ..stage1.network import GeometryGenerator
+        from ..stage2.renderer import Renderer
+        from ..training.ablation import ablation_weights
+
         sets = {}
         for number, (name, (first, second)) in enumerate(ablation_weights(given.ablation).items()):
-            models = Models.load(given.morphable, first, second)
+            GeometryGenerator.export(first)
+            Renderer.export(second)
+            models = Models.load(given.morphable, first, second, device=given.device)
             sets[name] = jobs.self_dubs(given.self_dub, given.output / f"dubs{number}", models, ("own",))["own"]
         return sets, {}
     models = with_options(WeightPaths(), vars(given)).load()
@@ -277,7 +281,7 @@ def _networks(given: argparse.Namespace, model: MorphableModel) -> MetricNetwork
     from ..evaluation.syncnet import SyncNet
     from ..faces.recognition import ArcFaceRecogniser
     from ..pipeline.sync import SyncMeter
-    from ..stage1.network import GeometryGenerator
+    from ..stage1.runtime import GeometryRuntime
     from ..stage1.style_similarity import StyleSimilarityEncoder
 
     def load_if_there(name: str, load: Callable[[Path], Loaded]) -> Loaded | None:
@@ -297,5 +301,5 @@ def _networks(given: argparse.Namespace, model: MorphableModel) -> MetricNetwork
         load_if_there("syncnet", SyncNet.load),
         None if given.active_speaker is None else ActiveSpeaker(*given.active_speaker),
         StyleSimilarityEncoder.load(given.style_encoder),
-        SyncMeter(GeometryGenerator.load(given.stage1), model),
+        SyncMeter(GeometryRuntime(given.stage1, given.device), model),
     )

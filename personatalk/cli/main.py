@@ -15,6 +15,7 @@ from .data import add_data
 from .dub import add_dub
 from .evaluate import add_evaluate, add_study, add_style_map
 from .faces import add_faces, add_inspect
+from .networks import add_devices, add_export
 from .persona import add_persona
 from .serve import add_serve
 from .streams import robust_streams
@@ -86,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
     add_data(commands)
     add_train(commands)
     add_ablate(commands)
+    add_export(commands)
+    add_devices(commands)
     add_evaluate(commands)
     add_style_map(commands)
     add_study(commands)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..pipeline.options import DubOptions, WeightPaths
+from ..utils.options import with_options
 from .options import Commands, Groups, add_command, add_options, add_quiet
 from .progress import ProgressBars
 
@@ -37,12 +38,11 @@ def run_sync(given: argparse.Namespace) -> int:
     """Run `personatalk sync`."""
     from ..faces.selection import FaceSearch
     from ..pipeline.sync import measure_sync
-    from ..pipeline.weights import Models
 
-    paths = (given.morphable, given.stage1, given.stage2, given.deep3d)
+    models = with_options(WeightPaths(), vars(given)).load()
     search = FaceSearch(given.face, given.identity)
     with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
-        found = measure_sync(given.video, search=search, models=Models.load(*paths), progress=bars)
+        found = measure_sync(given.video, search=search, models=models, progress=bars)
     if given.json:
         print(json.dumps(asdict(found)))
         return 0

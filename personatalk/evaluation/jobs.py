@@ -8,7 +8,7 @@ import wave
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..audio.encoder import SAMPLE_RATE
+from ..audio.rates import SAMPLE_RATE
 from ..errors import PersonaTalkError
 from ..media.codecs import VIDEO_SUFFIXES
 from ..media.reader import VideoReader

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..audio.encoder import SAMPLE_RATE
+from ..audio.rates import SAMPLE_RATE
 from ..errors import FaceError
 from ..faces.recognition import ArcFaceRecogniser
 from ..media.audio import read_speech

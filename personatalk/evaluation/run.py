@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import PersonaTalkError
 from ..geometry.morphable_model import MorphableModel
 from ..pipeline.sync import SyncMeter
-from ..stage1.network import GeometryGenerator
+from ..stage1.runtime import GeometryRuntime
 from ..stage1.style_similarity import StyleSimilarityEncoder
 from . import report
 from .catalogue import METRICS
@@ -50,7 +50,7 @@ def evaluate(
     rows = {row: [_comparison(pair) for pair in pairs]}
     model = model or MorphableModel.load()
     networks = networks or MetricNetworks(
-        style=StyleSimilarityEncoder.load(), hearing=SyncMeter(GeometryGenerator.load(), model)
+        style=StyleSimilarityEncoder.load(), hearing=SyncMeter(GeometryRuntime(), model)
     )
     folder = None if output is None else Path(output)
     results = evaluate_rows(rows, networks, model, folder)

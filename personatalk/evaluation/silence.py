@@ -7,8 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ..audio.encoder import FPS
 from ..audio.loudness import normalise_loudness
+from ..audio.rates import FPS
 from ..audio.voice_activity import voice_activity
 from ..utils.arrays import Array
 from . import metrics

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..audio.encoder import SAMPLE_RATE
+from ..audio.rates import SAMPLE_RATE
 from ..errors import WeightsError
 from ..utils.arrays import Array, Image
 

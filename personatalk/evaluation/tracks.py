@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..audio.encoder import FPS
+from ..audio.rates import FPS
 from ..errors import FaceError, PersonaTalkError
 from ..faces.analysis import Analysis, analyse
 from ..faces.follow import LargestFaceFollower

@@ -124,7 +124,8 @@ def job_digest(job: BatchJob, weights: WeightPaths) -> str:
     """Return what tells jobs apart: inputs (name, size and time), outputs, options and weights."""
     inputs = {name: _stamp(file) for name, file in job.inputs().items()}
     outputs = {name: str(file) for name, file in job.outputs().items()}
-    networks = [_stamp(Path(file)) for file in asdict(weights).values() if file is not None]
+    files = {name: file for name, file in asdict(weights).items() if name != "device"}
+    networks = [_stamp(Path(file)) for file in files.values() if file is not None]
     facts = [inputs, outputs, asdict(job.options), networks]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from ..audio.encoder import SAMPLE_RATE
+from ..audio.rates import SAMPLE_RATE
 from ..audio.voice_activity import speech_mask
 from ..errors import CueError, FaceError, MediaError, WeightsError
 from ..faces.analysis import Analysis, analyse
@@ -129,7 +128,7 @@ def cast_single(context: RunContext, speech: Path) -> DubPlan:
     dubbed = timeline.dubbed
     if options.silence == "original":
         dubbed = dubbed & speech_mask(samples, timeline.time)
-    crop_size = choose_crop_size(models.stage2.size, analysis, options.resolution)
+    crop_size = choose_crop_size(models.renderer.size, analysis, options.resolution)
     speaker = Speaker(analysis, motion, dubbed, crop_size)
     if persona is not None and footage is not None and footage.crop_size == crop_size:
         speaker = replace(speaker, lips=persona.lips(footage, models), faces=persona.latents(footage, models))
@@ -259,7 +258,7 @@ def _cued_speaker(
             context.report.warnings.append(f"{cue.where}: the video shows nothing at {cue.start:g} s")
         dubbed |= inside
         parts.append((cue, _motion(context, cue.where, samples, style, rest)))
-    crop_size = choose_crop_size(context.models.stage2.size, analysis, context.options.resolution)
+    crop_size = choose_crop_size(context.models.renderer.size, analysis, context.options.resolution)
     return Speaker(analysis, CuedMotion(parts, rest), dubbed, crop_size)
 
 
@@ -291,7 +290,7 @@ def _seconds_needed(context: RunContext, video_seconds: float | None) -> float |
     return video_seconds + LOOKAHEAD
 
 
-def _motion(context: RunContext, where: str, samples: SampleFile, style: torch.Tensor, rest: Array) -> SpeechMotion:
+def _motion(context: RunContext, where: str, samples: SampleFile, style: Array, rest: Array) -> SpeechMotion:
     """Return the motion to a speech, with a warning where no speech is heard in it."""
     motion = SpeechMotion(context.models.stage1, samples, style, rest)
     if not motion.voice.any():
@@ -324,7 +323,7 @@ def _indexed(context: RunContext, analysis: Analysis) -> Analysis:
     return analysis
 
 
-def _style(context: RunContext, source: Analysis | Persona) -> torch.Tensor:
+def _style(context: RunContext, source: Analysis | Persona) -> Array:
     """Return the style embedding (1, D) at the wanted strength: of the chosen style, or else of the source."""
     options, models = context.options, context.models
     if options.style is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio.encoder import SAMPLE_RATE
+from ..audio.rates import SAMPLE_RATE
 from ..geometry.camera import project
 from ..geometry.morphable_model import MorphableModel
 from ..media.audio import mono_blocks

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ..errors import WeightsError
 from ..faces.analysis import Analysis
 from ..geometry.morphable_model import MorphableModel
 from ..media.probe import VideoInfo
-from ..stage2.renderer import Reference
+from ..stage2.reference_cells import Reference
 from ..utils.serialization import LazyTensor, RowSource
 from .latent_cache import LARGEST, LatentCache, table_layout
 
@@ -178,9 +177,9 @@ def reference_arrays(references: Sequence[Reference]) -> Arrays:
     packed = [reference.pack() for reference in references]
     arrays: Arrays = {}
     for table in Reference.table_widths(0):
-        tensors = [tables[table] for tables in packed]
-        arrays[table] = torch.cat(tensors).cpu().numpy()
-        arrays[_count_name(table)] = np.array([len(tensor) for tensor in tensors], np.int64)
+        parts = [tables[table] for tables in packed]
+        arrays[table] = np.concatenate(parts)
+        arrays[_count_name(table)] = np.array([len(part) for part in parts], np.int64)
     return arrays
 
 
@@ -188,17 +187,19 @@ def _references(arrays: Arrays, channels: int, max_cells: int) -> list[Reference
     """Return references from their arrays, which may be anything."""
     tables = {}
     for name, width in Reference.table_widths(channels).items():
-        tensor = torch.from_numpy(arrays[name].astype(np.float32))
-        if tensor.ndim != 2 or tensor.shape[1] != width or not len(tensor):
+        table = arrays[name].astype(np.float32)
+        if table.ndim != 2 or table.shape[1] != width or not len(table):
             raise ValueError(f"{name} is no table of width {width}")
-        if not bool((tensor.abs() < LARGEST).all()):
+        if not (np.abs(table) < LARGEST).all():
             raise ValueError(f"{name} holds numbers of {LARGEST:g} and more")
         counts = [int(count) for count in arrays[_count_name(name)]]
         if max(counts, default=0) > max_cells:
             raise ValueError(f"{name} has {max(counts)} cells of {max_cells}")
-        tables[name] = torch.split(tensor, counts)
+        if min(counts, default=0) < 0 or sum(counts) != len(table):
+            raise ValueError(f"{name} has {len(table)} cells, not {sum(counts)}")
+        tables[name] = np.split(table, np.cumsum(counts)[:-1])
     rows = zip(*tables.values(), strict=True)
-    found = [Reference.unpack(dict(zip(tables, tensors, strict=True))) for tensors in rows]
+    found = [Reference.unpack(dict(zip(tables, parts, strict=True))) for parts in rows]
     if not found:
         raise ValueError("there are none")
     return found

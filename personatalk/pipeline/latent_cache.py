@@ -16,23 +16,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ..faces.analysis import Analysis
 from ..media.reader import Frame, VideoReader
 from ..stage2.compositing import COLOUR_GRID, coarse_colours
 from ..stage2.face_crops import FaceCropper, choose_crop_size
-from ..stage2.keys import PACKED_PLACE
-from ..stage2.renderer import Reference
+from ..stage2.reference_cells import EXACT_TABLES, TABLES, Cells, Reference
 from ..utils.progress import Progress
 from ..utils.serialization import RowSource
 from ..utils.threads import parallel_map
 from .weights import Models
 
 Table = npt.NDArray[Any]
-
-# Tables with a row for each cell: the learned part of the keys, their place codes (which need more digits), and values.
-TABLES = ("keys", "places", "values")
 
 # Table with a row for each frame that is kept: the colours of its crop.
 COLOUR_TABLE = "colours"
@@ -43,12 +38,11 @@ LARGEST = 1e6
 
 def table_layout(channels: int) -> dict[str, tuple[np.dtype[Any], int]]:
     """Return data type and width of each table, for a renderer with so many channels."""
-    return {
-        "keys": (np.dtype(np.float16), channels),
-        "places": (np.dtype(np.float32), PACKED_PLACE),
-        "values": (np.dtype(np.float16), channels),
-        COLOUR_TABLE: (np.dtype(np.uint8), 3 * COLOUR_GRID**2),
+    cells = {
+        name: (np.dtype(np.float32 if name in EXACT_TABLES else np.float16), width)
+        for name, width in Cells.widths(channels).items()
     }
+    return {**cells, COLOUR_TABLE: (np.dtype(np.uint8), 3 * COLOUR_GRID**2)}
 
 
 class GrowingTable:
@@ -132,14 +126,12 @@ class LatentCache:
         start = stop - int(self.cells[frame])
         if start == stop:
             return None
-        rows = {name: torch.from_numpy(self.tables[name].rows(start, stop)).float() for name in TABLES}
-        if not all(bool((part.abs() < LARGEST).all()) for part in rows.values()):
+        rows = [self.tables[name].rows(start, stop).astype(np.float32) for name in TABLES]
+        if not all((np.abs(part) < LARGEST).all() for part in rows):
             return None
-        keys, values = torch.cat([rows["keys"], rows["places"]], dim=1), rows["values"]
         number = int(self._kept[frame])
         colours = self.tables[COLOUR_TABLE].rows(number - 1, number).reshape(COLOUR_GRID, COLOUR_GRID, 3)
-        tables = {"lip_keys": keys[:0], "lip_values": values[:0], "face_keys": keys, "face_values": values}
-        return Reference.unpack(tables), colours
+        return Reference(lip=Cells(*(part[:0] for part in rows)), face=Cells(*rows)), colours
 
 
 def encode_frames(
@@ -163,8 +155,8 @@ def encode_frames(
     Raises:
         OSError: The disk is full.
     """
-    cropper = FaceCropper(models.morphable, analysis, choose_crop_size(models.stage2.size, analysis))
-    tables = {name: GrowingTable(*kind, folder) for name, kind in table_layout(models.stage2.channels).items()}
+    cropper = FaceCropper(models.morphable, analysis, choose_crop_size(models.renderer.size, analysis))
+    tables = {name: GrowingTable(*kind, folder) for name, kind in table_layout(models.renderer.channels).items()}
     cells, room = np.zeros(len(analysis), np.int64), max_bytes
 
     def encoded(frame: Frame) -> tuple[int, Reference, npt.NDArray[np.uint8]] | None:
@@ -179,15 +171,13 @@ def encode_frames(
             if found is None:
                 continue
             index, reference, seen = found
-            keys, values = reference.face_keys.pack().numpy(), reference.face_values.numpy()
-            if not len(values):
+            if not len(reference.face):
                 continue
-            rows = {"keys": keys[:, : values.shape[1]], "places": keys[:, values.shape[1] :], "values": values}
-            rows[COLOUR_TABLE] = seen.reshape(1, -1)
+            rows = {**{name: getattr(reference.face, name) for name in TABLES}, COLOUR_TABLE: seen.reshape(1, -1)}
             room -= sum(tables[name].dtype.itemsize * part.size for name, part in rows.items())
             if not room >= 0:
                 break
             for name, part in rows.items():
                 tables[name].append(part)
-            cells[index] = len(values)
+            cells[index] = len(reference.face)
     return LatentCache(cells, dict(tables))

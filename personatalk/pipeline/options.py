@@ -10,6 +10,7 @@ from ..errors import MediaError
 from ..faces.choice import parse_choice
 from ..media.options import EncodeOptions, LengthPolicy
 from ..provenance.options import Provenance
+from ..utils.devices import Device
 from ..utils.files import is_file
 from ..utils.options import check_options, option
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .weights import Models
 
 Silence = Literal["rest", "original"]
-# Here and not from stage 2, which loads PyTorch.
+# Here and not from stage 2, which loads much.
 Resolution = Literal["auto", "256", "512"]
 
 # Largest style strength: beyond it mouths leave what faces do.
@@ -110,7 +111,7 @@ class DubOptions:
 
     def search(self) -> FaceSearch:
         """Return the search for the chosen person."""
-        # Imported here, since it loads PyTorch, and `--help` must not wait for them.
+        # Imported here, since it loads much, and `--help` must not wait for them.
         from ..faces.selection import FaceSearch
 
         return FaceSearch(self.face, self.identity)
@@ -136,6 +137,10 @@ class WeightPaths:
         stage1: Weights of the geometry generator.
         stage2: Weights of the renderer.
         deep3d: Deep3DFaceRecon's checkpoint, which initialises the geometry of the Basel Face Model.
+        device: What the networks run on.
+
+    Raises:
+        PersonaTalkError: A value is not allowed.
     """
 
     morphable: Path | str | None = option(
@@ -155,8 +160,17 @@ class WeightPaths:
         None, "Deep3DFaceRecon's checkpoint, for BFM_model_front.mat", metavar="FILE.pth", group="models"
     )
 
+    device: Device = option(
+        "auto",
+        "what the networks run on; 'personatalk devices' lists what is there",
+        group="models",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
     def load(self) -> Models:
         """Read the weights; see `Models.load`."""
         from .weights import Models
 
-        return Models.load(self.morphable, self.stage1, self.stage2, self.deep3d)
+        return Models.load(self.morphable, self.stage1, self.stage2, self.deep3d, self.device)

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ..errors import MediaError, WeightsError
 from ..faces.selection import FaceSearch
 from ..geometry.morphable_model import MorphableModel
 from ..stage1.inference import speaking_style
 from ..stage2.geometry_map import CELL_SIZE
-from ..stage2.renderer import Reference
+from ..stage2.reference_cells import Reference
 from ..utils import serialization
 from ..utils.arrays import Array
 from ..utils.files import atomic_write, same_file, sha256
@@ -30,7 +29,7 @@ from .footage import LATENT_TABLE, Footage
 from .latent_cache import LatentCache
 from .weights import Models, model_fingerprint
 
-KIND, VERSION = "persona", 4
+KIND, VERSION = "persona", 5
 SUFFIX = ".persona"
 
 # Side in pixels of the images of the mouth.
@@ -57,7 +56,7 @@ class Persona:
     morphable: str
     footage: list[Footage] = field(default_factory=list)
 
-    def style(self, models: Models) -> torch.Tensor:
+    def style(self, models: Models) -> Array:
         """Return the style embedding (1, D)."""
         return speaking_style(models.stage1, models.morphable, self.beta)
 
@@ -192,4 +191,4 @@ def video_digest(video: Path | str) -> str:
 
 def _sizes(models: Models, footage: Footage) -> tuple[int, int]:
     """Return the renderer's channels and the cells of the footage's grid."""
-    return models.stage2.channels, (footage.crop_size // CELL_SIZE) ** 2
+    return models.renderer.channels, (footage.crop_size // CELL_SIZE) ** 2

@@ -75,7 +75,7 @@ def make_persona(
                 face=search.face,
                 search=search.described(),
                 analysis=analysis.arrays(),
-                crop_size=choose_crop_size(models.stage2.size, analysis),
+                crop_size=choose_crop_size(models.renderer.size, analysis),
                 lips=lips,
                 latents=latents,
             )
@@ -95,7 +95,7 @@ def make_persona(
 
 def _encode_lips(reader: VideoReader, analysis: Analysis, models: Models) -> tuple[dict[int, Arrays], list[Image]]:
     """Return the lip references of all shots that show the face, and images of the mouths of the first of them."""
-    cropper = FaceCropper(models.morphable, analysis, choose_crop_size(models.stage2.size, analysis))
+    cropper = FaceCropper(models.morphable, analysis, choose_crop_size(models.renderer.size, analysis))
     lips: dict[int, Arrays] = {}
     mouths: list[Image] = []
     for shot, span in enumerate(analysis.shots):

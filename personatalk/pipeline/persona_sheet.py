@@ -22,7 +22,7 @@ def describe_persona(persona: Persona, models: Models) -> list[str]:
     """Return what a persona holds, as lines of text."""
     opening = persona.openings(models.morphable)
     lines = [
-        f"style from {len(persona.beta)} frames; strength {float(persona.style(models).norm()):.2f}",
+        f"style from {len(persona.beta)} frames; strength {float(np.linalg.norm(persona.style(models))):.2f}",
         f"mouth opening, share of the eye distance: mean {opening.mean():.3f}, spread {opening.std():.3f},"
         f" closed {np.quantile(opening, 0.05):.3f}, wide {np.quantile(opening, 0.95):.3f}",
     ]

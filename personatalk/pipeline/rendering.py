@@ -20,9 +20,9 @@ from ..media.timeline import Plan, frames_in_order, retimed
 from ..provenance.watermark import embed_watermark
 from ..stage2.compositing import Patch, Rim, keep_other_things, match_colours, relit, to_image
 from ..stage2.face_crops import FaceCropper
-from ..stage2.geometry_map import GeometryMap, geometry_map
+from ..stage2.geometry_map import ArrayMap, geometry_map
+from ..stage2.reference_cells import Reference, merge_references
 from ..stage2.references import FACE_REFERENCES, LIP_REFERENCES, face_references, lip_references
-from ..stage2.renderer import Reference, merge_references
 from ..utils.arrays import Array, Image, IntArray
 from ..utils.threads import parallel_map
 from .fading import blend_weight
@@ -237,12 +237,12 @@ class MouthRenderer:
         with report.stage("render"):
             rendered = self.context.models.renderer.render(target, task.lips, task.faces)
         with report.stage("composite"):
-            composited = self._composite(pending, rendered, target.face.numpy())
+            composited = self._composite(pending, rendered, target.face)
         if composited is None:
             return pending.frame, pending.skipped_before and SkipReason.OUTSIDE.value
         return composited, None
 
-    def _target(self, frame: Frame) -> GeometryMap:
+    def _target(self, frame: Frame) -> ArrayMap:
         """Return the geometry of the new speech at the frame's time, under the frame's own pose and upper face."""
         model, index, analysis = self.context.models.morphable, frame.index, self.speaker.analysis
         shape = model.shape(analysis.shots[analysis.shot_of[index]].alpha)

@@ -1,6 +1,6 @@
 """A request for one run: its files and choices, and their check before the work.
 
-Nothing here needs PyTorch, so that the command line can tell at once what will not do.
+Nothing here loads a network, so that the command line can tell at once what will not do.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..faces.analysis import Analysis
-from ..stage2.renderer import Reference
+from ..stage2.reference_cells import Reference
 from ..utils.arrays import Array, BoolArray, Image
 
 

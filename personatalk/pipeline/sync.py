@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..audio.encoder import FPS, SAMPLE_RATE
 from ..audio.loudness import AudioSource, match_loudness
+from ..audio.rates import FPS, SAMPLE_RATE
 from ..errors import FaceError, MediaError
 from ..faces.analysis import Analysis, analyse
 from ..faces.selection import FaceSearch
@@ -20,8 +20,7 @@ from ..geometry.morphable_model import MorphableModel
 from ..media.audio import store_speech
 from ..media.reader import VideoReader
 from ..stage1.agreement import Agreement, compare_openings, pooled
-from ..stage1.inference import ChunkedGenerator, speaking_style
-from ..stage1.network import GeometryGenerator
+from ..stage1.inference import ChunkedGenerator, SpeechNetwork, speaking_style
 from ..utils.arrays import Array, resampled, runs
 from ..utils.progress import Progress
 from .weights import Models
@@ -100,7 +99,7 @@ class SyncMeter:
         model: The morphable model.
     """
 
-    network: GeometryGenerator
+    network: SpeechNetwork
     model: MorphableModel
 
     def measure(self, analysis: Analysis, samples: AudioSource, most_seconds: float = math.inf) -> VideoSync:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import WeightsError
 from ..geometry.basel import load_basel_face_model, load_basel_frame
-from ..geometry.deep3d import Deep3DInitialiser, ReconNet
 from ..geometry.fitting import Initialise
 from ..geometry.morphable_model import MorphableModel
-from ..stage1.network import GeometryGenerator
-from ..stage2.renderer import Renderer
+from ..stage1.runtime import GeometryRuntime
 from ..stage2.runtime import RendererRuntime
 
 
@@ -25,19 +23,14 @@ class Models:
     Attributes:
         morphable: The morphable model.
         stage1: The geometry generator, trained on that model's mesh.
-        stage2: The renderer.
+        renderer: The renderer.
         initialise: The learned initialisation of the geometry; None for the default one.
-        renderer: `stage2`, ready to render.
     """
 
     morphable: MorphableModel
-    stage1: GeometryGenerator
-    stage2: Renderer
+    stage1: GeometryRuntime
+    renderer: RendererRuntime
     initialise: Initialise | None = None
-    renderer: RendererRuntime = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "renderer", RendererRuntime(self.stage2))
 
     @classmethod
     def load(
@@ -46,6 +39,7 @@ class Models:
         stage1: Path | str | None = None,
         stage2: Path | str | None = None,
         deep3d: Path | str | None = None,
+        device: str = "auto",
     ) -> Models:
         """Read the weights; those of the package where no path is given.
 
@@ -54,23 +48,23 @@ class Models:
             stage1: Weights of the geometry generator.
             stage2: Weights of the renderer.
             deep3d: Deep3DFaceRecon's checkpoint, which initialises the geometry of the Basel Face Model.
+            device: What the networks run on; see `devices.Device`.
 
         Raises:
             WeightsError: A file is missing, damaged, of another version, or does not fit the others.
+            PersonaTalkError: The device is not there.
         """
         face, initialise = load_face_model(morphable, deep3d)
-        models = cls(face, GeometryGenerator.load(stage1), Renderer.load(stage2), initialise)
+        models = cls(face, GeometryRuntime(stage1, device), RendererRuntime(stage2, device), initialise)
         models.stage1.check_fits(models.morphable)
         return models
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of all numbers of the networks and of the morphable model."""
+        """Return the SHA-256 of the networks' weights files and of all numbers of the morphable model."""
         digest = hashlib.sha256(model_fingerprint(self.morphable).encode())
         digest.update(type(self.initialise).__name__.encode())
-        for network in (self.stage1, self.stage2):
-            digest.update(repr(sorted(network.config.items(), key=str)).encode())
-            for tensor in network.state_dict().values():
-                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        for network in (self.stage1, self.renderer):
+            digest.update(network.digest.encode())
         return digest.hexdigest()
 
 
@@ -89,6 +83,13 @@ def load_face_model(
     model = load_basel_face_model(morphable)
     if deep3d is None:
         return model, None
+    # Imported here: its checkpoint needs PyTorch.
+    try:
+        from ..geometry.deep3d import Deep3DInitialiser, ReconNet
+    except ImportError as error:
+        raise WeightsError(
+            "Deep3DFaceRecon's checkpoint needs PyTorch; install: pip install 'personatalk[train]'"
+        ) from error
     return model, Deep3DInitialiser(model, ReconNet.load(deep3d), load_basel_frame(morphable))
 
 

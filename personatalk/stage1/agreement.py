@@ -13,8 +13,7 @@ import numpy.typing as npt
 from ..geometry.morphable_model import MorphableModel
 from ..utils.arrays import Array
 from ..utils.correlation import lag_correlations
-from .inference import generate, speaking_style
-from .network import GeometryGenerator
+from .inference import SpeechNetwork, generate, speaking_style
 
 # Frames of offset that are searched.
 MAX_LAG = 7
@@ -86,7 +85,7 @@ def correlations(got: Array, real: Array, max_lag: int = MAX_LAG) -> npt.NDArray
 
 
 def openings(
-    network: GeometryGenerator,
+    network: SpeechNetwork,
     model: MorphableModel,
     samples: npt.NDArray[np.float32],
     first: int,
@@ -111,7 +110,7 @@ def openings(
 
 
 def agreement(
-    network: GeometryGenerator,
+    network: SpeechNetwork,
     model: MorphableModel,
     samples: npt.NDArray[np.float32],
     first: int,

@@ -7,16 +7,15 @@ can be asked for in any order.
 from __future__ import annotations
 
 import threading
+from typing import Protocol
 
 import numpy as np
-import torch
 
-from ..audio.encoder import FPS
 from ..audio.loudness import AudioSource, match_loudness
+from ..audio.rates import FPS
 from ..audio.voice_activity import PAUSE_FRAMES, SAMPLES_PER_FRAME, voice_activity
 from ..geometry.morphable_model import MorphableModel
 from ..utils.arrays import Array
-from .network import GeometryGenerator
 
 # Frames that are generated together.
 CHUNK = 200
@@ -35,13 +34,33 @@ STYLE_FRAMES = 1500
 REST_SHARE = 0.1
 
 
+class SpeechNetwork(Protocol):
+    """Stage 1, as the dubbing and the training run it."""
+
+    def style_of(self, offsets: Array) -> Array:
+        """Embed expression displacements (T, V, 3) in model units as a speaking style, (1, D)."""
+        ...
+
+    def displacements(self, samples: Array, style: Array, template: Array) -> Array:
+        """Generate geometry.
+
+        Args:
+            samples: Speech at 16 kHz, (N,).
+            style: Style embedding, (1, D).
+            template: The speaker's shape as displacement from the mean face, model units, (V, 3).
+
+        Returns:
+            Displacement of the vertices by the expression, model units, (N // 640, V, 3), frame j at time j / 25.
+        """
+        ...
+
+
 def style_sample(beta: Array) -> Array:
     """Return expressions spread evenly over those of a video, (T, E) to (N, E) with N at most `STYLE_FRAMES`."""
     return beta[np.unique(np.linspace(0, len(beta) - 1, STYLE_FRAMES).astype(np.int64))]
 
 
-@torch.inference_mode()
-def speaking_style(network: GeometryGenerator, model: MorphableModel, beta: Array) -> torch.Tensor:
+def speaking_style(network: SpeechNetwork, model: MorphableModel, beta: Array) -> Array:
     """Embed the speaking style of a video.
 
     Only statistics over time enter, so a long video is represented well by frames spread over it.
@@ -57,16 +76,15 @@ def speaking_style(network: GeometryGenerator, model: MorphableModel, beta: Arra
     chosen = style_sample(beta)
     if len(chosen) == 1:
         chosen = np.repeat(chosen, 2, axis=0)
-    return network.encode_style(torch.from_numpy(model.offsets(chosen))[None])
+    return network.style_of(model.offsets(chosen))
 
 
-@torch.inference_mode()
 def generate_span(
-    network: GeometryGenerator,
+    network: SpeechNetwork,
     samples: AudioSource,
     start: int,
     stop: int,
-    style: torch.Tensor,
+    style: Array,
     template: Array,
     margin: int = MARGIN,
 ) -> Array:
@@ -87,8 +105,8 @@ def generate_span(
     low = max(0, start - margin)
     heard = samples[low * SAMPLES_PER_FRAME : (stop + margin) * SAMPLES_PER_FRAME]
     heard = np.pad(heard, (0, (stop + margin - low) * SAMPLES_PER_FRAME - len(heard)))
-    offsets = network(torch.from_numpy(heard)[None], style, torch.from_numpy(template)[None])[0]
-    return np.ascontiguousarray(offsets[start - low : stop - low].numpy())
+    offsets = network.displacements(heard, style, template)
+    return np.ascontiguousarray(offsets[start - low : stop - low])
 
 
 class ChunkedGenerator:
@@ -108,9 +126,9 @@ class ChunkedGenerator:
 
     def __init__(
         self,
-        network: GeometryGenerator,
+        network: SpeechNetwork,
         samples: AudioSource,
-        style: torch.Tensor,
+        style: Array,
         chunk: int = CHUNK,
         margin: int = MARGIN,
         kept: int = KEPT_CHUNKS,
@@ -153,10 +171,10 @@ class ChunkedGenerator:
 
 
 def generate(
-    network: GeometryGenerator,
+    network: SpeechNetwork,
     samples: AudioSource,
     frames: int,
-    style: torch.Tensor,
+    style: Array,
     template: Array,
     chunk: int = CHUNK,
     margin: int = MARGIN,
@@ -179,9 +197,9 @@ class SpeechMotion:
 
     def __init__(
         self,
-        network: GeometryGenerator,
+        network: SpeechNetwork,
         samples: AudioSource,
-        style: torch.Tensor,
+        style: Array,
         rest: Array,
         chunk: int = CHUNK,
     ) -> None:

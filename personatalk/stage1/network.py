@@ -21,10 +21,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..audio.encoder import PACKAGED_BACKBONE, AudioEncoder
-from ..errors import WeightsError
+from ..audio.backbone import states_graph
+from ..audio.ears import PACKAGED_BACKBONE, heard
+from ..audio.encoder import AudioEncoder
 from ..geometry.morphable_model import MorphableModel
-from ..utils import serialization
+from ..utils.arrays import Array
+from ..utils.export import ExportedModule, GraphSpec
+from .runtime import KIND, MOTION, STYLE, VERSION, check_fits
 
 
 class LocalAttention(nn.Module):
@@ -147,7 +150,7 @@ class LinearDecoder(nn.Module):
         return coefficients
 
 
-class GeometryGenerator(serialization.PackagedModule):
+class GeometryGenerator(ExportedModule):
     """The whole of stage 1.
 
     Args:
@@ -162,7 +165,7 @@ class GeometryGenerator(serialization.PackagedModule):
         use_style: False replaces the style by a constant (ablation "w/o style").
     """
 
-    KIND, VERSION, FILE = "geometry-generator", 4, "stage1.safetensors"
+    KIND, VERSION, FILE = KIND, VERSION, "stage1.safetensors"
 
     def __init__(
         self,
@@ -247,19 +250,72 @@ class GeometryGenerator(serialization.PackagedModule):
         self.expression.copy_(torch.from_numpy(model.expression))
 
     def check_fits(self, model: MorphableModel) -> None:
-        """Check that the network was trained on the mesh and the expressions of a morphable model.
+        """See `runtime.check_fits`."""
+        check_fits(model, self.expression.cpu().numpy())
 
-        Raises:
-            WeightsError: It was trained on another model.
-        """
-        if self.config["vertices"] != model.num_vertices:
-            raise WeightsError(
-                f"these stage 1 weights are for a mesh of {self.config['vertices']} vertices, but the morphable"
-                f" model has {model.num_vertices}; train stage 1 on it"
-            )
-        wanted = torch.from_numpy(model.expression).to(self.expression)
-        if self.expression.shape != wanted.shape or not torch.allclose(self.expression, wanted, rtol=0.01, atol=1e-4):
-            raise WeightsError("these stage 1 weights are for another morphable model; train stage 1 on this one")
+    @torch.inference_mode()
+    def style_of(self, offsets: Array) -> Array:
+        """See `inference.SpeechNetwork.style_of`."""
+        return self.encode_style(self._on_device(offsets)[None]).cpu().numpy()
+
+    @torch.inference_mode()
+    def displacements(self, samples: Array, style: Array, template: Array) -> Array:
+        """See `inference.SpeechNetwork.displacements`."""
+        found = self(self._on_device(samples)[None], self._on_device(style), self._on_device(template)[None])
+        return found[0].cpu().numpy()
+
+    def _on_device(self, numbers: Array) -> torch.Tensor:
+        return torch.from_numpy(numbers).to(self.expression.device)
+
+    def graphs(self) -> list[GraphSpec]:
+        """See `ExportedModule.graphs`."""
+        vertices, states = self.config["vertices"], self.audio.states(torch.zeros(1, 16000))
+        style, template = torch.zeros(1, self.config["dim"]), torch.zeros(1, vertices, 3)
+        found = [
+            GraphSpec(
+                STYLE, StylePart(self), {"offsets": torch.randn(1, 30, vertices, 3)}, ["style"], _times("offsets")
+            ),
+            GraphSpec(
+                MOTION,
+                MotionPart(self),
+                {"states": states, "style": style, "template": template},
+                ["displacements"],
+                {"states": {2: "features"}, **_times("displacements")},
+            ),
+        ]
+        if self.audio.own is not None:
+            example = torch.from_numpy(heard(self.config["backbone"], torch.zeros(1, 16000).numpy()))
+            found.append(states_graph(self, self.audio.own, example))
+        return found
+
+
+class StylePart(nn.Module):
+    """The part of stage 1 that embeds a style."""
+
+    def __init__(self, network: GeometryGenerator) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, offsets: torch.Tensor) -> torch.Tensor:
+        """See `GeometryGenerator.encode_style`."""
+        return self.network.encode_style(offsets)
+
+
+class MotionPart(nn.Module):
+    """The part of stage 1 after the backbone of the audio encoder."""
+
+    def __init__(self, network: GeometryGenerator) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, states: torch.Tensor, style: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
+        """Return displacements, as `GeometryGenerator.forward`, from the backbone's hidden states."""
+        return self.network.decode_features(self.network.audio.features(states), style, template)
+
+
+def _times(name: str) -> dict[str, dict[int, str]]:
+    """Return the free axis of a table with a row for each frame, (B, T, ...)."""
+    return {name: {1: "frames"}}
 
 
 def _split(x: torch.Tensor, heads: int) -> torch.Tensor:

@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from ..geometry.morphable_model import MorphableModel
-from ..utils import serialization
 from ..utils.arrays import Array
+from ..utils.modules import PackagedModule
 
 
-class StyleSimilarityEncoder(serialization.PackagedModule):
+class StyleSimilarityEncoder(PackagedModule):
     """Embeds the speaking style of a stretch of motion as a unit vector.
 
     Args:

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..utils.arrays import Array
-from . import sparse_attention
-from .keys import CODE_SIZE, Keys, Queries
+from .keys import Keys, Queries
+from .place_code import CODE_SIZE
 
 
 class GeometricAttention(nn.Module):
@@ -24,15 +23,11 @@ class GeometricAttention(nn.Module):
         width: Standard deviation of that Gaussian in cells.
         sharpness: Factor on the scores outside training. There are five times as many lip references then, and an
             attention that spreads over all that fit blurs teeth and skin.
-
-    Attributes:
-        sparse: Leave out keys whose share is negligible, for rendering on a processor without gradients.
     """
 
     def __init__(self, channels: int, grid: int, width: float, sharpness: float) -> None:
         super().__init__()
         self.sharpness = sharpness
-        self.sparse = False
         self.query, self.key = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.value, self.out = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.position = nn.Parameter(0.02 * torch.randn(channels, grid, grid))
@@ -81,20 +76,12 @@ class GeometricAttention(nn.Module):
         The scale 1 / sqrt(D) is part of the learned weights.
         """
         with _full_precision(values):
-            mixed = self._sparse(queries, keys, values) if self.sparse else None
-            attended: torch.Tensor = self.out(_dense(queries, keys, values) if mixed is None else mixed)
+            attended: torch.Tensor = self.out(_dense(queries, keys, values))
         return attended
 
-    def _sparse(self, queries: Queries, keys: Keys, values: torch.Tensor) -> torch.Tensor | None:
-        """Attend to the keys that can matter; None where these cannot be told."""
-        # The root of what multiplies |a - b|^2 / 2 in the scores is the unit of the places; queries hold its square.
-        unit = (self.sharpness * self.log_precision.exp()).sqrt()
-        learned, places = _to_array(queries.learned), _to_array(queries.place / unit)
-        key_learned, key_places = _to_array(keys.learned), _to_array(keys.place * unit)
-        if not sparse_attention.supports(learned, places, key_learned, key_places):
-            return None
-        attended = sparse_attention.sparse_attend(learned, places, key_learned, key_places, _to_array(values))
-        return torch.from_numpy(attended)
+    def unit(self) -> torch.Tensor:
+        """Return what a number of the place code is in standard deviations of the Gaussian outside training, (9,)."""
+        return (self.sharpness * self.log_precision.exp()).sqrt()
 
     def _placed(self, latent: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Return latents with positional embeddings of the chosen cells, (N, C)."""
@@ -108,11 +95,6 @@ def _dense(queries: Queries, keys: Keys, values: torch.Tensor) -> torch.Tensor:
     """Attend to all keys."""
     # Plain products: on processors three times as fast as the fused kernel, whose values must be as wide as the keys.
     return torch.softmax(queries.pack() @ keys.pack().T, dim=1) @ values
-
-
-def _to_array(tensor: torch.Tensor) -> Array:
-    array: Array = tensor.contiguous().numpy()
-    return array
 
 
 def _full_precision(like: torch.Tensor) -> torch.autocast:

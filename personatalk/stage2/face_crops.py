@@ -14,7 +14,7 @@ from ..media.reader import Frame, VideoReader
 from ..utils.arrays import Array, Image, IntArray
 from .compositing import relit
 from .geometry_map import geometry_map
-from .renderer import Reference
+from .reference_cells import Reference
 from .runtime import RendererRuntime
 
 Resolution = Literal["auto", "256", "512"]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from ..geometry import masks, rasterizer
 from ..geometry.camera import CROP_SPAN
 from ..geometry.morphable_model import MorphableModel
 from ..utils.arrays import Array, IntArray
-from .keys import place_code
+from .place_code import place_code
 
 # Crop pixels per latent cell and axis [paper].
 CELL_SIZE = 4
@@ -30,34 +31,34 @@ TEETH_DEPTH = 0.05
 # rest, and below it. What lies beyond is dark in every mouth, however wide it is open.
 TEETH_ABOVE, TEETH_BELOW = 0.15, 0.1
 
+Grid = TypeVar("Grid")
+
 
 @dataclass(frozen=True)
-class GeometryMap:
-    """Geometry of one face in the crop, as the renderer needs it.
+class GeometryMap(Generic[Grid]):
+    """Geometry of one face in the crop, as the renderer needs it: arrays, or tensors in training.
 
     Attributes:
         image: The geometry drawn, (8, S, S): the paper's G, colour code of the visible face (3, in 0..1, 0 elsewhere),
             1 where there is face, 1 where there is mouth inside, and there the place across the mouth (-1..1), the
             height against the upper teeth (-1.5..1), which go with the skull, and over the lower lip (0..1).
-        code: Place code of each latent cell, in cells, (9, S/4, S/4); see `stage2.keys`.
+        code: Place code of each latent cell, in cells, (9, S/4, S/4); see `stage2.place_code`.
         lips: M_lip, share of each cell, (S/4, S/4).
         face: Lower-face region with a soft edge, (S, S).
         region: Cells under that region and next to it, bool (S/4, S/4): all other latents are 0.
     """
 
-    image: torch.Tensor
-    code: torch.Tensor
-    lips: torch.Tensor
-    face: torch.Tensor
-    region: torch.Tensor
-
-    @property
-    def pncc(self) -> torch.Tensor:
-        """The paper's G alone, (3, S, S)."""
-        return self.image[:3]
+    image: Grid
+    code: Grid
+    lips: Grid
+    face: Grid
+    region: Grid
 
 
-def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tuple[Array, ...] = ()) -> GeometryMap:
+ArrayMap = GeometryMap[npt.NDArray[Any]]
+
+
+def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tuple[Array, ...] = ()) -> ArrayMap:
     """Draw the geometry of one face.
 
     Args:
@@ -85,11 +86,11 @@ def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tupl
     )
     region = masks.face_region(model, [vertices, *others], size)
     return GeometryMap(
-        image=torch.from_numpy(np.ascontiguousarray(np.concatenate([face, mouth], axis=2).transpose(2, 0, 1))),
-        code=torch.from_numpy(code),
-        lips=torch.from_numpy(masks.cells(masks.lip_region(model, vertices, size), grid)),
-        face=torch.from_numpy(region),
-        region=torch.from_numpy(masks.grow(masks.cells(region, grid) > 0, CONTEXT)),
+        image=np.ascontiguousarray(np.concatenate([face, mouth], axis=2).transpose(2, 0, 1)),
+        code=code,
+        lips=masks.cells(masks.lip_region(model, vertices, size), grid),
+        face=region,
+        region=masks.grow(masks.cells(region, grid) > 0, CONTEXT),
     )
 
 

@@ -6,26 +6,28 @@
 
 Work that cannot show in the result is left out: only the target's latent cells under the mask are queries, only the
 cells of a reference's lower face are keys, and each reference is encoded once. The tests hold the result against the
-paper's formula on full grids. `stage2.runtime` renders single faces fast.
+paper's formula on full grids. This is the network for training;
+`stage2.runtime` renders with its graphs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from ..utils import serialization
 from ..utils.arrays import Image
+from ..utils.export import ExportedModule, GraphSpec
 from .attention import GeometricAttention
-from .geometry_map import CELL_SIZE, NUM_CHANNELS, GeometryMap
-from .keys import PACKED_PLACE, Keys
+from .geometry_map import CELL_SIZE, NUM_CHANNELS, ArrayMap, GeometryMap
+from .keys import Keys
+from .regions import Box, bounding_box, pixel_span
+from .runtime import KIND, VERSION
 
-# Rows and columns of a part of the grid of cells.
-Box = tuple[slice, slice]
+TensorMap = GeometryMap[torch.Tensor]
 
 # Radius in cells of the neighbourhood of which an encoder makes a latent cell.
 ENCODER_REACH = 2
@@ -115,7 +117,7 @@ class Decoder(nn.Module):
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceTensors:
     """One encoded reference: keys and values of both attentions, only of the cells that may be attended to.
 
     Attributes:
@@ -130,37 +132,12 @@ class Reference:
     face_keys: Keys
     face_values: torch.Tensor
 
-    def pack(self) -> dict[str, torch.Tensor]:
-        """Return the tables that files keep, by the names of the attributes."""
-        return {
-            "lip_keys": self.lip_keys.pack(),
-            "lip_values": self.lip_values,
-            "face_keys": self.face_keys.pack(),
-            "face_values": self.face_values,
-        }
 
-    @classmethod
-    def unpack(cls, tables: Mapping[str, torch.Tensor]) -> Reference:
-        """Read what `pack` returned."""
-        return cls(
-            Keys.unpack(tables["lip_keys"]),
-            tables["lip_values"],
-            Keys.unpack(tables["face_keys"]),
-            tables["face_values"],
-        )
-
-    @staticmethod
-    def table_widths(channels: int) -> dict[str, int]:
-        """Return names and widths of the tables of `pack`, for a renderer with so many channels."""
-        keys, values = channels + PACKED_PLACE, channels
-        return {"lip_keys": keys, "lip_values": values, "face_keys": keys, "face_values": values}
-
-
-def merge_references(references: Sequence[Reference]) -> Reference:
+def merge_references(references: Sequence[ReferenceTensors]) -> ReferenceTensors:
     """Return one reference with the keys and values of all."""
     if len(references) == 1:
         return references[0]
-    return Reference(
+    return ReferenceTensors(
         Keys.merge([reference.lip_keys for reference in references]),
         torch.cat([reference.lip_values for reference in references]),
         Keys.merge([reference.face_keys for reference in references]),
@@ -168,7 +145,7 @@ def merge_references(references: Sequence[Reference]) -> Reference:
     )
 
 
-class Renderer(serialization.PackagedModule):
+class Renderer(ExportedModule):
     """The whole of stage 2.
 
     Args:
@@ -180,7 +157,7 @@ class Renderer(serialization.PackagedModule):
         sharpness: Factor on the attention's scores outside training.
     """
 
-    KIND, VERSION, FILE = "renderer", 2, "stage2.safetensors"
+    KIND, VERSION, FILE = KIND, VERSION, "stage2.safetensors"
 
     def __init__(
         self,
@@ -220,7 +197,7 @@ class Renderer(serialization.PackagedModule):
         for attention in (self.lip_attention, self.face_attention):
             attention.sharpness = sharpness
 
-    def encode_references(self, textures: torch.Tensor, maps: list[GeometryMap]) -> list[Reference]:
+    def encode_references(self, textures: torch.Tensor, maps: list[TensorMap]) -> list[ReferenceTensors]:
         """Encode reference frames.
 
         Args:
@@ -234,32 +211,37 @@ class Renderer(serialization.PackagedModule):
 
     def _encoded(self, encoder: Encoder, images: torch.Tensor, region: torch.Tensor) -> torch.Tensor:
         """Return latents (N, C, h, w) of images (N, any, S, S), right in a region of cells (h, w)."""
-        rows, columns = bounding_box(region, ENCODER_REACH)
+        rows, columns = bounding_box(region.cpu().numpy(), ENCODER_REACH)
         out = images.new_zeros(len(images), self.channels, *region.shape)
         out[:, :, rows, columns] = encoder(images[:, :, pixel_span(rows), pixel_span(columns)])
         return out
 
-    def _reference(self, latent: torch.Tensor, texture: torch.Tensor, drawn: GeometryMap) -> Reference:
+    def _reference(self, latent: torch.Tensor, texture: torch.Tensor, drawn: TensorMap) -> ReferenceTensors:
         lip, face = (where[None] for where in self.key_mask(drawn))
         latent, texture, code = latent[None], texture[None], drawn.code[None]
-        return Reference(
+        return ReferenceTensors(
             self.lip_attention.keys(latent, code, lip),
             self.lip_attention.values(texture, lip),
             self.face_attention.keys(latent, code, face),
             self.face_attention.values(texture, face),
         )
 
-    def key_mask(self, drawn: GeometryMap) -> tuple[torch.Tensor, torch.Tensor]:
+    def key_mask(self, drawn: TensorMap) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the cells of a reference that Lip- and Face-Attention take texture from, bool (S/4, S/4) each."""
         # "The rest" [paper]: the face without its lips, whose words are the old ones. A seam belongs to the lips alone,
         # so that they do not shine through, and wider than the queries' share, so that these find their place.
         lips = drawn.lips > 0
-        grown = nn.functional.max_pool2d(lips[None].float(), 2 * LIP_SEAM + 1, stride=1, padding=LIP_SEAM)[0] > 0
-        lip = lips | (grown & drawn.region)
+        near = (
+            nn.functional.max_pool2d(lips[None, None].float(), 2 * LIP_SEAM + 1, stride=1, padding=LIP_SEAM)[0, 0] > 0
+        )
+        lip = lips | (near & drawn.region)
         return lip if self.use_face else drawn.region, drawn.region & ~lips if self.use_lip else drawn.region
 
     def sample(
-        self, targets: Sequence[GeometryMap], lip_references: list[Reference], face_references: list[Reference]
+        self,
+        targets: Sequence[TensorMap],
+        lip_references: list[ReferenceTensors],
+        face_references: list[ReferenceTensors],
     ) -> torch.Tensor:
         """Sample the references' texture by dual attention.
 
@@ -284,7 +266,7 @@ class Renderer(serialization.PackagedModule):
             out = out + _scatter(attended, where) * (1 - share[:, None])
         return out
 
-    def lip_share(self, target: GeometryMap) -> torch.Tensor:
+    def lip_share(self, target: TensorMap) -> torch.Tensor:
         """Return the share of Lip-Attention in each cell, (S/4, S/4): M_lip, and 0 or 1 under the ablations."""
         if not self.use_lip:
             return torch.zeros_like(target.lips)
@@ -295,14 +277,26 @@ class Renderer(serialization.PackagedModule):
         images: torch.Tensor = self.decoder(latents, geometries) + 0.5
         return images
 
+    def graphs(self) -> list[GraphSpec]:
+        """See `ExportedModule.graphs`."""
+        # Imported here, since the parts are built on this module.
+        from .graphs import renderer_graphs
+
+        return renderer_graphs(self)
+
     def forward(
-        self, targets: list[GeometryMap], lips: list[Reference], faces: list[Reference], box: Box
+        self, targets: list[TensorMap], lips: list[ReferenceTensors], faces: list[ReferenceTensors], box: Box
     ) -> torch.Tensor:
         """Render a box of B targets that share references, (B, 3, 4h, 4w), right under each target's mask only."""
         rows, columns = box
         latents = self.sample(targets, lips, faces)[:, :, rows, columns]
         geometry = torch.stack([target.image[:, pixel_span(rows), pixel_span(columns)] for target in targets])
         return self.decode(latents, geometry)
+
+
+def map_tensors(drawn: ArrayMap) -> TensorMap:
+    """Return a geometry map as tensors."""
+    return GeometryMap(**{name: torch.from_numpy(grid) for name, grid in vars(drawn).items()})
 
 
 def to_tensor(crop: Image) -> torch.Tensor:
@@ -321,17 +315,3 @@ def _scatter(rows: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     grids = rows.new_zeros(where.numel(), rows.shape[1])
     grids = grids.index_put((where.flatten().nonzero()[:, 0],), rows)
     return grids.reshape(*where.shape, -1).permute(0, 3, 1, 2)
-
-
-def bounding_box(where: torch.Tensor, margin: int) -> Box:
-    """Return rows and columns of the box around a region of a grid; the whole grid where the region is empty."""
-    sides = []
-    for axis, size in enumerate(where.shape):
-        inside = where.any(dim=1 - axis).nonzero()[:, 0].tolist() or [0, size - 1]
-        sides.append(slice(max(0, inside[0] - margin), min(size, inside[-1] + 1 + margin)))
-    return sides[0], sides[1]
-
-
-def pixel_span(cells: slice) -> slice:
-    """Return the rows or columns of pixels that a span of cells covers."""
-    return slice(cells.start * CELL_SIZE, cells.stop * CELL_SIZE)

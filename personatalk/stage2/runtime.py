@@ -1,42 +1,68 @@
-"""The renderer as the dubbing uses it: on the processor, without gradients, from many threads."""
+"""Stage 2 as the dubbing uses it: ONNX graphs on a device of one's choice, from many threads, without PyTorch.
+
+Work that cannot show in the result is left out: only the target's latent cells under the mask are queries, only the
+cells of a reference's lower face are keys, each reference is encoded once, and keys whose share of the attention is
+negligible are left out. The tests hold the result against the paper's formula on full grids.
+"""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
-from ..utils.arrays import Image
-from .geometry_map import GeometryMap
-from .keys import Keys
-from .renderer import Reference, Renderer, bounding_box, pixel_span, to_bytes, to_tensor
+from ..utils.arrays import Array, BoolArray, Image
+from ..utils.graphs import Graphs
+from ..utils.serialization import packaged
+from . import sparse_attention
+from .geometry_map import CELL_SIZE, ArrayMap
+from .place_code import CODE_SIZE
+from .reference_cells import SIDES, Cells, Reference, merge_references
+from .regions import Box, bounding_box, pixel_box
 
-# Cells by which the rendered box is wider than the queries', so that the decoder sees the geometry around the mask.
+# Kind and version of the weights file.
+KIND, VERSION = "renderer", 2
+# Names of the graphs.
+REFERENCE, QUERY, DECODE = "reference", "query", "decode"
+# Cells by which the computed box is wider than the region: for the encoders' field of view, and so that the decoder
+# sees the geometry around the mask.
 BOX_MARGIN = 2
+# The box's sides are multiples of so many cells.
+BOX_MULTIPLE = 4
 
 
 class RendererRuntime:
-    """Encodes references and renders faces. It holds its own copy of the network and never changes it.
+    """Encodes references and renders faces.
 
     Args:
-        renderer: The trained network.
-        dtype: Type of the convolutions; by default `fastest_dtype`. The attention is computed in float32 always.
+        path: Weights of the renderer; None for the package's own.
+        device: Name of a device; see `devices.choose_device`.
         sparse: Leave out keys whose share of the attention is negligible.
+
+    Attributes:
+        digest: Tells the weights from others.
+        graphs: The ONNX graphs.
+
+    Raises:
+        PersonaTalkError: See `Graphs`.
     """
 
-    def __init__(self, renderer: Renderer, dtype: torch.dtype | None = None, sparse: bool = True) -> None:
-        self.dtype = dtype or fastest_dtype()
-        self.network = network = copy.deepcopy(renderer).eval().requires_grad_(False)
-        for part in (network.geometry_encoder, network.texture_encoder, network.decoder):
-            part.to(self.dtype)
-        for attention in (network.lip_attention, network.face_attention):
-            attention.sparse = sparse
+    def __init__(self, path: Path | str | None = None, device: str = "auto", sparse: bool = True) -> None:
+        path = packaged("stage2.safetensors") if path is None else path
+        self.graphs = Graphs(path, [REFERENCE, QUERY, DECODE], kind=KIND, version=VERSION, device=device, parallel=True)
+        config, self.digest, self.sparse = self.graphs.config, self.graphs.digest, sparse
+        self.size, self.channels = int(config["size"]), int(config["channels"])
+        units = self.graphs.constants(QUERY)
+        self._units = {side: np.array(units[side], np.float32) for side in SIDES}
 
-    @torch.inference_mode()
-    def encode(self, crops: Sequence[Image], maps: list[GeometryMap]) -> list[Reference]:
+    @property
+    def grid(self) -> int:
+        """Side in cells of the latent grid that the renderer was trained for."""
+        return self.size // CELL_SIZE
+
+    def encode(self, crops: Sequence[Image], maps: Sequence[ArrayMap]) -> list[Reference]:
         """Encode reference frames, in numbers that float16 holds.
 
         References that a persona keeps are then equal to those that are encoded anew.
@@ -45,12 +71,27 @@ class RendererRuntime:
             crops: Face crops, uint8 (S, S, 3).
             maps: Their geometry.
         """
-        with self._mixed_precision():
-            encoded = self.network.encode_references(torch.stack([to_tensor(crop) for crop in crops]), maps)
-        return [_rounded(reference) for reference in encoded]
+        return [self._encoded(crop, drawn) for crop, drawn in zip(crops, maps, strict=True)]
 
-    @torch.inference_mode()
-    def render(self, target: GeometryMap, lips: list[Reference], faces: list[Reference]) -> Image:
+    def _encoded(self, crop: Image, drawn: ArrayMap) -> Reference:
+        box = bounding_box(drawn.region | (drawn.lips > 0), BOX_MARGIN, BOX_MULTIPLE)
+        found = self.graphs.run(
+            REFERENCE,
+            texture=np.ascontiguousarray(crop[pixel_box(box)]),
+            region=np.ascontiguousarray(drawn.region[box]),
+            **_geometry(drawn, box, self.grid),
+        )
+        sides = []
+        for side, (keys, values, mask) in zip(SIDES, (found[:3], found[3:]), strict=True):
+            sides.append(Cells(keys[mask], self._places(drawn, box, mask, side), values[mask]).rounded())
+        return Reference(*sides)
+
+    def _places(self, drawn: ArrayMap, box: Box, chosen: BoolArray, side: str) -> Array:
+        """Return the place codes (K, 9) of chosen cells of a box in standard deviations of an attention's Gaussian."""
+        code = drawn.code[:, box[0], box[1]].reshape(CODE_SIZE, -1)
+        return np.ascontiguousarray(code[:, chosen].T * self._units[side])
+
+    def render(self, target: ArrayMap, lips: Sequence[Reference], faces: Sequence[Reference]) -> Image:
         """Render one face, uint8 (S, S, 3); only the part under its mask is computed, the rest is 0.
 
         Args:
@@ -58,37 +99,51 @@ class RendererRuntime:
             lips: Lip references.
             faces: Face references.
         """
-        box = bounding_box(target.region, BOX_MARGIN)
-        with self._mixed_precision():
-            part = self.network([target], lips, faces, box)[0]
+        box = bounding_box(target.region, BOX_MARGIN, BOX_MULTIPLE)
+        inputs, region = _geometry(target, box, self.grid), target.region[box].ravel()
+        *queries, lip_share = self.graphs.run(QUERY, **inputs)
+        latent = np.zeros((len(region), self.channels), np.float32)
+        parts = ((lips, lip_share.ravel()), (faces, 1 - lip_share.ravel()))
+        for side, learned, (references, share) in zip(SIDES, queries, parts, strict=True):
+            chosen = region & (share > 0)
+            if chosen.any():
+                known: Cells = getattr(merge_references(references), side)
+                attended = self._attend(learned[chosen], self._places(target, box, chosen, side), known)
+                latent[chosen] += attended * share[chosen, None]
         image = np.zeros((*target.face.shape, 3), np.uint8)
-        image[pixel_span(box[0]), pixel_span(box[1])] = to_bytes(part.float())
+        (image[pixel_box(box)],) = self.graphs.run(DECODE, latent=latent, geometry=inputs["geometry"])
         return image
 
-    def _mixed_precision(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+    def _attend(self, learned: Array, places: Array, known: Cells) -> Array:
+        """Return what the known cells answer to queries, (Q, C)."""
+        if self.sparse and sparse_attention.supports(learned, places, known.keys, known.places):
+            return sparse_attention.sparse_attend(learned, places, known.keys, known.places, known.values)
+        return dense_attend(learned, places, known)
 
 
-def fastest_dtype() -> torch.dtype:
-    """Return bfloat16 where the processor has instructions for it, which costs a grey level at most, else float32."""
-    # PyTorch has no public function for it; where the private one is gone, float32 is right too.
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return torch.bfloat16 if supported else torch.float32
+def dense_attend(learned: Array, places: Array, known: Cells) -> Array:
+    """Attend to all keys: the definition of `sparse_attention.sparse_attend`, for numbers that cannot be sorted."""
+    if not len(known):
+        return np.zeros((len(learned), known.values.shape[1]), np.float32)
+    # |a - b|^2 / 2 = |a|^2 / 2 - a b + |b|^2 / 2; the first term is the same for all keys and drops out.
+    scores = learned @ known.keys.T + places @ known.places.T - np.square(known.places).sum(axis=1) / 2
+    weight = np.exp(scores - scores.max(axis=1, keepdims=True))
+    mixed: Array = (weight / weight.sum(axis=1, keepdims=True)) @ known.values
+    return mixed
 
 
-def _rounded(reference: Reference) -> Reference:
-    """Return a reference rounded to half precision, but for the places of its keys."""
-    return Reference(
-        _rounded_keys(reference.lip_keys),
-        _half(reference.lip_values),
-        _rounded_keys(reference.face_keys),
-        _half(reference.face_values),
-    )
+def _geometry(drawn: ArrayMap, box: Box, grid: int) -> dict[str, Any]:
+    """Return what the graphs of references and queries know of the geometry in a box; `grid` as of `_positions`."""
+    rows, columns = pixel_box(box)
+    return {
+        "geometry": np.ascontiguousarray(drawn.image[:, rows, columns]),
+        "lips": np.ascontiguousarray(drawn.lips[box]),
+        "rows": _positions(box[0], len(drawn.lips), grid),
+        "columns": _positions(box[1], len(drawn.lips), grid),
+    }
 
 
-def _rounded_keys(keys: Keys) -> Keys:
-    return replace(keys, learned=_half(keys.learned))
-
-
-def _half(numbers: torch.Tensor) -> torch.Tensor:
-    return numbers.half().float()
+def _positions(cells: slice, size: int, grid: int) -> Array:
+    """Return the places of rows or columns of a grid of some size on the grid of the positional embeddings."""
+    places = (np.arange(cells.start, cells.stop) + 0.5) * (grid / size) - 0.5
+    return np.clip(places, 0, grid - 1).astype(np.float32)

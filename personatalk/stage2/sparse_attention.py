@@ -26,7 +26,7 @@ import numpy as np
 
 from ..utils.arrays import Array, IntArray
 from ..utils.compilation import compiled
-from .keys import BACKGROUND, CODE_SIZE, FACE, MOUTH
+from .place_code import BACKGROUND, CODE_SIZE, FACE, MOUTH
 
 # Side of a bucket in standard deviations of the Gaussian.
 BUCKET = 3.0

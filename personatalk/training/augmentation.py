@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.signal import fftconvolve, resample_poly
 
-from ..audio.encoder import SAMPLE_RATE
+from ..audio.rates import SAMPLE_RATE
 from ..utils.arrays import Array
 
 # Share of the recordings that get reverberation.

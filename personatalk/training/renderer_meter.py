@@ -16,8 +16,8 @@ from ..geometry import masks
 from ..geometry.camera import apply_transform, crop_transform, project
 from ..geometry.morphable_model import MorphableModel
 from ..stage2.geometry_map import geometry_map
+from ..stage2.reference_cells import Reference
 from ..stage2.references import lip_references
-from ..stage2.renderer import Reference
 from ..stage2.runtime import RendererRuntime
 from ..utils.arrays import Array, Image, IntArray
 from .data.shards import Clip, IndexEntry
@@ -105,7 +105,7 @@ class RendererMeter:
             vertices = self._vertices(clip, target)
             drawn = geometry_map(self.model, vertices, len(clip.crops[target]))
             rendered = self.renderer.render(drawn, references(lips), references(near))
-            real, face = clip.crops[target], drawn.face.numpy()[..., None]
+            real, face = clip.crops[target], drawn.face[..., None]
             composed = np.clip(real * (1 - face) + rendered * face + 0.5, 0, 255).astype(np.uint8)
             beyond = bool(opening[target] > opening[lips].max())
             yield self._measured(clip.key, target, beyond, vertices, face[..., 0], real, composed), real, composed

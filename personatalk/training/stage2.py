@@ -8,6 +8,7 @@ encoding; a target is never its own reference, or its texture would be copied.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from torch import nn
 
 from ..errors import PersonaTalkError
 from ..geometry.morphable_model import MorphableModel
-from ..stage2.renderer import Renderer, pixel_span
+from ..stage2.regions import pixel_span
+from ..stage2.renderer import Renderer
 from ..stage2.runtime import RendererRuntime
 from .config import Stage2Config
 from .data.shards import IndexEntry, evenly_spaced, read_datasets
@@ -215,7 +217,11 @@ class Stage2Task(Task[PackedWindow]):
                 if mouth and len(rows) < 8:
                     rows.append([_to_image(window.targets[0]), _to_image(_composed(window, rendered)[0])])
         means = {name: float(np.mean(values)) for name, values in found.items() if values}
-        meter = RendererMeter(self.sampler.model, RendererRuntime(network))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network.safetensors"
+            network.save(path)
+            Renderer.export(path)
+            meter = RendererMeter(self.sampler.model, RendererRuntime(path, "cpu"))
         targets = [target for target, _, _ in meter.measure(evenly_spaced(self.held_out, VALIDATION_CLIPS))]
         if targets:
             told = summary(targets)

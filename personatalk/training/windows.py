@@ -26,7 +26,8 @@ from ..stage2.references import (
     training_face_references,
     training_lip_references,
 )
-from ..stage2.renderer import Box, bounding_box, pixel_span, to_tensor
+from ..stage2.regions import Box, bounding_box, pixel_span
+from ..stage2.renderer import TensorMap, map_tensors, to_tensor
 from ..utils.arrays import Array, IntArray
 from .data.shards import Clip, IndexEntry
 from .engine import clip_sampler
@@ -66,11 +67,11 @@ class RenderWindow:
     """
 
     lip_textures: torch.Tensor
-    lip_maps: list[GeometryMap]
+    lip_maps: list[TensorMap]
     face_textures: torch.Tensor
-    face_maps: list[GeometryMap]
+    face_maps: list[TensorMap]
     targets: torch.Tensor
-    target_maps: list[GeometryMap]
+    target_maps: list[TensorMap]
     box: Box
     mouth: bool = False
 
@@ -98,7 +99,7 @@ class MapStack:
     grid: int
 
     @classmethod
-    def pack(cls, maps: list[GeometryMap], box: Box) -> MapStack:
+    def pack(cls, maps: list[TensorMap], box: Box) -> MapStack:
         """Cut maps to a box."""
         rows, columns = pixel_span(box[0]), pixel_span(box[1])
         return cls(
@@ -111,7 +112,7 @@ class MapStack:
             maps[0].code.shape[1],
         )
 
-    def unpack(self) -> list[GeometryMap]:
+    def unpack(self) -> list[TensorMap]:
         """Return the maps on the whole crop, 0 outside the box."""
         cells, pixels = self.box, (pixel_span(self.box[0]), pixel_span(self.box[1]))
         whole = [_padded(self.image, pixels, self.grid * CELL_SIZE), _padded(self.code, cells, self.grid)]
@@ -240,7 +241,7 @@ class WindowSampler:
         images = images[:, :, pixel_span(box[0]), pixel_span(box[1])]
         return (images * torch.from_numpy(tint)[:, None, None]).clamp(0, 1).half()
 
-    def _map(self, clip: Clip, frame: int, other: int | None = None) -> GeometryMap:
+    def _map(self, clip: Clip, frame: int, other: int | None = None) -> TensorMap:
         """Return the geometry map of a frame, for a target with the region of another frame's mouth."""
         pose = clip.pose[frame]
         transform = crop_transform(pose, self.size)
@@ -250,7 +251,7 @@ class WindowSampler:
             return apply_transform(transform, project(vertices, pose))
 
         others = () if other is None else (drawn(other),)
-        return geometry_map(self.model, drawn(frame), self.size, others)
+        return map_tensors(geometry_map(self.model, drawn(frame), self.size, others))
 
 
 def _centre(random: np.random.Generator, opening: Array) -> int:
@@ -264,7 +265,7 @@ def _centre(random: np.random.Generator, opening: Array) -> int:
     return int(np.abs(opening - wanted).argmin())
 
 
-def _mouth_box(drawn: GeometryMap, size: int) -> Box:
+def _mouth_box(drawn: TensorMap, size: int) -> Box:
     """Return the box of fixed size around the lips, in cells."""
     grid = size // CELL_SIZE
     sides = []
@@ -277,9 +278,10 @@ def _mouth_box(drawn: GeometryMap, size: int) -> Box:
     return sides[0], sides[1]
 
 
-def _region_box(maps: list[GeometryMap]) -> Box:
+def _region_box(maps: list[TensorMap]) -> Box:
     """Return the box of cells around the regions and lips of maps, and what the networks see beside them."""
-    return bounding_box(torch.stack([drawn.region | (drawn.lips > 0) for drawn in maps]).any(dim=0), REGION_MARGIN)
+    region = torch.stack([drawn.region | (drawn.lips > 0) for drawn in maps]).any(dim=0)
+    return bounding_box(region.cpu().numpy(), REGION_MARGIN)
 
 
 def _grown(box: Box, margin: int, size: int) -> Box:
@@ -288,7 +290,7 @@ def _grown(box: Box, margin: int, size: int) -> Box:
     return rows, columns
 
 
-def _within(drawn: GeometryMap, box: Box) -> GeometryMap:
+def _within(drawn: TensorMap, box: Box) -> TensorMap:
     """Cut the regions of a map off outside a box; the outermost cells are not judged, since they lack neighbours."""
     face, lips, region = map(torch.zeros_like, (drawn.face, drawn.lips, drawn.region))
     rows, columns = (slice(side.start + 1, side.stop - 1) for side in box)

@@ -19,10 +19,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
-import torch
-
 from ..errors import PersonaTalkError
 from .interrupt import Interrupt
+from .threads import limit_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,7 +54,7 @@ def local(
         workers: Processes.
         crashed: Makes the result of an item whose process died.
         ordered: Results in the order of the items, instead of as they are done.
-        threads: Threads of torch in each process.
+        threads: Cores that each process may use.
     """
     return _results(_in_processes(work, deque(enumerate(items)), workers, crashed, threads), ordered)
 
@@ -148,7 +147,7 @@ class WorkerProcess(Generic[Item, Result]):
     """
 
     def __init__(self, work: Work[Item, Result], threads: int) -> None:
-        # A fresh process, not a fork: the face tracker's and torch's threads do not survive a fork.
+        # A fresh process, not a fork: the networks' threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(work, theirs, os.getpid(), threads), daemon=True)
@@ -219,7 +218,7 @@ def _end(processes: list[WorkerProcess[Item, Result]]) -> None:
 
 def _serve(work: Work[Item, Result], pipe: Connection, master: int, threads: int) -> None:
     """Serve as a process: items in, results or errors out, until it is asked to end or its master is gone."""
-    torch.set_num_threads(threads)
+    limit_cores(threads)
     signal.signal(signal.SIGTERM, interrupt)
     threading.Thread(target=_end_with, args=(master,), daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt, EOFError, OSError):

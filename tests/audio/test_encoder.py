@@ -12,7 +12,8 @@ from helpers.synthetic import speech_like
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, HubertConfig, HubertModel, WhisperConfig, WhisperModel
 
-from personatalk.audio.encoder import FPS, SAMPLE_RATE, AudioEncoder, load_backbone
+from personatalk.audio.encoder import AudioEncoder, load_backbone
+from personatalk.audio.rates import FPS, SAMPLE_RATE
 from personatalk.errors import WeightsError
 from personatalk.utils.arrays import Array
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers.synthetic import speech_like
 
-from personatalk.audio.encoder import SAMPLE_RATE
 from personatalk.audio.loudness import match_loudness, normalise_loudness
+from personatalk.audio.rates import SAMPLE_RATE
 
 
 def root_mean_square(samples: np.ndarray) -> float:

@@ -12,8 +12,8 @@ import pytest
 from helpers.sample_clips import spoken
 
 from personatalk.audio import speech_detector
-from personatalk.audio.encoder import SAMPLE_RATE
 from personatalk.audio.loudness import normalise_loudness
+from personatalk.audio.rates import SAMPLE_RATE
 from personatalk.audio.voice_activity import (
     PAUSE_FRAMES,
     SAMPLES_PER_FRAME,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from personatalk.audio.encoder import SAMPLE_RATE
+from personatalk.audio.rates import SAMPLE_RATE
 from personatalk.errors import WeightsError
 from personatalk.evaluation.active_speaker import ActiveSpeaker
 from personatalk.evaluation.tracks import crops_at_25, track

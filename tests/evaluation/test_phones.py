@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from personatalk.audio.encoder import SAMPLE_RATE
 from personatalk.audio.loudness import normalise_loudness
+from personatalk.audio.rates import SAMPLE_RATE
 from personatalk.errors import PersonaTalkError
 from personatalk.evaluation import phones
 from personatalk.evaluation.phones import aligned_phones

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from personatalk.stage2.geometry_map import GeometryMap
-from personatalk.stage2.renderer import Renderer, to_bytes
+from personatalk.stage2.renderer import Renderer, TensorMap, to_bytes
 from personatalk.utils.arrays import Image
 
 
 @torch.inference_mode()
 def render_by_formula(
     network: Renderer,
-    target: GeometryMap,
-    lips: list[tuple[torch.Tensor, GeometryMap]],
-    faces: list[tuple[torch.Tensor, GeometryMap]],
+    target: TensorMap,
+    lips: list[tuple[torch.Tensor, TensorMap]],
+    faces: list[tuple[torch.Tensor, TensorMap]],
 ) -> Image:
     """Render one face, (S, S, 3).
 

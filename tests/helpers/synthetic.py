@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from personatalk.audio.encoder import SAMPLE_RATE
+from personatalk.audio.rates import SAMPLE_RATE
 from personatalk.geometry.camera import CROP_SIZE, apply_transform, crop_transform, project
 from personatalk.geometry.mediapipe_mesh import NUM_LANDMARKS
 from personatalk.geometry.morphable_model import MorphableModel

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.exported import geometry_runtime, renderer_runtime
 from helpers.sample_clips import spoken, write_sound, write_video
 from helpers.synthetic import opened
 from personatalk.faces import selection
@@ -57,7 +58,7 @@ def tiny_models(seed: int = 0) -> Models:
     backbone = {"kind": "whisper", "width": 16, "heads": 2, "layers": 1}
     stage1 = GeometryGenerator(face.num_vertices, face.num_expression, backbone, dim=16, heads=2, layers=1, reach=3)
     stage1.set_expressions(face)
-    return Models(face, stage1.eval(), Renderer(channels=8, width=8, size=CROP).eval())
+    return Models(face, geometry_runtime(stage1), renderer_runtime(Renderer(channels=8, width=8, size=CROP)))
 
 
 @dataclass(frozen=True)

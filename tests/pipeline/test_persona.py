@@ -122,7 +122,7 @@ def test_it_is_shown(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_damaged_one_is_explained(tmp_path: Path, tiny_models: Models, kept: Path) -> None:
-    arrays, config = serialization.load_arrays(kept, kind="persona", version=4)
+    arrays, config = serialization.load_arrays(kept, kind="persona", version=5)
     broken = [
         ({**arrays, "beta": arrays["beta"][:, :2]}, config, "another morphable model"),
         ({k: v for k, v in arrays.items() if k != "pictures"}, config, "not a readable persona"),
@@ -132,7 +132,7 @@ def test_a_damaged_one_is_explained(tmp_path: Path, tiny_models: Models, kept: P
         (arrays, {**config, "videos": [{"name": "x"}]}, "not a readable persona"),
     ]
     for content, said, message in broken:
-        serialization.save_arrays(tmp_path / "x.persona", content, kind="persona", version=4, config=said, half=False)
+        serialization.save_arrays(tmp_path / "x.persona", content, kind="persona", version=5, config=said, half=False)
         with pytest.raises(WeightsError, match=message):
             Persona.load(tmp_path / "x.persona", tiny_models.morphable)
     serialization.save_arrays(tmp_path / "x.persona", arrays, kind="persona", version=99, config=config)

@@ -21,8 +21,8 @@ def network(model: MorphableModel) -> GeometryGenerator:
 
 
 @pytest.fixture(scope="module")
-def style() -> torch.Tensor:
-    return torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+def style() -> Array:
+    return torch.randn(1, 64, generator=torch.Generator().manual_seed(0)).numpy()
 
 
 @pytest.fixture(scope="module")

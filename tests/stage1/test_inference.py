@@ -9,8 +9,8 @@ from helpers.generator import SMALLER
 from helpers.sample_clips import spoken
 from helpers.synthetic import opened, speech_like
 
-from personatalk.audio.encoder import FPS, SAMPLE_RATE
 from personatalk.audio.loudness import normalise_loudness
+from personatalk.audio.rates import FPS, SAMPLE_RATE
 from personatalk.audio.voice_activity import PAUSE_FRAMES, SAMPLES_PER_FRAME
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
@@ -29,7 +29,7 @@ from personatalk.utils.arrays import Array
 
 
 def test_all_geometry_is_made_of_expressions(
-    network: GeometryGenerator, model: MorphableModel, style: torch.Tensor, template: Array
+    network: GeometryGenerator, model: MorphableModel, style: Array, template: Array
 ) -> None:
     got = generate(network, normalise_loudness(speech_like(1.2)), 30, style, template).reshape(30, -1)
     basis = model.expression.reshape(-1, model.num_expression)
@@ -38,7 +38,7 @@ def test_all_geometry_is_made_of_expressions(
     np.testing.assert_allclose(basis @ beta, got.T, atol=1e-5)
 
 
-def test_speech_style_and_template_all_matter(network: GeometryGenerator, style: torch.Tensor, template: Array) -> None:
+def test_speech_style_and_template_all_matter(network: GeometryGenerator, style: Array, template: Array) -> None:
     speech = normalise_loudness(speech_like(1.2))
     plain = generate(network, speech, 30, style, template)
     others = [
@@ -55,11 +55,11 @@ def test_style_is_a_statistic(network: GeometryGenerator, model: MorphableModel)
     beta = random.standard_normal((80, model.num_expression)).astype(np.float32)
     plain = speaking_style(network, model, beta)
     assert plain.shape == (1, 64)
-    torch.testing.assert_close(speaking_style(network, model, beta[random.permutation(80)]), plain)
+    np.testing.assert_allclose(speaking_style(network, model, beta[random.permutation(80)]), plain, atol=1e-5)
     livelier = speaking_style(network, model, 2 * beta)
     raised = speaking_style(network, model, beta + 1)
-    assert (livelier - plain).abs().max() > 1e-3
-    assert (raised - plain).abs().max() > 1e-3
+    assert np.abs(livelier - plain).max() > 1e-3
+    assert np.abs(raised - plain).max() > 1e-3
 
 
 @pytest.mark.parametrize("frames", [1, 2, 4000])
@@ -67,9 +67,9 @@ def test_style_of_short_and_long_videos(network: GeometryGenerator, model: Morph
     time = np.arange(frames)[:, None] / 25
     beta = np.sin(time * np.linspace(1, 6, model.num_expression)).astype(np.float32)
     got = speaking_style(network, model, beta)
-    assert torch.isfinite(got).all()
+    assert np.isfinite(got).all()
     if frames > 1000:
-        torch.testing.assert_close(got, speaking_style(network, model, beta[: frames // 2]), atol=0.05, rtol=0)
+        np.testing.assert_allclose(got, speaking_style(network, model, beta[: frames // 2]), atol=0.05, rtol=0)
 
 
 def test_without_style_nobody_has_one(model: MorphableModel, network: GeometryGenerator) -> None:
@@ -78,12 +78,12 @@ def test_without_style_nobody_has_one(model: MorphableModel, network: GeometryGe
     random = np.random.default_rng(4)
     betas = [random.standard_normal((40, model.num_expression)).astype(np.float32) for _ in range(2)]
     styles = [speaking_style(plain, model, beta) for beta in betas]
-    assert torch.equal(styles[0], styles[1])
-    assert not torch.equal(*(speaking_style(network, model, beta) for beta in betas))
+    np.testing.assert_array_equal(styles[0], styles[1])
+    assert np.abs(np.subtract(*(speaking_style(network, model, beta) for beta in betas))).max() > 1e-3
 
 
 @pytest.mark.parametrize("chunk", [30, 100])
-def test_chunks_do_not_show(network: GeometryGenerator, style: torch.Tensor, template: Array, chunk: int) -> None:
+def test_chunks_do_not_show(network: GeometryGenerator, style: Array, template: Array, chunk: int) -> None:
     speech = normalise_loudness(speech_like(8.8))
     whole = generate(network, speech, 220, style, template, chunk=220)
     parts = generate(network, speech, 220, style, template, chunk=chunk)
@@ -110,7 +110,7 @@ def test_chunks_do_not_show_with_the_packages_weights(model: MorphableModel, tem
     assert np.abs(parts - whole).max() < CHUNKING_TOLERANCE
 
 
-def test_a_span_is_part_of_the_whole(network: GeometryGenerator, style: torch.Tensor, template: Array) -> None:
+def test_a_span_is_part_of_the_whole(network: GeometryGenerator, style: Array, template: Array) -> None:
     speech = normalise_loudness(speech_like(3))
     span = generate_span(network, speech, 20, 50, style, template)
     assert span.shape == (30, *template.shape)
@@ -128,7 +128,7 @@ def rest(model: MorphableModel) -> Array:
 
 
 def test_motion_equals_what_is_generated(
-    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
+    network: GeometryGenerator, style: Array, template: Array, rest: Array
 ) -> None:
     speech = spoken(1.25 * CHUNK / FPS)
     motion = SpeechMotion(network, speech, style, rest)
@@ -141,7 +141,7 @@ def test_motion_equals_what_is_generated(
 
 
 def test_the_mouth_does_not_snap_shut_where_the_speech_ends_in_a_sound(
-    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
+    network: GeometryGenerator, style: Array, template: Array, rest: Array
 ) -> None:
     motion = SpeechMotion(network, spoken(2), style, rest)
     assert np.abs(np.diff(motion.voice)).max() < 1.5 / PAUSE_FRAMES
@@ -151,7 +151,7 @@ def test_the_mouth_does_not_snap_shut_where_the_speech_ends_in_a_sound(
 
 def test_the_order_of_asking_does_not_matter(
     network: GeometryGenerator,
-    style: torch.Tensor,
+    style: Array,
     template: Array,
     rest: Array,
 ) -> None:
@@ -172,7 +172,7 @@ def test_the_order_of_asking_does_not_matter(
 
 
 def test_two_speakers_do_not_get_mixed_up(
-    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
+    network: GeometryGenerator, style: Array, template: Array, rest: Array
 ) -> None:
     motion = SpeechMotion(network, spoken(1), style, rest)
     one, other = motion.displacement_at(0.4, template), motion.displacement_at(0.4, -template)
@@ -181,7 +181,7 @@ def test_two_speakers_do_not_get_mixed_up(
 
 
 def test_the_mouth_rests_in_silence_and_after_the_end(
-    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
+    network: GeometryGenerator, style: Array, template: Array, rest: Array
 ) -> None:
     speech = spoken(4)
     speech[SAMPLE_RATE : 3 * SAMPLE_RATE] = 0
@@ -197,9 +197,7 @@ def test_the_mouth_rests_in_silence_and_after_the_end(
     )
 
 
-def test_no_speech_at_all_is_rest(
-    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
-) -> None:
+def test_no_speech_at_all_is_rest(network: GeometryGenerator, style: Array, template: Array, rest: Array) -> None:
     for samples in (np.zeros(0, np.float32), np.zeros(SAMPLE_RATE, np.float32)):
         np.testing.assert_array_equal(SpeechMotion(network, samples, style, rest).displacement_at(0.3, template), rest)
 
@@ -215,7 +213,7 @@ def test_rest_is_the_speakers_closed_mouth(model: MorphableModel) -> None:
 
 
 def test_the_mouth_rests_while_there_is_noise_and_no_speech(
-    network: GeometryGenerator, style: torch.Tensor, template: Array, rest: Array
+    network: GeometryGenerator, style: Array, template: Array, rest: Array
 ) -> None:
     noise = 0.1 * np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE).astype(np.float32)
     motion = SpeechMotion(network, np.concatenate([noise, spoken(1)]), style, rest)

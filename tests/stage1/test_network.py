@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.exported import exported
 from helpers.generator import SMALLER
 from helpers.synthetic import speech_like
 
@@ -18,6 +19,7 @@ from personatalk.errors import WeightsError
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage1.inference import generate
 from personatalk.stage1.network import GeometryGenerator, LocalAttention, TemplateAttention
+from personatalk.stage1.runtime import GeometryRuntime
 from personatalk.utils.arrays import Array
 
 
@@ -103,7 +105,7 @@ def test_other_expressions_are_refused(model: MorphableModel, network: GeometryG
     GeometryGenerator.load(tmp_path / "s.safetensors").check_fits(model)
 
 
-def test_save_and_load(network: GeometryGenerator, style: torch.Tensor, template: Array, tmp_path: Path) -> None:
+def test_save_and_load(network: GeometryGenerator, style: Array, template: Array, tmp_path: Path) -> None:
     path = tmp_path / "stage1.safetensors"
     network.save(path)
     read = GeometryGenerator.load(path)
@@ -114,3 +116,15 @@ def test_save_and_load(network: GeometryGenerator, style: torch.Tensor, template
     speech = normalise_loudness(speech_like(1))
     a, b = (generate(n, speech, 25, style, template) for n in (network, read))
     np.testing.assert_allclose(b, a, atol=1e-4)
+
+
+def test_the_graphs_are_the_network(network: GeometryGenerator, style: Array, template: Array) -> None:
+    path = exported(network)
+    runtime, network = GeometryRuntime(path, "cpu"), GeometryGenerator.load(path)
+    for seconds in (0.5, 3):
+        speech = normalise_loudness(speech_like(seconds))
+        wanted = network.displacements(speech, style, template)
+        np.testing.assert_allclose(runtime.displacements(speech, style, template), wanted, atol=1e-4)
+        assert np.abs(wanted).max() > 1e-3
+    offsets = 0.02 * np.random.default_rng(0).standard_normal((40, *template.shape)).astype(np.float32)
+    np.testing.assert_allclose(runtime.style_of(offsets), network.style_of(offsets), atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,25 +10,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.exported import renderer_runtime
 from helpers.renderer_formula import render_by_formula
-from helpers.synthetic import face_in_crop, smooth_picture
+from helpers.synthetic import face_in_crop, psnr, smooth_picture
 
 from personatalk.geometry.masks import cells, lip_region
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage2.attention import GeometricAttention
-from personatalk.stage2.geometry_map import CELL_SIZE, GeometryMap, geometry_map
-from personatalk.stage2.renderer import (
-    Box,
-    Reference,
-    Renderer,
-    bounding_box,
-    merge_references,
-    pixel_span,
-    to_bytes,
-    to_tensor,
-)
+from personatalk.stage2.geometry_map import CELL_SIZE, ArrayMap, geometry_map
+from personatalk.stage2.reference_cells import Reference, merge_references
+from personatalk.stage2.regions import Box, bounding_box, pixel_box
+from personatalk.stage2.renderer import Renderer, map_tensors, to_bytes, to_tensor
 from personatalk.stage2.runtime import RendererRuntime
 from personatalk.utils.arrays import Array, Image
+from personatalk.utils.devices import available_devices
 
 SIZE = 128
 FULL = 256
@@ -43,12 +39,15 @@ def renderer(size: int = SIZE, **options: bool) -> Renderer:
         for part, gain in ((network.decoder, 1.3), (network.texture_encoder, 3.0)):
             for parameter in part.parameters():
                 parameter.mul_(gain if parameter.ndim > 1 else 1.0)
+        for parameter in network.parameters():
+            parameter.copy_(parameter.half())  # as files keep them
     return network
 
 
+@functools.cache
 def runtime(size: int = SIZE, **options: bool) -> RendererRuntime:
     """The same network, ready to render."""
-    return RendererRuntime(renderer(size, **options))
+    return renderer_runtime(renderer(size, **options))
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,14 @@ class Scene:
     """A target, and references with open and closed mouths."""
 
     vertices: list[Array]
-    maps: list[GeometryMap]
+    maps: list[ArrayMap]
     crops: list[Image]
-    target: GeometryMap
+    target: ArrayMap
     target_vertices: Array
 
     @property
     def mask(self) -> np.ndarray:
-        return self.target.face.numpy()
+        return self.target.face
 
     def textured(self, network: RendererRuntime, changed: dict[int, Image] | None = None) -> list[Reference]:
         crops = [(changed or {}).get(i, crop) for i, crop in enumerate(self.crops)]
@@ -102,9 +101,9 @@ def difference(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> int:
 def test_the_fast_renderer_equals_the_formula(full_scene: Scene, options: dict[str, bool]) -> None:
     scene, network = full_scene, runtime(FULL, **options)
     references = scene.textured(network)
-    plain = [(to_tensor(crop), drawn) for crop, drawn in zip(scene.crops, scene.maps, strict=True)]
+    plain = [(to_tensor(crop), map_tensors(drawn)) for crop, drawn in zip(scene.crops, scene.maps, strict=True)]
     fast = network.render(scene.target, references[2:5], references[4:])
-    slow = render_by_formula(renderer(FULL, **options), scene.target, plain[2:5], plain[4:])
+    slow = render_by_formula(renderer(FULL, **options), map_tensors(scene.target), plain[2:5], plain[4:])
     assert fast.shape == slow.shape == (FULL, FULL, 3)
     assert slow[scene.mask > 0.5].std() > 5, "a flat picture: the test is void"
     assert difference(fast, slow, scene.mask > 0.5) <= 2
@@ -114,13 +113,17 @@ def test_a_batch_equals_single_faces(full_scene: Scene) -> None:
     scene, network = full_scene, runtime(FULL)
     references = scene.textured(network)
     targets = [scene.target, scene.maps[0], scene.maps[5]]
-    box = bounding_box(torch.stack([target.region for target in targets]).any(dim=0), 2)
-    pixels = pixel_span(box[0]), pixel_span(box[1])
+    box = bounding_box(np.any([target.region for target in targets], axis=0), 2)
+    pixels = pixel_box(box)
+    maps = [map_tensors(drawn) for drawn in scene.maps]
     with torch.inference_mode():
-        together = renderer(FULL)(targets, references[:3], references[3:], box)
+        textures = torch.stack([to_tensor(crop) for crop in scene.crops])
+        encoded = renderer(FULL).encode_references(textures, maps)
+        drawn = [map_tensors(target) for target in targets]
+        together = renderer(FULL)(drawn, encoded[:3], encoded[3:], box)
     for target, picture in zip(targets, together, strict=True):
         single = network.render(target, references[:3], references[3:])[pixels]
-        assert difference(to_bytes(picture), single, target.face.numpy()[pixels] > 0.5) <= 2
+        assert difference(to_bytes(picture), single, target.face[pixels] > 0.5) <= 2
 
 
 def test_all_of_the_mask_is_rendered(scene: Scene) -> None:
@@ -145,7 +148,8 @@ def test_encoding_together_equals_one_by_one(scene: Scene) -> None:
     together = scene.textured(network)
     for i, reference in enumerate(together):
         single = network.encode([scene.crops[i]], [scene.maps[i]])[0]
-        torch.testing.assert_close(single.pack(), reference.pack(), atol=1e-4, rtol=1e-4)
+        for name, table in single.pack().items():
+            np.testing.assert_array_equal(table, reference.pack()[name])
 
 
 def test_any_number_of_references_will_do(scene: Scene) -> None:
@@ -174,7 +178,7 @@ def test_lips_and_face_take_texture_from_their_own_references(scene: Scene) -> N
     base = network.render(scene.target, plain[:3], plain[3:]).astype(int)
     lip_changed = network.render(scene.target, other[:3], plain[3:]).astype(int)
     face_changed = network.render(scene.target, plain[:3], other[3:]).astype(int)
-    lips = cv2.resize(scene.target.lips.numpy(), (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
+    lips = cv2.resize(scene.target.lips, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
     inside, outside = lips == 1, (cv2.dilate(lips, np.ones((33, 33))) == 0) & (scene.mask > 0.5)
     assert inside.sum() > 50
     assert outside.sum() > 50
@@ -235,10 +239,11 @@ def test_without_face_attention_the_lips_references_do_it_all(model: MorphableMo
 def test_all_parameters_learn(scene: Scene, options: dict[str, bool]) -> None:
     network = renderer(**options).train()
     textures = torch.stack([to_tensor(crop) for crop in scene.crops])
-    lips = network.encode_references(textures[:3], scene.maps[:3])
-    faces = network.encode_references(textures[3:], scene.maps[3:])
-    picture = network([scene.target], lips, faces, whole(SIZE))
-    weight = scene.target.face * torch.rand(3, SIZE, SIZE)
+    maps, target = [map_tensors(drawn) for drawn in scene.maps], map_tensors(scene.target)
+    lips = network.encode_references(textures[:3], maps[:3])
+    faces = network.encode_references(textures[3:], maps[3:])
+    picture = network([target], lips, faces, whole(SIZE))
+    weight = target.face * torch.rand(3, SIZE, SIZE)
     (picture[0] * weight).sum().backward()  # type: ignore[no-untyped-call]
     idle = {"use_lip": "lip_attention", "use_face": "face_attention"}
     unused = tuple(prefix for option, prefix in idle.items() if not options.get(option, True))
@@ -256,23 +261,27 @@ def test_all_parameters_learn(scene: Scene, options: dict[str, bool]) -> None:
 def test_at_the_start_a_reference_of_the_same_geometry_is_copied(scene: Scene) -> None:
     torch.manual_seed(0)
     network = Renderer(channels=16, width=16, size=SIZE).eval()
-    references = scene.textured(RendererRuntime(network))
     i = 4
+    drawn = map_tensors(scene.maps[i])
     with torch.inference_mode():
-        latent = network.sample([scene.maps[i]], [references[i]], [references[i]])[0]
+        (reference,) = network.encode_references(to_tensor(scene.crops[i])[None], [drawn])
+        latent = network.sample([drawn], [reference], [reference])[0]
         texture = network.texture_encoder(to_tensor(scene.crops[i])[None] - 0.5)[0]
-        inside = torch.from_numpy(cells(scene.maps[i].face.numpy(), SIZE // CELL_SIZE) == 1)
+        inside = torch.from_numpy(cells(scene.maps[i].face, SIZE // CELL_SIZE) == 1)
         got, wanted = latent[:, inside], texture[:, inside]
     correlation = np.corrcoef(got.numpy().ravel(), wanted.numpy().ravel())[0, 1]
     assert correlation > 0.8
 
 
-def test_another_crop_size_resamples_the_positions(model: MorphableModel, full_scene: Scene) -> None:
-    network = runtime(SIZE)
-    references = full_scene.textured(network)
-    got = network.render(full_scene.target, references[:3], references[3:])
+@pytest.mark.slow
+def test_another_crop_size_resamples_the_positions(full_scene: Scene) -> None:
+    scene, network = full_scene, runtime(SIZE)
+    references = scene.textured(network)
+    got = network.render(scene.target, references[2:5], references[4:])
+    plain = [(to_tensor(crop), map_tensors(drawn)) for crop, drawn in zip(scene.crops, scene.maps, strict=True)]
+    wanted = render_by_formula(renderer(SIZE), map_tensors(scene.target), plain[2:5], plain[4:])
     assert got.shape == (FULL, FULL, 3)
-    assert got[full_scene.mask > 0.5].std() > 5
+    assert difference(got, wanted, scene.mask > 0.5) <= 2
 
 
 def test_save_and_load(scene: Scene, tmp_path: Path) -> None:
@@ -282,7 +291,7 @@ def test_save_and_load(scene: Scene, tmp_path: Path) -> None:
     read = Renderer.load(path)
     assert read.config == network.config
     assert not read.training
-    ready = [RendererRuntime(n) for n in (network, read)]
+    ready = [renderer_runtime(n) for n in (network, read)]
     a, b = (n.render(scene.target, scene.textured(n)[:3], scene.textured(n)[3:]) for n in ready)
     assert difference(a, b, scene.mask > 0.5) <= 3
     with torch.no_grad():
@@ -290,32 +299,28 @@ def test_save_and_load(scene: Scene, tmp_path: Path) -> None:
     assert not torch.equal(read.decoder.low[0].weight, network.decoder.low[0].weight)
 
 
-def test_a_runtime_is_a_copy_that_rounds_a_grey_level_at_most(scene: Scene) -> None:
-    network = renderer()
-    coarse, exact = (RendererRuntime(network, dtype) for dtype in (torch.bfloat16, torch.float32))
-    references = scene.textured(exact)
-    before = coarse.render(scene.target, references[:3], references[3:])
-    with torch.no_grad():
-        for parameter in network.parameters():
-            assert parameter.dtype == torch.float32
-            parameter.zero_()
-    after, wanted = (n.render(scene.target, references[:3], references[3:]) for n in (coarse, exact))
-    np.testing.assert_array_equal(after, before)
-    assert np.abs(after.astype(int) - wanted).max() <= 4
+@pytest.mark.slow
+@pytest.mark.parametrize("device", sorted(available_devices() & {"openvino", "cuda"}))
+def test_reduced_precision_keeps_the_image(full_scene: Scene, device: str) -> None:
+    """The shipped weights on every device that may compute in less than float32."""
+    images = []
+    for network in (RendererRuntime(device=name) for name in ("cpu", device)):
+        references = full_scene.textured(network)
+        images.append(network.render(full_scene.target, references[:3], references[3:]))
+    assert psnr(images[0], images[1], full_scene.mask > 0) > 45
+    assert images[0][full_scene.mask > 0.5].std() > 5
 
 
 def test_packed_references_come_back(scene: Scene) -> None:
     network = runtime()
     reference = scene.textured(network)[0]
     packed = reference.pack()
-    assert {name: table.shape[1] for name, table in packed.items()} == Reference.table_widths(network.network.channels)
+    assert {name: table.shape[1] for name, table in packed.items()} == Reference.table_widths(network.channels)
     again = Reference.unpack(packed)
-    torch.testing.assert_close(again.lip_keys.place, reference.lip_keys.place, rtol=0, atol=0)
-    torch.testing.assert_close(again.pack(), packed, rtol=0, atol=0)
     merged = merge_references([reference, again])
     assert merge_references([reference]) is reference
     for name, table in merged.pack().items():
-        torch.testing.assert_close(table, torch.cat([packed[name]] * 2), rtol=0, atol=0)
+        np.testing.assert_array_equal(table, np.concatenate([packed[name]] * 2))
 
 
 def test_to_tensor_and_back() -> None:

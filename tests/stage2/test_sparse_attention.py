@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from helpers.synthetic import face_in_crop, psnr, smooth_picture
 
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage2 import sparse_attention
-from personatalk.stage2.attention import GeometricAttention
 from personatalk.stage2.geometry_map import geometry_map
-from personatalk.stage2.keys import CODE_SIZE, Keys
-from personatalk.stage2.renderer import Renderer
-from personatalk.stage2.runtime import RendererRuntime
+from personatalk.stage2.place_code import CODE_SIZE
+from personatalk.stage2.reference_cells import Cells
+from personatalk.stage2.runtime import RendererRuntime, dense_attend
 
 
 def plain(
@@ -46,8 +44,8 @@ def test_the_shipped_renderer_loses_nothing(
     model: MorphableModel, opening: float, turn: tuple[float, float, float]
 ) -> None:
     """A picture made with all keys and one made with the near ones; the queries are those of a real renderer."""
-    network, size = Renderer.load(), 256
-    sparse, dense = RendererRuntime(network), RendererRuntime(network, sparse=False)
+    size = 256
+    sparse, dense = (RendererRuntime(device="cpu", sparse=near) for near in (True, False))
     faces = [face_in_crop(model, size, gap, (0.1, gap + 0.2, 0)) for gap in (0.1, 0.05, 0.15, 0.2, 0.3)]
     # Turned further than any reference, and shut.
     faces.insert(0, face_in_crop(model, size, opening, turn))
@@ -56,19 +54,30 @@ def test_the_shipped_renderer_loses_nothing(
     target, *references = maps
     known = sparse.encode(crops, references)
     fast, slow = (renderer.render(target, known, known[:2]) for renderer in (sparse, dense))
-    inside = target.face.numpy() > 0
+    inside = target.face > 0
     assert psnr(fast, slow, inside) > 50
     assert slow[inside].std() > 5
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e20])
-def test_numbers_that_cannot_be_sorted_take_the_long_way(bad: float) -> None:
-    attention = GeometricAttention(8, 4, 0.7, 1.0).eval()
-    attention.sparse = True
-    latent, code, where = torch.randn(1, 8, 4, 4), torch.randn(1, CODE_SIZE, 4, 4), torch.ones(1, 4, 4).bool()
-    with torch.no_grad():
-        queries, keys = attention.queries(latent, code, where), attention.keys(latent, code, where)
-        keys.place[3, 2] = bad
-        assert attention(queries, keys, torch.randn(16, 8)).shape == (16, 8)
-        none = Keys.unpack(keys.pack()[:0])
-        assert attention(queries, none, torch.randn(0, 8)).shape == (16, 8)
+def test_numbers_that_cannot_be_sorted_are_told(bad: float) -> None:
+    random = np.random.default_rng(0)
+    learned, keys = (random.normal(size=(n, 16)).astype(np.float32) for n in (20, 30))
+    places, key_places = (random.random((n, CODE_SIZE)).astype(np.float32) for n in (20, 30))
+    assert sparse_attention.supports(learned, places, keys, key_places)
+    assert not sparse_attention.supports(learned, places, keys[:0], key_places[:0])
+    for table in (learned, places, keys, key_places):
+        kept, table[3, 2] = table[3, 2], bad
+        assert not sparse_attention.supports(learned, places, keys, key_places) or abs(bad) < np.inf
+        table[3, 2] = kept
+
+
+def test_the_long_way_is_the_definition() -> None:
+    random = np.random.default_rng(0)
+    learned, keys = (random.normal(size=(n, 16)).astype(np.float32) for n in (20, 30))
+    places, key_places = (random.random((n, CODE_SIZE)).astype(np.float32) for n in (20, 30))
+    known = Cells(keys, key_places, random.normal(size=(30, 8)).astype(np.float32))
+    got = dense_attend(learned, places, known)
+    np.testing.assert_allclose(got, plain(learned, places, keys, key_places, known.values), atol=1e-4)
+    nothing = Cells(keys[:0], key_places[:0], known.values[:0])
+    assert not dense_attend(learned, places, nothing).any()

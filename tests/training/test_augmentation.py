@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.synthetic import speech_like
 
-from personatalk.audio.encoder import SAMPLE_RATE
+from personatalk.audio.rates import SAMPLE_RATE
 from personatalk.training.augmentation import add_reverb, augment, change_speed
 
 

@@ -12,7 +12,7 @@ import pytest
 from helpers.datasets import made_up, prepared
 from helpers.sample_clips import sample_frames, spoken
 
-from personatalk.audio.encoder import SAMPLE_RATE
+from personatalk.audio.rates import SAMPLE_RATE
 from personatalk.errors import MediaError
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage1 import agreement

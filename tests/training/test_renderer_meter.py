@@ -16,7 +16,6 @@ from personatalk.faces.landmarks import open_tracker
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.reader import VideoReader
 from personatalk.sample import sample_files
-from personatalk.stage2.runtime import RendererRuntime
 from personatalk.training.data.shards import read_dataset
 from personatalk.training.obedience import MouthReader, Obedience
 from personatalk.training.renderer_meter import RendererMeter, summary
@@ -64,7 +63,7 @@ def data(model: MorphableModel, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_every_target_is_measured_apart_from_its_references(data: Path, model: MorphableModel) -> None:
     models = tiny_models()
-    meter = RendererMeter(model, RendererRuntime(models.stage2), lambda a, b: float(np.abs(a.astype(int) - b).mean()))
+    meter = RendererMeter(model, models.renderer, lambda a, b: float(np.abs(a.astype(int) - b).mean()))
     measured = list(meter.measure(read_dataset(data)))
     assert {target.clip for target, _, _ in measured} == {"long"}
     assert 3 <= len(measured) <= 4

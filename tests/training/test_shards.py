@@ -12,7 +12,7 @@ import webdataset
 from helpers.datasets import dataset, made_up
 from helpers.synthetic import smooth_picture
 
-from personatalk.audio.encoder import FPS
+from personatalk.audio.rates import FPS
 from personatalk.errors import MediaError
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.training.data.shards import (

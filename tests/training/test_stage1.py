@@ -12,7 +12,7 @@ from helpers.datasets import dataset, made_up
 from helpers.synthetic import opened
 from transformers import HubertConfig, HubertModel
 
-from personatalk.audio.encoder import SAMPLE_RATE
+from personatalk.audio.rates import SAMPLE_RATE
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage1.network import GeometryGenerator
 from personatalk.training import stage1

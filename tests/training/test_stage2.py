@@ -11,6 +11,7 @@ from torch import nn
 
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage2.geometry_map import CELL_SIZE, geometry_map
+from personatalk.stage2.renderer import map_tensors
 from personatalk.training.config import Stage2Config
 from personatalk.training.data.shards import read_dataset
 from personatalk.training.engine import Step
@@ -20,7 +21,7 @@ from personatalk.training.windows import RenderWindow, WindowSampler
 
 def made_up_window(model: MorphableModel) -> RenderWindow:
     size = 64
-    drawn = geometry_map(model, face_in_crop(model, size, 0.2), size)
+    drawn = map_tensors(geometry_map(model, face_in_crop(model, size, 0.2), size))
     picture = torch.from_numpy(smooth_picture(size, size, 3).transpose(2, 0, 1).copy()).float()[None] / 255
     whole = slice(0, size // CELL_SIZE)
     return RenderWindow(picture, [drawn], picture, [drawn], picture, [drawn], (whole, whole))

@@ -19,7 +19,7 @@ from personatalk.geometry import morphable_model
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage1.network import GeometryGenerator
 from personatalk.stage2.renderer import Renderer
-from personatalk.utils import serialization
+from personatalk.utils import modules, serialization
 
 KIND, VERSION = "test-network", 3
 CONFIG = {"size": 4, "names": ["a", "b"], "inner": {"rate": 0.5}}
@@ -151,9 +151,9 @@ def module() -> torch.nn.Module:
 
 def test_fill_module(tmp_path: Path) -> None:
     network = module()
-    serialization.save_module(tmp_path / "a", network, kind=KIND, version=VERSION, config={})
+    modules.save_module(tmp_path / "a", network, kind=KIND, version=VERSION, config={})
     read, _ = serialization.load_arrays(tmp_path / "a", kind=KIND, version=VERSION)
-    other = serialization.fill_module(module().train(), read, tmp_path / "a")
+    other = modules.fill_module(module().train(), read, tmp_path / "a")
     assert not other.training
     for name, tensor in other.state_dict().items():
         wanted = network.state_dict()[name]
@@ -171,7 +171,7 @@ def test_tensors_must_fit(tmp_path: Path, damage: str) -> None:
     else:
         state["0.weight"] = np.zeros((4, 5), np.float32)
     with pytest.raises(WeightsError, match="do not fit") as caught:
-        serialization.fill_module(module(), state, tmp_path / "a")
+        modules.fill_module(module(), state, tmp_path / "a")
     one_line(caught.value, tmp_path / "a")
 
 

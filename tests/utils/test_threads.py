@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np  # noqa: F401 - loads BLAS
 import pytest
-import torch
+from threadpoolctl import threadpool_info
 
-from personatalk.utils.threads import parallel_map
+from personatalk.utils.threads import cores, limit_cores, parallel_map
+
+
+def blas_threads() -> int:
+    """Most threads that any of the loaded BLAS libraries uses."""
+    return max(entry["num_threads"] for entry in threadpool_info() if entry["user_api"] == "blas")
+
+
+ALL = blas_threads()
 
 
 @pytest.fixture(autouse=True)
 def three_cores() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
+    before = cores()
+    limit_cores(3)
     yield
-    torch.set_num_threads(before)
+    limit_cores(before)
 
 
 def test_results_come_in_order_from_several_threads() -> None:
@@ -25,11 +36,11 @@ def test_results_come_in_order_from_several_threads() -> None:
 
     def work(item: int) -> int:
         together.wait()  # passes only if three are at work at once
-        assert torch.get_num_threads() == 1
+        assert blas_threads() == 1
         return item * item
 
     assert list(parallel_map(work, range(9))) == [item * item for item in range(9)]
-    assert torch.get_num_threads() == 3
+    assert blas_threads() == ALL
 
 
 def test_items_are_drawn_only_a_few_ahead() -> None:
@@ -52,7 +63,7 @@ def test_an_error_comes_where_its_result_would_have_come() -> None:
     assert [next(results), next(results)] == [1, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
-    assert torch.get_num_threads() == 3
+    assert blas_threads() == ALL
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("frames")]
 
 
@@ -60,19 +71,23 @@ def test_maps_may_overlap() -> None:
     outer = parallel_map(lambda item: item, range(5))
     next(outer)
     assert list(parallel_map(lambda item: -item, outer)) == [-1, -2, -3, -4]
-    assert torch.get_num_threads() == 3
+    assert blas_threads() == ALL
 
 
-def test_later_threads_have_all_cores_again() -> None:
-    def cores() -> int:
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(torch.get_num_threads).result()
-
+def test_the_last_map_gives_blas_its_cores_back() -> None:
     outer = parallel_map(lambda i: i, range(9))
     next(outer)
     inner = parallel_map(lambda i: i, range(9))
     next(inner)
     outer.close()
-    assert cores() == 1, "the second is still at work"
+    assert blas_threads() == 1, "the second is still at work"
     inner.close()
-    assert cores() == 3
+    assert blas_threads() == ALL
+
+
+def test_a_process_may_use_fewer_cores_than_there_are() -> None:
+    code = "from personatalk.utils.threads import cores; print(cores())"
+    for wish, wanted in (("1", 1), ("none", len(os.sched_getaffinity(0)))):
+        environment = {**os.environ, "OMP_NUM_THREADS": wish}
+        told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True)
+        assert int(told.stdout) == wanted

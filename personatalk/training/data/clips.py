@@ -14,8 +14,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from ...audio.encoder import FPS, SAMPLE_RATE
 from ...audio.loudness import normalise_loudness
+from ...audio.rates import FPS, SAMPLE_RATE
 from ...audio.voice_activity import voice_activity
 from ...errors import MediaError
 from ...faces.analysis import Analysis, analyse

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...audio.encoder import FPS
+from ...audio.rates import FPS
 from ...errors import MediaError
 
 JPEG_QUALITY = 95

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...audio.encoder import FPS, SAMPLE_RATE
+from ...audio.rates import FPS, SAMPLE_RATE
 from ...errors import MediaError
 from ...geometry.camera import CROP_SIZE
 from . import shards

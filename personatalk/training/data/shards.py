@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import webdataset
 
-from ...audio.encoder import FPS, SAMPLE_RATE
+from ...audio.rates import FPS, SAMPLE_RATE
 from ...errors import MediaError
 from ...utils.arrays import Array, resampled
 from ...utils.files import atomic_write
