@@ -356,6 +356,60 @@ def load_cues(path: Path, out: Path) -> None:
     read_cues(path)
 
 
+def subtitle_seeds(folder: Path) -> list[Path]:
+    """Subtitles of two speakers in two formats, and speech for each."""
+    blocks = [f"{n}\n00:00:0{n},000 --> 00:00:0{n},800\n[{'Anna' if n % 2 else 'Ben'}] Words {n}\n" for n in (1, 2, 3)]
+    vtt = "WEBVTT\n\nNOTE no words\n\n00:01.000 --> 00:01.800 align:start\n<v Anna>One\n\n"
+    vtt += "00:02.000 --> 00:02.800\n<v.loud Ben>Two <i>three</i>\n"
+    for number in (1, 2, 3):
+        shutil.copy(sounds(folder)[0], folder / f"{number}.wav")
+    return written(folder, "cues.srt", "\n".join(blocks)) + written(folder, "cues.vtt", vtt)
+
+
+def load_subtitles(path: Path, out: Path) -> None:
+    """Make cues of subtitles, and write them."""
+    from personatalk.pipeline.cues import read_cues, write_cues
+    from personatalk.pipeline.subtitle_cues import cues_of_subtitles, speech_in_folder
+
+    made = cues_of_subtitles(path, speech_in_folder(path.parent), {"Anna": "left", "Ben": "right"})
+    write_cues(out / "cues.txt", made.cues)
+    assert [cue.face for cue in read_cues(out / "cues.txt")] == [cue.face for cue in made.cues]
+
+
+def still_seeds(folder: Path) -> list[Path]:
+    """Still images in the formats that people have."""
+    from PIL import Image
+
+    y, x = np.mgrid[0:40, 0:48]
+    rgb = Image.fromarray(np.stack([x * 5, y * 6, x + y], -1).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    found = []
+    for kind in ("png", "jpg", "webp", "tiff", "bmp", "gif", "jp2", "avif", "tga", "pcx", "ico", "ppm"):
+        options = {"exif": exif} if kind in ("jpg", "png", "webp", "tiff") else {}
+        rgb.save(folder / f"a.{kind}", **options)
+        found.append(folder / f"a.{kind}")
+    for mode in ("RGBA", "LA", "P", "CMYK", "1"):
+        kind = "tiff" if mode == "CMYK" else "png"
+        rgb.convert(mode).save(folder / f"{mode}.{kind}")
+        found.append(folder / f"{mode}.{kind}")
+    Image.fromarray((x * 1000).astype(np.uint16)).save(folder / "deep.png")
+    return [*found, folder / "deep.png"]
+
+
+def load_still(path: Path, out: Path) -> None:
+    """Make a video of a still image, and read it."""
+    from personatalk.media.reader import VideoReader
+    from personatalk.media.still import still_as_video
+
+    with still_as_video(path) as still:
+        if still is None:  # damaged beyond knowing
+            load_frames(path, out)
+            return
+        with VideoReader(still.path) as reader:
+            assert len([frame.rgb() for frame in reader.frames()]) == 1
+
+
 def job_seeds(folder: Path) -> list[Path]:
     """Return the files of a job that was cut off: its key, and a segment."""
     import json
@@ -613,6 +667,8 @@ TARGETS = [
     Target("status", status_seed, load_status),
     Target("persona", persona_seed, load_persona),
     Target("cue", cue_seed, load_cues),
+    Target("subtitles", subtitle_seeds, load_subtitles),
+    Target("still", still_seeds, load_still),
     Target("job", job_seeds, load_job),
     Target("containers and codecs", outputs_seed, load_outputs, seconds=30.0),
     Target("clock", media_kinds.clock_seeds, media_kinds.load_clock, change=media_kinds.restamped),

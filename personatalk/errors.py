@@ -23,6 +23,14 @@ class MediaError(PersonaTalkError):
     """A video or audio file cannot be read, or the output cannot be written."""
 
 
+class OutputError(MediaError):
+    """The output, or another file that was asked for, cannot be written: its name, its folder, or a full disk."""
+
+
+class OptionError(PersonaTalkError):
+    """An option has a value that is not allowed, or options contradict each other."""
+
+
 class FaceError(PersonaTalkError):
     """No usable face was found, or the face backend cannot be started."""
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "examples/translate.md": "translate.md",
     **{
         f"personatalk/weights/{path.name}": f"cards/{path.name}" for path in (ROOT / "personatalk/weights").glob("*.md")
     },

@@ -37,6 +37,7 @@ IMPORT_NAMES = {
     "onnxruntime-directml": "onnxruntime",
     "onnxruntime-gpu": "onnxruntime",
     "opencv-python-headless": "cv2",
+    "pillow": "PIL",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
 }

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from contextlib import closing
 from pathlib import Path
 
+from ..errors import OptionError
 from ..pipeline.options import DubOptions, WeightPaths
 from ..utils.files import is_pipe
 from ..utils.options import with_options
 from .options import Commands, Groups, add_command, add_options, add_quiet
-from .progress import ProgressBars
+from .progress import add_progress, open_progress
 
 EXAMPLES = (
     "personatalk dub --sample -o sample.mp4",
@@ -39,7 +38,9 @@ def add_dub(commands: Commands) -> None:
     groups = Groups(dub, *HEADINGS)
     dubbed = groups["what is dubbed"]
     dubbed.add_argument("video", nargs="?", type=Path, metavar="VIDEO", help="video of a person speaking")
-    dubbed.add_argument("speech", nargs="?", type=Path, metavar="SPEECH", help="audio file, or a video with audio")
+    dubbed.add_argument(
+        "speech", nargs="?", type=Path, metavar="SPEECH", help="audio file, a video with audio, or - for a pipe"
+    )
     dubbed.add_argument(
         "--cue", type=Path, metavar="FILE", help="who says what when, instead of SPEECH; docs/cues.md has the format"
     )
@@ -49,6 +50,7 @@ def add_dub(commands: Commands) -> None:
     output.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="video to write")
     output.add_argument("--report", type=Path, metavar="FILE.json", help="write what was done, as JSON")
     add_quiet(output, "no progress bars, no summary")
+    add_progress(output)
     dub.set_defaults(run=dub_command)
 
 
@@ -61,16 +63,14 @@ def add_dub_options(groups: Groups) -> None:
 def dub_command(given: argparse.Namespace) -> int:
     """Run `personatalk dub`."""
     from ..pipeline.report import check_report
-    from ..pipeline.request import DubRequest
+    from ..pipeline.request import DubRequest, speech_request
     from ..sample import sample_files
 
     if given.sample and (given.video is not None or given.cue is not None):
-        print("personatalk dub: --sample takes the place of VIDEO and SPEECH; give one or the other", file=sys.stderr)
-        return 2
+        raise OptionError("--sample takes the place of VIDEO and SPEECH; give one or the other")
     video, speech = sample_files() if given.sample else (given.video, given.speech)
     if video is None or (speech is None) == (given.cue is None):
-        print("personatalk dub: give VIDEO and SPEECH, VIDEO and --cue, or --sample", file=sys.stderr)
-        return 2
+        raise OptionError("give VIDEO and SPEECH, VIDEO and --cue, or --sample")
     said = speech if given.cue is None else given.cue
     check_report(given.report, [video, said, given.output])
     options = with_options(DubOptions(), vars(given))
@@ -78,13 +78,14 @@ def dub_command(given: argparse.Namespace) -> int:
     if given.cue is not None:
         DubRequest.of_cues(video, given.cue, given.output, options).check()
     elif not is_pipe(speech):
-        DubRequest(video, [speech], given.output, options).check()
+        with speech_request(video, speech, given.output, options) as request:
+            request.check()
     from ..pipeline.dub import dub, dub_cues
 
     models = with_options(WeightPaths(), vars(given)).load()
     work = dub if given.cue is None else dub_cues
-    with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
-        report = work(video, said, given.output, options=options, models=models, progress=bars)
+    with open_progress(given) as progress:
+        report = work(video, said, given.output, options=options, models=models, progress=progress)
     if given.report is not None:
         report.write(given.report)
     if not given.quiet:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ..errors import PersonaTalkError
+from ..errors import OptionError, PersonaTalkError
 from ..pipeline.options import WeightPaths
 from ..utils.options import with_options
 from .options import Commands, Group, Groups, add_command, add_morphable, add_options
@@ -183,7 +183,7 @@ def _study_make(given: argparse.Namespace) -> int:
     for word in given.systems:
         name, mark, folder = word.partition("=")
         if not mark or not name or name in systems:
-            raise PersonaTalkError(f"{word}: name every system once, as NAME=FOLDER")
+            raise OptionError(f"{word}: name every system once, as NAME=FOLDER")
         systems[name] = Path(folder)
     count = study.make(systems, given.original, given.output, given.seed)
     print(
@@ -205,9 +205,9 @@ def _evaluate(given: argparse.Namespace) -> int:
     from ..geometry.morphable_model import MorphableModel
 
     if given.ablation is not None and given.self_dub is None:
-        raise PersonaTalkError("--ablation needs --self-dub, the videos to dub")
+        raise OptionError("--ablation needs --self-dub, the videos to dub")
     if (given.reference is None) != (not given.generated):
-        raise PersonaTalkError("--reference and --generated belong together")
+        raise OptionError("--reference and --generated belong together")
     model = MorphableModel.load(given.morphable)
     if given.data is not None:
         return _evaluate_renderer(given, model)

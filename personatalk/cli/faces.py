@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
 from pathlib import Path
 
 from ..pipeline.options import DubOptions, WeightPaths
 from ..utils.options import with_options
 from .options import Commands, Groups, add_command, add_options, add_quiet, at_least
-from .progress import ProgressBars
+from .progress import add_progress, open_progress
 
 
 def add_inspect(commands: Commands) -> None:
@@ -30,6 +29,7 @@ def add_inspect(commands: Commands) -> None:
     output = groups["output"]
     output.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.png", help="image to write")
     add_quiet(output)
+    add_progress(output)
     inspect.set_defaults(run=run_inspect)
 
 
@@ -50,6 +50,7 @@ def add_faces(commands: Commands) -> None:
     output.add_argument("-o", "--output", type=Path, metavar="SHEET.png", help="image to write")
     output.add_argument("--json", type=Path, metavar="FILE.json", help="write the same as JSON")
     add_quiet(output, "no progress bars, no list")
+    add_progress(output)
     faces.set_defaults(run=run_faces)
 
 
@@ -58,10 +59,10 @@ def run_inspect(given: argparse.Namespace) -> int:
     from ..pipeline.contact_sheet import draw_contact_sheet
     from ..pipeline.weights import load_face_model
 
-    with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
+    with open_progress(given) as progress:
         model, initialise = load_face_model(given.morphable, given.deep3d)
         search = with_options(DubOptions(), vars(given)).search()
-        draw_contact_sheet(given.video, given.output, model, search, given.frames, bars, initialise)
+        draw_contact_sheet(given.video, given.output, model, search, given.frames, progress, initialise)
     return 0
 
 
@@ -72,11 +73,11 @@ def run_faces(given: argparse.Namespace) -> int:
     from ..pipeline.weights import load_face_model
 
     check_people_sheet(given.video, given.output, given.json)
-    with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
+    with open_progress(given) as progress:
         model, _ = load_face_model(given.morphable, given.deep3d)
         search = with_options(DubOptions(), vars(given)).search()
         with VideoReader(given.video) as reader:
-            people = search.people(reader, model, bars)
+            people = search.people(reader, model, progress)
     if given.output is not None:
         write_sheet(people, given.output)
     if given.json is not None:

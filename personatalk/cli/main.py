@@ -1,4 +1,4 @@
-"""The command line: `personatalk dub`, `batch`, `serve`, `verify`, `persona`, `faces`, `evaluate`, `train`, ..."""
+"""The command line: `personatalk dub`, `batch`, `serve`, `cues`, `verify`, `persona`, `faces`, `evaluate`, ..."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ..errors import PersonaTalkError
 from ..utils.interrupt import Interrupt
 from ..version import __version__
 from .batch import add_batch
+from .cues import add_cues
 from .data import add_data
 from .dub import add_dub
 from .evaluate import add_evaluate, add_study, add_style_map
+from .exit_codes import INTERRUPTED, exit_code
 from .faces import add_faces, add_inspect
 from .networks import add_devices, add_export
 from .persona import add_persona
+from .progress import write_line
 from .serve import add_serve
 from .streams import robust_streams
 from .sync import add_sync
 from .train import add_ablate, add_train
 from .verify import add_verify
-
-# Exit code after Ctrl-C, as shells have it.
-INTERRUPTED = 130
 
 
 def run_process() -> int:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; those of the process where None.
 
     Returns:
-        Exit code: 0 done, 1 an error that was explained in one line, 2 wrong usage, 130 interrupted.
+        Exit code: 0 done, or why not; see `exit_codes`.
     """
     given = parser().parse_args(arguments)
     given.interrupt = Interrupt()
@@ -49,14 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _run(given)
     except PersonaTalkError as error:
-        print(f"personatalk: {error}", file=sys.stderr)
-        return 1
+        return _stopped(given, str(error), exit_code(error))
     except KeyboardInterrupt:
-        print("personatalk: interrupted; the same command goes on from what is finished", file=sys.stderr)
-        return INTERRUPTED
+        return _stopped(given, "interrupted; the same command goes on from what is finished", INTERRUPTED)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    return code
+
+
+def _stopped(given: argparse.Namespace, message: str, code: int) -> int:
+    """Tell why a command stopped, in the form in which it tells its progress; return its exit code."""
+    if getattr(given, "progress", "bars") == "json":
+        write_line({"error": message, "exit_code": code})
+    else:
+        print(f"personatalk: {message}", file=sys.stderr)
     return code
 
 
@@ -78,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_dub(commands)
     add_batch(commands)
+    add_cues(commands)
     add_persona(commands)
     add_serve(commands)
     add_verify(commands)

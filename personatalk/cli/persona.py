@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
 from pathlib import Path
 
 from ..pipeline.options import DubOptions, WeightPaths
 from ..utils.options import with_options
 from .options import Commands, Groups, add_command, add_options, add_quiet, at_least
-from .progress import ProgressBars
+from .progress import add_progress, open_progress
 
 
 def add_persona(commands: Commands) -> None:
@@ -52,6 +51,7 @@ def _add_make(steps: Commands) -> None:
     output = groups["output"]
     output.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.persona", help="persona to write")
     add_quiet(output)
+    add_progress(output)
     make.set_defaults(run=run_make)
 
 
@@ -78,9 +78,9 @@ def run_make(given: argparse.Namespace) -> int:
     check_persona_path(given.output, given.videos)
     search = with_options(DubOptions(), vars(given)).search()
     models = with_options(WeightPaths(), vars(given)).load()
-    with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
+    with open_progress(given) as progress:
         made = make_persona(
-            given.videos, models, search, bars, 1e9 * given.latent_cache, given.output.absolute().parent
+            given.videos, models, search, progress, 1e9 * given.latent_cache, given.output.absolute().parent
         )
     made.save(given.output)
     print("\n".join([str(given.output), *describe_persona(made, models)]))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 from ..pipeline.options import DubOptions, WeightPaths
 from ..utils.options import with_options
 from .options import Commands, Groups, add_command, add_options, add_quiet
-from .progress import ProgressBars
+from .progress import add_progress, open_progress
 
 
 def add_sync(commands: Commands) -> None:
@@ -31,6 +30,7 @@ def add_sync(commands: Commands) -> None:
     output = groups["output"]
     output.add_argument("--json", action="store_true", help="print the figures as JSON")
     add_quiet(output)
+    add_progress(output)
     sync.set_defaults(run=run_sync)
 
 
@@ -41,8 +41,8 @@ def run_sync(given: argparse.Namespace) -> int:
 
     models = with_options(WeightPaths(), vars(given)).load()
     search = FaceSearch(given.face, given.identity)
-    with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
-        found = measure_sync(given.video, search=search, models=models, progress=bars)
+    with open_progress(given) as progress:
+        found = measure_sync(given.video, search=search, models=models, progress=progress)
     if given.json:
         print(json.dumps(asdict(found)))
         return 0

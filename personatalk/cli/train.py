@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from ..errors import PersonaTalkError
+from ..errors import OptionError
 from ..training.config import CONFIGS, TrainConfig, as_yaml
 from .options import Commands, Group, Groups, add_command, add_morphable, at_least, require
 
@@ -114,9 +114,9 @@ def _train(given: argparse.Namespace) -> int:
         print(as_yaml(config))
         return 0
     if given.output is None:
-        raise PersonaTalkError("name the folder of the run: -o RUN")
+        raise OptionError("name the folder of the run: -o RUN")
     if not config.datasets:
-        raise PersonaTalkError("name a data set to train on; make one with 'personatalk data prepare'")
+        raise OptionError("name a data set to train on; make one with 'personatalk data prepare'")
     from ..training.engine import fit, make_fabric
 
     fabric = make_fabric(config, given.accelerator, given.devices, given.nodes)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
 from pathlib import Path
 
+from .exit_codes import NOTHING_FOUND
 from .options import Commands, Groups, add_command, add_quiet
-from .progress import ProgressBars
-
-# Exit code where nothing says that the video was generated.
-NOTHING_FOUND = 3
+from .progress import add_progress, open_progress
 
 
 def add_verify(commands: Commands) -> None:
@@ -20,7 +17,7 @@ def add_verify(commands: Commands) -> None:
         "verify",
         "tell whether a video was dubbed by PersonaTalk",
         "Report what FILE says about itself: its tags, its C2PA manifest and the invisible watermark in its faces. Exit"
-        f" code 0: something was found; {NOTHING_FOUND}: nothing; 1: the file cannot be read.",
+        f" code 0: something was found; {NOTHING_FOUND}: nothing; others: docs/exit-codes.md.",
         ["personatalk verify video.mp4", "personatalk verify video.mp4 --trust company.pem --json"],
     )
     groups = Groups(verify, "what is verified")
@@ -30,6 +27,7 @@ def add_verify(commands: Commands) -> None:
     output = groups["output"]
     output.add_argument("--json", action="store_true", help="print the findings as JSON")
     add_quiet(output)
+    add_progress(output)
     verify.set_defaults(run=run_verify)
 
 
@@ -37,7 +35,7 @@ def run_verify(given: argparse.Namespace) -> int:
     """Run `personatalk verify`."""
     from ..provenance.verify import verify
 
-    with closing(ProgressBars(given.interrupt, given.quiet)) as bars:
-        found = verify(given.video, anchors=given.trust, progress=bars)
+    with open_progress(given) as progress:
+        found = verify(given.video, anchors=given.trust, progress=progress)
     print(found.json() if given.json else "\n".join(found.summary()))
     return 0 if found.anything else NOTHING_FOUND

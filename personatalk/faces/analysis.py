@@ -184,6 +184,7 @@ class FrameScan:
         duration: Seconds that the frame is shown.
         cut: Whether a shot begins at this frame.
         in_transition: Whether it shows two shots at once, or neither; no face is looked for.
+        wanted: Whether it is looked at.
         estimate: Initial coefficients of the followed face; None where it is not seen.
         sample: Colours of the face's probe points, uint8 (P, 4), from `ProbePoints.sample`; None likewise.
         faces: Number of faces that the frame shows.
@@ -193,6 +194,7 @@ class FrameScan:
     duration: float
     cut: bool
     in_transition: bool = False
+    wanted: bool = True
     estimate: Estimate | None = None
     sample: npt.NDArray[np.uint8] | None = None
     faces: int = 0
@@ -200,6 +202,8 @@ class FrameScan:
     @property
     def skip_reason(self) -> SkipReason | None:
         """Reason why the frame alone, without its neighbours, cannot be dubbed; None where it can."""
+        if not self.wanted:
+            return SkipReason.ORIGINAL
         if self.in_transition:
             return SkipReason.TRANSITION
         if self.estimate is None:
@@ -216,6 +220,7 @@ def analyse(
     progress: Progress | None = None,
     initialise: Initialise | None = None,
     follower: FaceFollower | None = None,
+    within: tuple[float, float] | None = None,
 ) -> Analysis:
     """Analyse a video.
 
@@ -226,6 +231,7 @@ def analyse(
         progress: Called with the stage's name, the steps done since the last call, and their total (0: unknown).
         initialise: The learned initialisation; by default the closed form from the landmarks.
         follower: Picks the face among those that the tracker finds; by default the largest of each shot is followed.
+        within: Start and end in seconds of the frames that are looked at; by default all are.
 
     Raises:
         FaceError: No frame of the video shows a usable face.
@@ -238,14 +244,17 @@ def analyse(
     points = ProbePoints.of(model)
     bounds = find_shots(reader, lambda n: on_progress("shots", n, estimated))
     shot_of = bounds.shot_of
-    scans = _scan(reader, bounds, tracker, initialise, follower, points, lambda n: on_progress("faces", n, estimated))
+    scans = _scan(
+        reader, bounds, tracker, initialise, follower, points, within, lambda n: on_progress("faces", n, estimated)
+    )
     occlusions, light = _appearance(scans, points, shot_of)
     lips_hidden = np.zeros(len(shot_of), np.float32)
     for i, occlusion in occlusions.items():
         lips_hidden[i] = points.lips_hidden(occlusion[None])[0]
     usable, reason = _usable(scans, lips_hidden)
     if not usable.any():
-        raise FaceError(f"{reader.info.path}: {_nothing_usable(reason)}; give a video that shows the speaker")
+        where = "" if within is None else f" from {max(0.0, within[0]):g} s to {within[1]:g} s"
+        raise FaceError(f"{reader.info.path}: {_nothing_usable(reason)}{where}; give a video that shows the speaker")
     beta = np.zeros((len(usable), model.num_expression), np.float32)
     pose = np.zeros((len(usable), 6), np.float32)
     shots = []
@@ -280,6 +289,7 @@ def _scan(
     initialise: Initialise,
     follower: FaceFollower,
     points: ProbePoints,
+    within: tuple[float, float] | None,
     on_progress: Callable[[int], None],
 ) -> list[FrameScan]:
     """Pass over the frames of a video, one `FrameScan` for each."""
@@ -287,11 +297,12 @@ def _scan(
     flags = zip(shots.begins.tolist(), shots.in_transition.tolist(), strict=True)
     for frame, (cut, in_transition) in zip(reader.frames(), flags, strict=True):
         scan = FrameScan(frame.time, float(frame.duration * reader.info.time_base), cut, in_transition)
-        rgb = frame.rgb()
-        faces = [] if in_transition else tracker.detect(rgb)
+        scan.wanted = within is None or within[0] <= frame.time < within[1]
+        rgb = frame.rgb() if scan.wanted and not in_transition else None
+        faces = [] if rgb is None else tracker.detect(rgb)
         scan.faces = len(faces)
         face = follower.follow(faces, cut)
-        if face is not None:
+        if face is not None and rgb is not None:
             scan.estimate = found = initialise(rgb, face)
             scan.sample = points.sample(rgb, found.alpha, found.beta, found.pose)
         scans.append(scan)
@@ -334,7 +345,7 @@ def yaw_of(pose: Array) -> Array:
 
 
 def _nothing_usable(reason: dict[int, SkipReason]) -> str:
-    why = set(reason.values())
+    why = set(reason.values()) - {SkipReason.ORIGINAL}
     if why <= {SkipReason.NO_FACE}:
         return "no face in any frame"
     return "no usable face in any frame (" + ", ".join(sorted(w.value for w in why)) + ")"

@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 
-from ..errors import MediaError
+from ..errors import OutputError
 
 # Suffixes of files that hold video.
 VIDEO_SUFFIXES = (".mp4", ".mpg", ".mpeg", ".mkv", ".mov", ".webm", ".avi", ".m4v")
@@ -93,10 +93,10 @@ def choose_video_codec(wanted: str, supported: set[str]) -> str:
     """Return the wanted encoder if the container supports its codec, else the best that it supports.
 
     Raises:
-        MediaError: FFmpeg has no such encoder.
+        OutputError: FFmpeg has no such encoder.
     """
     if not is_encoder(wanted, "video"):
-        raise MediaError(f"this FFmpeg has no video encoder {wanted!r}; use libx264 or libx265")
+        raise OutputError(f"this FFmpeg has no video encoder {wanted!r}; use libx264 or libx265")
     return next((name for name in (wanted, *FALLBACK_VIDEO) if name in supported), wanted)
 
 

@@ -12,7 +12,7 @@ import av
 from av.container import OutputContainer
 from av.video.frame import PictureType
 
-from ..errors import MediaError
+from ..errors import OutputError
 from ..utils.scheduling import ordinary_scheduling
 from .codecs import FRAME_CLOCK, choose_pix_fmt, choose_video_codec
 from .container import media_url
@@ -129,7 +129,7 @@ def segmentable(source: VideoInfo, wanted: EncodeOptions, output: Path) -> bool:
     """Return whether packets alone hold the encoded video: the alpha of VP8 and VP9 travels beside its packets.
 
     Raises:
-        MediaError: FFmpeg has no such encoder, or no such container.
+        OutputError: FFmpeg has no such encoder, or no such container.
     """
     try:
         # Nothing is created on disk before a header is written.
@@ -145,7 +145,7 @@ def _codec_options(codec: str, wanted: EncodeOptions, hdr: list[str]) -> dict[st
     options: dict[str, str] = {}
     most = MOST_CRF.get(codec, math.inf)
     if wanted.crf > most:
-        raise MediaError(f"--crf {wanted.crf:g} is too much for {codec}; give one from 0 to {most}")
+        raise OutputError(f"--crf {wanted.crf:g} is too much for {codec}; give one from 0 to {most}")
     if codec.startswith(("libx264", "libx265")):
         options = {"crf": str(wanted.crf), "preset": wanted.preset}
     if codec == "libx264" and hdr:

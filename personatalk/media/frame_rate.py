@@ -42,7 +42,7 @@ def counting_rate(source: VideoInfo) -> Fraction:
 def _base_rate(source: VideoInfo) -> Fraction:
     """Return the lowest rate whose multiples the times of the first frames are, as FFmpeg finds it; 0 if unknown."""
     with open_input(source.path) as container:
-        return Fraction(container.streams[source.stream_index].base_rate or 0)
+        return Fraction(container.streams[source.stream_index].base_rate or 0) / source.stretch
 
 
 def _frame_times(source: VideoInfo) -> Iterator[Fraction]:
@@ -53,6 +53,6 @@ def _frame_times(source: VideoInfo) -> Iterator[Fraction]:
             size += packet.size
             time = packet.pts if packet.pts is not None else packet.dts
             if packet.size and packet.stream.index == source.stream_index and time is not None:
-                yield time * source.time_base
+                yield time * packet.time_base * source.stretch
             if size > BYTES:
                 return

@@ -13,7 +13,12 @@ from ..utils.options import check_options, option
 # - video-original: all frames; after the speech's end they keep their original mouth.
 # - shortest: ends where the shorter of the two ends.
 # - pingpong: as long as the speech; the video goes forward, backward, forward... or is cut.
-LengthPolicy = Literal["video", "video-original", "shortest", "pingpong"]
+# - loop: as long as the speech; the video begins again, and its end fades into its start, or is cut.
+# - remap: as long as the speech; each frame is shown a little longer or shorter.
+LengthPolicy = Literal["video", "video-original", "shortest", "pingpong", "loop", "remap"]
+
+# The policies under which the output is as long as the speech, which is needed whole.
+AS_LONG_AS_SPEECH = ("pingpong", "loop", "remap")
 
 # Speeds of the x264 and x265 encoders, fastest first.
 Preset = Literal[

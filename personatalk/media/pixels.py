@@ -184,6 +184,24 @@ def _blendable(name: str) -> str:
     return str(best.name) if best is not None else "rgb24"
 
 
+def cross_faded(image: Any, other: Any, share: float) -> Any:
+    """Return an image with another one seen through it.
+
+    Args:
+        image: The image.
+        other: One of the same size; one of another size, as streams may have that change it, is not seen.
+        share: Share of the other, 0..1.
+    """
+    if (other.width, other.height) != (image.width, image.height):
+        return image
+    name = image.format.name if planes_of(image) is not None else _blendable(image.format.name)
+    result, through = duplicate(convert_frame(image, name)), convert_frame(other, name)
+    for plane, seen in zip(planes_of(result) or (), planes_of(through) or (), strict=True):
+        mixed = (1 - share) * plane.samples.astype(np.float32) + share * seen.samples
+        plane.samples[:] = np.rint(mixed).astype(plane.samples.dtype)
+    return convert_frame(result, image.format.name)
+
+
 def duplicate(image: Any) -> Any:
     """Copy an image into buffers of its own."""
     copy = av.VideoFrame(image.width, image.height, image.format.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av
 
-from ..errors import MediaError
+from ..errors import MediaError, OutputError
 from ..utils.files import link_target, same_file
 from .codecs import AUDIO_ONLY_SUFFIXES, FALLBACK_VIDEO, SHORTEST_TRACK_ENDS, choose_pix_fmt, choose_video_codec
 from .container import media_url
@@ -28,7 +28,7 @@ def check_output(output: Path | str, inputs: Iterable[Path | str] = ()) -> None:
         inputs: Files that are read, and must not be the output under any name.
 
     Raises:
-        MediaError: The folder is missing or not writable, the output is a folder or one of the inputs, or
+        OutputError: The folder is missing or not writable, the output is a folder or one of the inputs, or
             its suffix names no container that FFmpeg can write video to.
     """
     output = Path(output)
@@ -36,14 +36,14 @@ def check_output(output: Path | str, inputs: Iterable[Path | str] = ()) -> None:
     try:
         is_folder = output.is_dir()
     except OSError as error:
-        raise MediaError(f"the output {output} is no name for a file ({error.strerror}); name another") from error
+        raise OutputError(f"the output {output} is no name for a file ({error.strerror}); name another") from error
     if is_folder:
-        raise MediaError(f"the output {output} is a folder; name a file in it")
+        raise OutputError(f"the output {output} is a folder; name a file in it")
     if not folder.is_dir():
-        raise MediaError(f"the output folder {folder} does not exist; create it or name another")
+        raise OutputError(f"the output folder {folder} does not exist; create it or name another")
     for name in inputs:
         if same_file(output, Path(name)):
-            raise MediaError(f"the output {output} is the input {name}; name another output")
+            raise OutputError(f"the output {output} is the input {name}; name another output")
     _check_suffix(output)
     try:
         # Only doing it tells for sure: permissions, read-only media and access lists all look alike.
@@ -51,7 +51,7 @@ def check_output(output: Path | str, inputs: Iterable[Path | str] = ()) -> None:
             pass
     except OSError as error:
         reason = error.strerror or str(error)
-        raise MediaError(f"the output folder {folder} is not writable ({reason}); name another") from error
+        raise OutputError(f"the output folder {folder} is not writable ({reason}); name another") from error
 
 
 def _check_suffix(output: Path) -> None:
@@ -64,9 +64,9 @@ def _check_suffix(output: Path) -> None:
             whole = container.format.name not in SHORTEST_TRACK_ENDS
             usable = holds and whole and not container.format.no_file and container.default_video_codec != "none"
     except (ValueError, av.error.FFmpegError):
-        raise MediaError(f"the output {output} has a suffix that FFmpeg cannot write; {advice}") from None
+        raise OutputError(f"the output {output} has a suffix that FFmpeg cannot write; {advice}") from None
     if not usable or output.suffix.lower() in AUDIO_ONLY_SUFFIXES:
-        raise MediaError(f"the output {output} has a suffix that cannot hold this video; {advice}")
+        raise OutputError(f"the output {output} has a suffix that cannot hold this video; {advice}")
 
 
 def check_source(source: VideoInfo, output: Path | str, codec: str) -> None:

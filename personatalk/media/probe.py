@@ -56,6 +56,7 @@ class VideoInfo:
             encoders write it; "" if not given.
         light_level: Brightest pixel and brightest mean of a frame in cd/m2 (MaxCLL, MaxFALL), None if not given.
         dynamic_hdr: Whether frames carry HDR metadata of their own (HDR10+, Dolby Vision, HDR Vivid).
+        stretch: Factor by which frames are shown longer than in the file; 1 but for an output that is stretched.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class VideoInfo:
     mastering_display: str = ""
     light_level: tuple[int, int] | None = None
     dynamic_hdr: bool = False
+    stretch: Fraction = Fraction(1)
 
     @property
     def upright_size(self) -> tuple[int, int]:

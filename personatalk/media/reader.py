@@ -44,6 +44,7 @@ class Frame:
         duration: How long the frame is shown, in ticks, at least 1.
         image: The decoded image as stored; its buffers belong to the decoder and are never written.
         orientation: How players turn and mirror the stored image.
+        unfaded: The image before another was faded into it; None where none was.
     """
 
     index: int
@@ -52,6 +53,11 @@ class Frame:
     duration: int
     image: av.VideoFrame = field(repr=False)
     orientation: Orientation = AS_STORED
+    unfaded: av.VideoFrame | None = field(default=None, repr=False)
+
+    def alone(self) -> Frame:
+        """Return this frame without what was faded into it."""
+        return self if self.unfaded is None else replace(self, image=self.unfaded, unfaded=None)
 
     def rgb(self) -> Image:
         """Return the image as players show it, uint8 (H, W, 3), in RGB."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import av
 
-from ..errors import MediaError
+from ..errors import MediaError, OutputError
 from ..utils.files import DISK_FULL, link_target
 from ..utils.options import options_of, with_options
 from .container import reason_of
@@ -102,7 +102,7 @@ def rehearse(
         speech_seconds_limit: Where the speech is cut, in seconds from its start; None for nowhere.
 
     Raises:
-        MediaError: They do not; the message names the option or the file that is to blame.
+        OutputError: They do not; the message names the option or the file that is to blame.
     """
     rehearsal = _Rehearsal(output, source, speech, options, speech_seconds_limit)
     error = rehearsal.refusal()
@@ -117,7 +117,7 @@ def rehearse(
     if rehearsal.passes():
         return  # a machine that was short of threads or memory for a moment; what is refused is refused again
     reason = "what is written cannot be read" if isinstance(cause, MediaError) else reason_of(cause)
-    raise MediaError(f"cannot write {output} ({reason}): {rehearsal.advice()}") from cause
+    raise OutputError(f"cannot write {output} ({reason}): {rehearsal.advice()}") from cause
 
 
 def _blank(source: VideoInfo) -> av.VideoFrame:

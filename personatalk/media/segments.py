@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import av
 from filelock import FileLock, Timeout
 
-from ..errors import MediaError
+from ..errors import OutputError
 from ..utils.files import TEMP_PATTERN, atomic_write, link_target
 
 # Frames of a segment: as often as x264 starts anew by itself, so that this costs no bits.
@@ -100,10 +100,10 @@ class JobFolder:
         """Lock the folder, make it, and drop what another job left in it.
 
         Raises:
-            MediaError: Another process writes the same output, or the folder cannot be made.
+            OutputError: Another process writes the same output, or the folder cannot be made.
         """
         if self.folder.is_symlink():
-            raise MediaError(f"{self.folder}: is a link; the job needs a folder of its own under this name")
+            raise OutputError(f"{self.folder}: is a link; the job needs a folder of its own under this name")
         try:
             with self._explained():
                 self._lock.acquire()
@@ -118,13 +118,15 @@ class JobFolder:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn the errors of a folder that cannot be made or held into MediaError."""
+        """Turn the errors of a folder that cannot be made or held into OutputError."""
         try:
             yield
         except Timeout:
-            raise MediaError(f"{self.output}: another run is writing it; wait for it, or choose another name") from None
+            raise OutputError(
+                f"{self.output}: another run is writing it; wait for it, or choose another name"
+            ) from None
         except OSError as error:
-            raise MediaError(f"{self.folder}: the job's folder cannot be made ({error.strerror})") from error
+            raise OutputError(f"{self.folder}: the job's folder cannot be made ({error.strerror})") from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
@@ -166,7 +168,7 @@ class JobFolder:
             with atomic_write(self.folder / name, fsync=True) as draft:
                 yield draft
         except OSError as error:
-            raise MediaError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+            raise OutputError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
 
     def path(self, name: str) -> Path | None:
         """Return the path of a finished file, or None."""

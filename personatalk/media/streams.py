@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from ..errors import MediaError
+from ..errors import OutputError
 from .audio import AudioStream, is_continuous, loses_channels
 from .clock import ContinuousClock
 from .codecs import (
@@ -98,13 +98,13 @@ class SpeechStream:
         """Add an encoded stream at the speech's own rate and layout, as far as the codec has them."""
         codec = options.audio_codec or SPEECH_ENCODERS.get(output.format.name, output.default_audio_codec)
         if codec == "none":
-            raise MediaError(f"{output.format.name} cannot hold sound; use .mp4 or .mkv")
+            raise OutputError(f"{output.format.name} cannot hold sound; use .mp4 or .mkv")
         if not is_encoder(codec, "audio"):
-            raise MediaError(f"this FFmpeg has no audio encoder {codec!r}; use aac, flac or libopus")
+            raise OutputError(f"this FFmpeg has no audio encoder {codec!r}; use aac, flac or libopus")
         try:
             stream = output.add_stream(codec, rate=choose_rate(codec, self.info.rate))
         except ValueError as error:
-            raise MediaError(f"{output.format.name} cannot hold {codec!r} speech ({error})") from error
+            raise OutputError(f"{output.format.name} cannot hold {codec!r} speech ({error})") from error
         context = stream.codec_context
         context.layout = "mono" if self._downmixed else choose_layout(codec, self.info.layout, self.info.channels)
         context.format = self._sample_format(codec, context.format.name)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import av
 
-from ..errors import MediaError
+from ..errors import MediaError, OutputError
 from ..utils.files import DISK_FULL, link_target, temp_path
 from .audio import read_speech
 from .container import reason_of
@@ -42,15 +42,15 @@ class WriterChoices(TypedDict, total=False):
     finish: Callable[[Path], None] | None
 
 
-def write_error(output: Path, error: BaseException) -> MediaError:
-    """Return a MediaError that explains a failed write in one line."""
+def write_error(output: Path, error: BaseException) -> OutputError:
+    """Return an OutputError that explains a failed write in one line."""
     if getattr(error, "errno", None) in DISK_FULL:
         free = shutil.disk_usage(output.parent).free / 1e6
-        return MediaError(
+        return OutputError(
             f"disk full (or file size limit reached) while writing {output}: free {free:.0f} MB; "
             "make room or name another folder"
         )
-    return MediaError(f"cannot write {output}: {reason_of(error)}; name another output, container or codec")
+    return OutputError(f"cannot write {output}: {reason_of(error)}; name another output, container or codec")
 
 
 class FrameWriter(abc.ABC):
@@ -142,7 +142,7 @@ class FrameWriter(abc.ABC):
             note: JSON-able; `resume` gives it back.
 
         Raises:
-            MediaError: The disk is full, or the encoder or the container refuses.
+            OutputError: The disk is full, or the encoder or the container refuses.
             ValueError: The frame is not later than the one before it.
         """
         if self._last_pts is not None and frame.pts <= self._last_pts:
@@ -160,7 +160,7 @@ class FrameWriter(abc.ABC):
             image: Like those of the source.
 
         Raises:
-            MediaError: The encoders or the container refuse, now rather than after the work, or what they write is not
+            OutputError: The encoders or the container refuse, now rather than after the work, or what they write is not
                 what was meant.
         """
         source = self._source
@@ -184,10 +184,10 @@ class FrameWriter(abc.ABC):
             if self._muxer.has_speech:
                 read_speech(self._muxer.path)
         except MediaError as error:
-            raise MediaError(f"cannot write {self.output}: what is written cannot be read") from error
+            raise OutputError(f"cannot write {self.output}: what is written cannot be read") from error
         if (written.width, written.height) != (self._source.width, self._source.height):
             size = f"{written.width} x {written.height}"
-            raise MediaError(f"{self.output} would be {size}; name another container or codec")
+            raise OutputError(f"{self.output} would be {size}; name another container or codec")
 
     @abc.abstractmethod
     def _encode(self, frame: Frame, note: Any) -> None:
@@ -216,7 +216,7 @@ class FrameWriter(abc.ABC):
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn FFmpeg's, PyAV's and the system's errors into MediaError."""
+        """Turn FFmpeg's, PyAV's and the system's errors into OutputError."""
         try:
             yield
         except (av.error.FFmpegError, OSError, ValueError) as error:

@@ -13,24 +13,23 @@ import numpy as np
 
 from ..audio.rates import SAMPLE_RATE
 from ..audio.voice_activity import speech_mask
-from ..errors import CueError, FaceError, MediaError, WeightsError
-from ..faces.analysis import Analysis, analyse
+from ..errors import CueError, FaceError, MediaError, OptionError
+from ..faces.analysis import Analysis
 from ..faces.people import People
 from ..faces.resolution import merge_choices, resolve_choice
 from ..faces.selection import FaceSearch
 from ..media.audio import SampleFile, store_speech
+from ..media.options import AS_LONG_AS_SPEECH
 from ..media.probe import probe_speech
-from ..media.reader import VideoReader
 from ..media.timeline import Plan, plan
-from ..stage1.inference import SpeechMotion, rest_offsets, speaking_style
+from ..stage1.inference import SpeechMotion
 from ..stage2.face_crops import choose_crop_size
-from ..utils import serialization
 from ..utils.arrays import Array
+from .analyses import KnownSpeaker, resting_mouth
 from .audio_mix import mix_cues
 from .context import RunContext
 from .cues import Cue, refuse_overlaps
-from .footage import Footage
-from .persona import SUFFIX, Persona
+from .head_motion import HeadMotion
 from .speaker import Speaker
 from .sync import source_sync
 
@@ -59,11 +58,13 @@ class DubPlan:
         speakers: Everybody who gets a new mouth.
         timeline: Which source frame is shown when.
         audio: File whose audio the output gets.
+        head_motion: Motion of the head in a clip made of a still image; None for none.
     """
 
     speakers: list[Speaker]
     timeline: Plan
     audio: Path
+    head_motion: HeadMotion | None = None
 
 
 class CuedMotion:
@@ -98,14 +99,13 @@ def cast_single(context: RunContext, speech: Path) -> DubPlan:
     Raises:
         PersonaTalkError: See `dub.dub`.
     """
-    options, report, models = context.options, context.report, context.models
+    options, report = context.options, context.report
     with report.stage("speech"):
         needed = _seconds_needed(context, context.reader.info.duration)
         samples = _store_speech(context, speech, 0, needed)
-    persona = None if options.persona is None else Persona.load(options.persona, models.morphable)
-    footage = None if persona is None else persona.find(context.reader.info.path, options.search())
+    known = KnownSpeaker.load(context)
     with report.stage("analysis"):
-        analysis = _analysis_for(context, footage)
+        analysis = known.analysis(context, "analysis", options.search, None)
     seconds = len(samples) / SAMPLE_RATE
     if needed is not None and seconds >= needed:
         needed = _seconds_needed(context, float(analysis.time[-1] + analysis.duration[-1]))
@@ -114,32 +114,33 @@ def cast_single(context: RunContext, speech: Path) -> DubPlan:
     timeline = plan(analysis.time, analysis.duration, seconds, options.length)
     _record(context, analysis, timeline, seconds)
     with report.stage("sync"):
-        report.source_sync = source_sync(analysis, models, context.folder.folder)
+        report.source_sync = source_sync(analysis, context.models, context.folder.folder)
     if options.face is None:
         _warn_of_others(context, analysis)
-    if persona is not None and footage is None:
-        report.warnings.append(
-            f"{options.persona} was not made from this video, or for another face or face model:"
-            " its style is used, the video was analysed"
-        )
     with report.stage("speech"):
-        style = _style(context, analysis if persona is None else persona)
-        motion = _motion(context, str(speech), samples, style, _rest(context, analysis))
+        style = known.style(context, analysis)
+        motion = _motion(context, str(speech), samples, style, resting_mouth(context, analysis))
     dubbed = timeline.dubbed
     if options.silence == "original":
         dubbed = dubbed & speech_mask(samples, timeline.time)
-    crop_size = choose_crop_size(models.renderer.size, analysis, options.resolution)
-    speaker = Speaker(analysis, motion, dubbed, crop_size)
-    if persona is not None and footage is not None and footage.crop_size == crop_size:
-        speaker = replace(speaker, lips=persona.lips(footage, models), faces=persona.latents(footage, models))
-    return DubPlan([speaker], timeline, speech)
+    crop_size = choose_crop_size(context.models.renderer.size, analysis, options.resolution)
+    speaker = known.with_textures(context, Speaker(analysis, motion, dubbed, crop_size))
+    return DubPlan([speaker], timeline, speech, _head_motion(context, analysis))
 
 
-def _analysis_for(context: RunContext, footage: Footage | None) -> Analysis:
-    """Return the analysis of a persona's footage, or the run's own where there is none."""
-    if footage is None:
-        return _load_or_analyse(context, "analysis", context.options.search)
-    return _indexed(context, footage.load_analysis(context.reader.info, context.models.morphable))
+def _head_motion(context: RunContext, analysis: Analysis) -> HeadMotion | None:
+    """Return the motion of the head where the source is a still image and it is wanted."""
+    if context.still is None:
+        return None
+    context.report.warnings += [
+        *context.still.warnings,
+        "a still image shows one mouth: how the speaker talks, teeth and the inside of the mouth are guessed from it,"
+        " and eyes do not blink; a video of the speaker, even a short one, gives more",
+    ]
+    if context.options.still == "fixed":
+        return None
+    size = context.reader.info.upright_size
+    return HeadMotion(context.models.morphable, analysis, size, context.options.still_seed)
 
 
 # ------------------------------------------------------------------------------------------- several speakers
@@ -155,17 +156,19 @@ def cast_cues(context: RunContext, cues: Sequence[Cue]) -> DubPlan:
     Raises:
         PersonaTalkError: See `dub.dub_cues`.
     """
-    report = context.report
+    report, known, stretch = context.report, KnownSpeaker.load(context), _stretch(context, cues)
     with report.stage("analysis"):
         search, model = context.options.search(), context.models.morphable
         people = functools.cache(lambda: search.people(context.reader, model, context.on_progress))
         persons = _persons_of(context, cues, people)
         refuse_overlaps(cues, persons)
-        analyses = _analyse_persons(context, cues, persons, people)
+        analyses = _analyse_persons(context, cues, persons, people, known, stretch)
     first = next(iter(analyses.values()))
     timeline = plan(first.time, first.duration, float(first.time[-1] + first.duration[-1]))
+    if stretch is not None and not ((timeline.time >= stretch[0]) & (timeline.time < stretch[1])).any():
+        raise OptionError(f"{context.reader.info.path} ends at {timeline.speech_limit:.1f} s, before --start")
     _record(context, first, timeline, sum(cue.end - cue.start for cue in cues))
-    if None in analyses:
+    if None in analyses and context.options.face is None:
         _warn_of_others(context, first)
     speakers = []
     with report.stage("speech"):
@@ -174,10 +177,17 @@ def cast_cues(context: RunContext, cues: Sequence[Cue]) -> DubPlan:
         speeches = {file: _store_speech(context, file, number, ends[file]) for number, file in enumerate(files)}
         for person, analysis in analyses.items():
             own = [cue for cue, of in zip(cues, persons, strict=True) if of == person]
-            speakers.append(_cued_speaker(context, analysis, own, speeches, timeline))
+            speaker = _cued_speaker(context, analysis, own, speeches, timeline, known)
+            speakers.append(known.with_textures(context, speaker))
         audio = context.folder.folder / AUDIO_FILE
         mix_cues(context.reader.info.path, cues, timeline.speech_limit, audio)
     return DubPlan(speakers, timeline, audio)
+
+
+def _stretch(context: RunContext, cues: Sequence[Cue]) -> tuple[float, float] | None:
+    """Return start and end of the stretch that the options name; None where a list of cues does."""
+    named = context.options.start is not None or context.options.end is not None
+    return (cues[0].start, cues[0].end) if named else None
 
 
 def _persons_of(context: RunContext, cues: Sequence[Cue], people: Callable[[], People]) -> list[PersonNumbers]:
@@ -210,7 +220,12 @@ def _load_persons(context: RunContext, count: int) -> list[PersonNumbers] | None
 
 
 def _analyse_persons(
-    context: RunContext, cues: Sequence[Cue], persons: Sequence[PersonNumbers], people: Callable[[], People]
+    context: RunContext,
+    cues: Sequence[Cue],
+    persons: Sequence[PersonNumbers],
+    people: Callable[[], People],
+    known: KnownSpeaker,
+    stretch: tuple[float, float] | None,
 ) -> dict[PersonNumbers, Analysis]:
     """Return the analysis of each person who can be dubbed, with a warning for those who cannot.
 
@@ -229,7 +244,7 @@ def _analyse_persons(
     for person in dict.fromkeys(persons):
         name = "-".join(["analysis", *map(str, person or (0,))])
         try:
-            analyses[person] = _load_or_analyse(context, name, functools.partial(search, person))
+            analyses[person] = known.analysis(context, name, functools.partial(search, person), stretch)
         except FaceError as error:
             errors.append(error)
             context.report.warnings.append(f"{_where(cues, persons, person)}: nobody is dubbed: {error}")
@@ -244,9 +259,10 @@ def _cued_speaker(
     cues: Sequence[Cue],
     speeches: Mapping[Path, SampleFile],
     timeline: Plan,
+    known: KnownSpeaker,
 ) -> Speaker:
     """Return one person with the motion of that person's cues."""
-    style, rest = _style(context, analysis), _rest(context, analysis)
+    style, rest = known.style(context, analysis), resting_mouth(context, analysis)
     parts, dubbed = [], np.zeros(len(timeline), bool)
     for cue in cues:
         begin = round(cue.offset * SAMPLE_RATE)
@@ -285,7 +301,7 @@ def _seconds_needed(context: RunContext, video_seconds: float | None) -> float |
 
     What comes after the video tells how loud the speech is, and what the mouth does last.
     """
-    if video_seconds is None or context.options.length == "pingpong":
+    if video_seconds is None or context.options.length in AS_LONG_AS_SPEECH:
         return None
     return video_seconds + LOOKAHEAD
 
@@ -296,59 +312,6 @@ def _motion(context: RunContext, where: str, samples: SampleFile, style: Array, 
     if not motion.voice.any():
         context.report.warnings.append(f"{where}: no speech is heard in it: the mouth rests throughout")
     return motion
-
-
-def _load_or_analyse(context: RunContext, name: str, search: Callable[[], FaceSearch]) -> Analysis:
-    """Return the analysis that a run before this one has kept, or a new one of the face that is looked for."""
-    reader, models = context.reader, context.models
-    kept = context.folder.path(f"{name}.safetensors")
-    if kept is not None:
-        with contextlib.suppress(WeightsError, ValueError):  # a damaged one is made again
-            arrays, _ = serialization.load_arrays(kept, kind="analysis", version=1)
-            return _indexed(context, Analysis.from_arrays(reader.info, arrays, models.morphable))
-    with search().open(reader, models.morphable, context.on_progress) as (tracker, follower):
-        made = analyse(reader, tracker, models.morphable, context.on_progress, models.initialise, follower)
-    with context.folder.writing(f"{name}.safetensors") as path:
-        serialization.save_arrays(path, made.arrays(), kind="analysis", version=1, config={}, half=False)
-    return made
-
-
-def _indexed(context: RunContext, analysis: Analysis) -> Analysis:
-    """Return an analysis after the reader has learned where frames lie, as the pass that it saves would have let it.
-
-    Lip references are fetched shot by shot: with one shot nothing has to be sought.
-    """
-    if len(analysis.shots) > 1:
-        context.reader.build_index(analysis.time)
-    return analysis
-
-
-def _style(context: RunContext, source: Analysis | Persona) -> Array:
-    """Return the style embedding (1, D) at the wanted strength: of the chosen style, or else of the source."""
-    options, models = context.options, context.models
-    if options.style is not None:
-        beta = _expressions(context, Path(options.style))
-    elif isinstance(source, Persona):
-        beta = source.beta
-    else:
-        beta = source.beta[source.usable]
-    return options.style_strength * speaking_style(models.stage1, models.morphable, beta)
-
-
-def _expressions(context: RunContext, path: Path) -> Array:
-    """Return the expressions (N, E) of a persona or of a video."""
-    models = context.models
-    if path.suffix == SUFFIX:
-        return Persona.load(path, models.morphable).beta
-    with VideoReader(path) as reader, FaceSearch().open(reader, models.morphable) as (tracker, follower):
-        found = analyse(reader, tracker, models.morphable, None, models.initialise, follower)
-    return found.beta[found.usable]
-
-
-def _rest(context: RunContext, analysis: Analysis) -> Array:
-    """Return the displacement (V, 3) of the speaker's own closed mouth."""
-    usable, model = np.flatnonzero(analysis.usable), context.models.morphable
-    return rest_offsets(model, analysis.beta[usable], analysis.openings(model, usable))
 
 
 def _record(context: RunContext, analysis: Analysis, timeline: Plan, speech_seconds: float) -> None:
@@ -372,7 +335,7 @@ def _record(context: RunContext, analysis: Analysis, timeline: Plan, speech_seco
     excess = speech_seconds - report.speech_used_seconds
     if excess > NOTABLE_EXCESS:
         report.warnings.append(
-            f"the speech is {excess:.1f} s longer than the video and was cut; --length pingpong keeps all of it"
+            f"the speech is {excess:.1f} s longer than the video and was cut; --length loop or pingpong keeps all of it"
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..media.reader import VideoReader
 from ..media.segments import JobFolder
+from ..media.still import StillVideo
 from ..utils.progress import Progress
 from .options import DubOptions
 from .report import Report
@@ -23,6 +24,7 @@ class RunContext:
         options: The user's choices.
         report: Record of what is done.
         on_progress: Told about the progress.
+        still: The source, where it is made of a still image.
     """
 
     reader: VideoReader
@@ -31,3 +33,4 @@ class RunContext:
     options: DubOptions
     report: Report
     on_progress: Progress
+    still: StillVideo | None = None

@@ -7,9 +7,9 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import CueError, FaceError
+from ..errors import CueError, FaceError, OutputError
 from ..faces.choice import FaceImage, parse_choice
-from ..utils.files import is_file
+from ..utils.files import atomic_write, is_file
 
 # Hours (may be left out), minutes, seconds and their decimals after a comma or a point.
 CLOCK = re.compile(r"(?:(\d{1,3}):)?([0-5]?\d):([0-5]?\d)(?:[,.](\d{1,6}))?")
@@ -73,6 +73,50 @@ def read_cues(path: Path | str) -> list[Cue]:
     cues.sort(key=lambda cue: cue.start)
     refuse_overlaps(cues, [cue.face for cue in cues])
     return cues
+
+
+def write_cues(path: Path, cues: Sequence[Cue]) -> None:
+    """Write a cue file that `read_cues` reads.
+
+    Args:
+        path: The file; an existing one is replaced. Files in its folder are named from there, others in full.
+        cues: The cues.
+
+    Raises:
+        CueError: A file or a time cannot be told in a cue file.
+        OutputError: The file cannot be written.
+    """
+    blocks = [_block(path.absolute().parent, number, cue) for number, cue in enumerate(cues, 1)]
+    try:
+        with atomic_write(path) as draft:
+            draft.write_text("\n\n".join(blocks) + "\n", encoding="utf-8", newline="\n")
+            again = read_cues(draft)
+    except (OSError, UnicodeEncodeError) as error:
+        raise OutputError(f"{path}: the cues cannot be written ({error})") from error
+    for cue, known in zip(cues, again, strict=True):
+        if cue.speech.absolute() != known.speech.absolute():
+            raise CueError(f"{cue.where}: {cue.speech}: a name that a cue file cannot hold; rename the file")
+
+
+def _block(folder: Path, number: int, cue: Cue) -> str:
+    face = cue.face
+    if face is not None and isinstance(choice := parse_choice(face), FaceImage):
+        face = _from(folder, choice.path)
+    lines = [str(number), f"{_clock_text(cue.start)} --> {_clock_text(cue.end)}"]
+    lines += [] if face is None else [f"face: {face}"]
+    lines += [f"speech: {_from(folder, cue.speech)}"]
+    return "\n".join(lines + ([f"from: {_clock_text(cue.offset)}"] if cue.offset else []))
+
+
+def _from(folder: Path, path: Path) -> str:
+    """Return the name of a file as it is seen from a folder, in full where it lies outside."""
+    full = path.absolute()
+    return str(full.relative_to(folder) if full.is_relative_to(folder) else full)
+
+
+def _clock_text(seconds: float) -> str:
+    minutes, milliseconds = divmod(round(1000 * seconds), 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"
 
 
 def refuse_overlaps(cues: Sequence[Cue], persons: Sequence[Hashable]) -> None:

@@ -21,7 +21,6 @@ from ..media.writer import resumable_writer
 from ..provenance.signing import ProvenancePlan
 from ..stage2 import sparse_attention
 from ..utils.arrays import BoolArray, runs
-from ..utils.files import regular_file
 from ..utils.progress import Progress, no_progress
 from ..version import __version__
 from .casting import DubPlan, cast_cues, cast_single
@@ -30,7 +29,7 @@ from .cues import Cue
 from .options import DubOptions
 from .rendering import OnComposited, RenderContext, dubbed_frames
 from .report import Report
-from .request import DubRequest
+from .request import DubRequest, speech_request
 from .weights import Models
 
 
@@ -46,8 +45,9 @@ def dub(
     """Dub a video: the same video with the mouth saying the speech, in the speaker's own way.
 
     Args:
-        video: A video of a person speaking.
-        speech: An audio file, or a video whose audio is taken; a pipe is read to its end first.
+        video: A video of a person speaking, or a still image of a person.
+        speech: An audio file, or a video whose audio is taken; a pipe is read to its end first, and so is the standard
+            input, `-`.
         output: The file to write; its suffix chooses the container. An existing file is replaced, at the very end.
         options: Choices; defaults where None.
         models: Loaded weights, to share between calls; those of the package where None.
@@ -62,10 +62,12 @@ def dub(
         WeightsError: The weights cannot be loaded.
         CredentialsError: The certificate or its key cannot be used.
     """
-    speech = Path(speech)
-    with regular_file(speech) as kept:
-        request = DubRequest(Path(video), [kept], Path(output), options or DubOptions())
-        report = run(request, lambda context: cast_single(context, kept), models, progress)
+    with speech_request(Path(video), Path(speech), Path(output), options or DubOptions()) as request:
+        report = run(request, request_cast(request), models, progress)
+    # What was read in place of a pipe or a still image is gone.
+    names = {str(request.source): str(video), str(request.speeches[0]): str(speech)}
+    for read, named in names.items():
+        report.warnings = [warning.replace(read, named) for warning in report.warnings]
     report.speech = str(speech)
     return report
 
@@ -96,7 +98,14 @@ def dub_cues(
         PersonaTalkError: As of `dub`.
     """
     request = DubRequest.of_cues(video, cues, output, options or DubOptions())
-    return run(request, lambda context: cast_cues(context, request.cues), models, progress)
+    return run(request, request_cast(request), models, progress)
+
+
+def request_cast(request: DubRequest) -> Callable[[RunContext], DubPlan]:
+    """Return what decides who gets a new mouth in a run of a request."""
+    if request.cues:
+        return lambda context: cast_cues(context, request.cues)
+    return lambda context: cast_single(context, request.speeches[0])
 
 
 def run(
@@ -125,7 +134,7 @@ def run(
     speeches = ", ".join(map(str, request.speeches))
     report = Report(str(request.video), speeches, str(request.output), __version__, {"on": False}, options.length)
     request.check()
-    with VideoReader(request.video) as reader:
+    with VideoReader(request.source) as reader:
         with report.stage("sign"):
             provenance = ProvenancePlan.decide(options.provenance, request.output, request.video, request.speeches)
         report.provenance = provenance.record()
@@ -135,7 +144,7 @@ def run(
             rasterizer.warm_up()
             sparse_attention.warm_up()
         with JobFolder(request.output, request.key(models), segment_frames) as folder:
-            context = RunContext(reader, models, folder, options, report, progress or no_progress)
+            context = RunContext(reader, models, folder, options, report, progress or no_progress, request.still)
             write_output(context, cast(context), request.output, provenance, on_composited)
     report.frames_per_second = report.frames / (time.perf_counter() - start)
     return report
@@ -161,11 +170,11 @@ def write_output(
         MediaError: The source is damaged, or the output cannot be written.
     """
     report, timeline, reader = context.report, plan.timeline, context.reader
-    dubbed = np.zeros(len(timeline), bool)
+    dubbed, info = np.zeros(len(timeline), bool), timeline.output(reader.info)
 
     def sign(path: Path) -> None:
         with report.stage("sign"):
-            provenance.sign(path, output, reader.info.path, _dubbed_ranges(dubbed, timeline))
+            provenance.sign(path, output, _dubbed_ranges(dubbed, timeline))
 
     def record(place: int, reason: str | None) -> None:
         dubbed[place] = reason is None
@@ -174,14 +183,14 @@ def write_output(
     with resumable_writer(
         context.folder,
         output,
-        reader.info,
+        info,
         plan.audio,
         context.options.encode,
         speech_seconds_limit=timeline.speech_limit,
         extra_metadata=provenance.tags,
         finish=sign,
     ) as writer:
-        _, durations = timeline.ticks(reader.info.time_base, reader.info.start_seconds)
+        _, durations = timeline.ticks(info.time_base, info.start_seconds)
         finished = writer.resume(int(d) for d in durations)
         for place, reason in enumerate(finished):
             record(place, reason)
@@ -192,7 +201,7 @@ def write_output(
         for place, (frame, reason) in enumerate(frames, len(finished)):
             record(place, reason)
             with report.stage("encode"):
-                writer.write(frame, reason)
+                writer.write(frame if plan.head_motion is None else plan.head_motion.moved(frame), reason)
             context.on_progress("dubbing", 1, len(timeline))
         report.generated = _dubbed_ranges(dubbed, timeline)
     report.warnings += writer.warnings

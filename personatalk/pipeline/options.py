@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import MediaError
+from ..errors import MediaError, OptionError
 from ..faces.choice import parse_choice
 from ..media.options import EncodeOptions, LengthPolicy
 from ..provenance.options import Provenance
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ..faces.selection import FaceSearch
     from .weights import Models
 
+# The head in a clip that is made of a still image.
+Still = Literal["fixed", "moving"]
+
+# The mouth in longer silence of the speech.
 Silence = Literal["rest", "original"]
 # Here and not from stage 2, which loads much.
 Resolution = Literal["auto", "256", "512"]
@@ -43,6 +47,10 @@ class DubOptions:
         style: A persona or a video whose speaking style is taken instead of the speaker's own.
         resolution: Side of the rendered face crop; see `face_crops.choose_crop_size`.
         style_strength: 0 (nobody's style) .. 1 (the style) .. 1.5 (more than it).
+        start: Where a stretch that is dubbed begins, in seconds of the video; the rest of it stays.
+        end: Where it ends; None where the speech does.
+        still: Whether the head moves where the video is a still image.
+        still_seed: Chooses the motion.
 
     Raises:
         PersonaTalkError: A value is not allowed.
@@ -52,7 +60,9 @@ class DubOptions:
         "video",
         "where speech and video differ in length: 'video' keeps all frames and closes the mouth after the speech;"
         " 'video-original' keeps all frames and the original mouth after it; 'shortest' ends with the shorter;"
-        " 'pingpong' lasts as long as the speech, playing the video forward and backward",
+        " 'pingpong', 'loop' and 'remap' last as long as the speech: 'pingpong' plays the video forward and backward,"
+        " 'loop' plays it again and again with a short cross-fade, 'remap' plays it slower or faster (0.8 to 1.25 times"
+        " as long)",
         group="what is dubbed",
     )
     encode: EncodeOptions = field(default_factory=EncodeOptions)
@@ -105,9 +115,36 @@ class DubOptions:
         least=0,
         most=STRONGEST,
     )
+    start: float | None = option(
+        None,
+        "seconds of VIDEO at which SPEECH begins: the video keeps its length, its mouth and its audio outside the"
+        " stretch from --start to --end",
+        otherwise="its start, if --end is given",
+        metavar="SECONDS",
+        group="what is dubbed",
+        least=0,
+    )
+    end: float | None = option(
+        None,
+        "seconds of VIDEO at which that stretch ends",
+        otherwise="where SPEECH ends, if --start is given",
+        metavar="SECONDS",
+        group="what is dubbed",
+        least=0,
+    )
+    still: Still = option(
+        "fixed",
+        "where VIDEO is a still image, the head: 'fixed' holds it still, 'moving' lets it turn and sway a little",
+        group="what is dubbed",
+    )
+    still_seed: int = option(
+        0, "chooses one of many such motions", metavar="NUMBER", group="what is dubbed", least=0, most=2**31 - 1
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.end is not None and self.end <= (self.start or 0):
+            raise OptionError(f"the stretch ends at {self.end:g} s, not after its start at {self.start or 0:g} s")
 
     def search(self) -> FaceSearch:
         """Return the search for the chosen person."""

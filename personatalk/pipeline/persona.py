@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MediaError, WeightsError
+from ..errors import MediaError, OutputError, WeightsError
 from ..faces.selection import FaceSearch
 from ..geometry.morphable_model import MorphableModel
 from ..stage1.inference import speaking_style
@@ -105,7 +105,7 @@ class Persona:
         """Write the persona, whole or not at all.
 
         Raises:
-            MediaError: The file cannot be written.
+            OutputError: The file cannot be written.
         """
         path = Path(path)
         arrays: dict[str, npt.NDArray[Any]] = {"beta": self.beta, "alpha": self.alpha, "pictures": self.mouths}
@@ -123,7 +123,7 @@ class Persona:
                     draft, arrays, kind=KIND, version=VERSION, config=config, half=False, tables=tables
                 )
         except OSError as error:
-            raise MediaError(f"{path}: the persona cannot be written ({error.strerror or error})") from error
+            raise OutputError(f"{path}: the persona cannot be written ({error.strerror or error})") from error
 
     @classmethod
     def load(cls, path: Path | str, model: MorphableModel) -> Persona:
@@ -166,15 +166,15 @@ def check_persona_path(path: Path, videos: Sequence[Path]) -> None:
     """Refuse a path to which a persona cannot be written.
 
     Raises:
-        MediaError: The name does not end in `.persona`, its folder does not exist, or it is one of the videos.
+        OutputError: The name does not end in `.persona`, its folder does not exist, or it is one of the videos.
     """
     if path.suffix != SUFFIX:
-        raise MediaError(f"{path}: a persona's name ends in {SUFFIX}")
+        raise OutputError(f"{path}: a persona's name ends in {SUFFIX}")
     if not path.absolute().parent.is_dir() or path.is_dir():
-        raise MediaError(f"{path}: the folder does not exist, or the name is a folder's; choose another")
+        raise OutputError(f"{path}: the folder does not exist, or the name is a folder's; choose another")
     for video in videos:
         if same_file(path, video):
-            raise MediaError(f"{path}: is one of the videos; choose another name")
+            raise OutputError(f"{path}: is one of the videos; choose another name")
 
 
 def video_digest(video: Path | str) -> str:

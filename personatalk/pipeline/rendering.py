@@ -16,7 +16,7 @@ from ..faces.occlusion import ProbePoints, visibility
 from ..geometry.camera import apply_transform
 from ..geometry.morphable_model import MorphableModel
 from ..media.reader import Frame, VideoReader
-from ..media.timeline import Plan, frames_in_order, retimed
+from ..media.timeline import Plan, shown_frames
 from ..provenance.watermark import embed_watermark
 from ..stage2.compositing import Patch, Rim, keep_other_things, match_colours, relit, to_image
 from ..stage2.face_crops import FaceCropper
@@ -93,7 +93,7 @@ def _record_resumed(context: RenderContext, speaker: Speaker, first: int) -> Non
 def decoded_frames(context: RenderContext, start: int) -> Iterator[OutputFrame]:
     """Yield the output's frames from number `start` on as they are in the source, with their output times."""
     rest = context.timeline.since(start)
-    numbered = retimed(frames_in_order(context.reader, rest.source_index), rest, context.reader.info)
+    numbered = shown_frames(context.reader, rest)
     while True:
         with context.report.stage("decode"):
             frame = next(numbered, None)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import MediaError
+from ..errors import OutputError
 from ..utils.files import same_file
 
 # Stretches of passed-through frames that the summary lists; the JSON file holds all of them.
@@ -147,14 +147,14 @@ class Report:
         """Write the report as JSON.
 
         Raises:
-            MediaError: The file cannot be written.
+            OutputError: The file cannot be written.
         """
         try:
             text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
             # File names that are no UTF-8 become escapes, which JSON has as well.
             Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
-            raise MediaError(f"{path}: the report cannot be written ({error.strerror})") from error
+            raise OutputError(f"{path}: the report cannot be written ({error.strerror})") from error
 
     def summary(self) -> list[str]:
         """Return the lines for the terminal."""
@@ -177,18 +177,18 @@ def check_report(path: Path | None, others: Iterable[Path]) -> None:
         others: Files of the same job.
 
     Raises:
-        MediaError: The report cannot be written, or is one of the others.
+        OutputError: The report cannot be written, or is one of the others.
     """
     if path is None:
         return
     if not path.absolute().parent.is_dir():
-        raise MediaError(f"{path}: the folder of the report does not exist; make it or choose another")
+        raise OutputError(f"{path}: the folder of the report does not exist; make it or choose another")
     try:
         unfit = path.is_dir() or (path.exists() and not os.access(path, os.W_OK))
     except OSError:  # a name too long for any file
         unfit = True
     if unfit:
-        raise MediaError(f"{path}: the report cannot be written under this name; choose another")
+        raise OutputError(f"{path}: the report cannot be written under this name; choose another")
     for other in others:
         if same_file(path, other):
-            raise MediaError(f"the report {path} is the file {other}; name another report")
+            raise OutputError(f"the report {path} is the file {other}; name another report")

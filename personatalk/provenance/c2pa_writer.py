@@ -7,6 +7,7 @@ with one more box: the video and audio packets stay as they are.
 from __future__ import annotations
 
 import errno
+import mimetypes
 import os
 import shutil
 from dataclasses import dataclass
@@ -129,10 +130,16 @@ def _manifest(title: str, inputs: list[Input], ranges: list[list[float]]) -> dic
     }
 
 
+def _kind_of(source: Path) -> str:
+    """Return the media type of a source that is no file of `FORMATS`: an image, or a video by its suffix."""
+    kind = mimetypes.guess_type(source.name)[0] or ""
+    return kind if kind.startswith("image/") else f"video/{source.suffix.lower().lstrip('.') or 'unknown'}"
+
+
 def _builder(manifest: dict[str, Any], source: Path, context: c2pa.Context) -> c2pa.Builder:
     """Start a manifest with the source as parent."""
     parent = {"title": printable_name(source), "relationship": "parentOf"}
-    kind = FORMATS.get(source.suffix.lower(), f"video/{source.suffix.lower().lstrip('.') or 'unknown'}")
+    kind = FORMATS.get(source.suffix.lower()) or _kind_of(source)
     builder = c2pa.Builder(manifest, context)
     try:
         builder.set_intent(c2pa.C2paBuilderIntent.EDIT)

@@ -30,6 +30,7 @@ class ProvenancePlan:
         watermark: Whether the generated faces carry the watermark.
         signer: The signer of the C2PA manifest; None for no manifest.
         inputs: Files that the manifest names.
+        video: The source, whose own manifest becomes part of the new one.
         warnings: Messages for the user.
     """
 
@@ -37,6 +38,7 @@ class ProvenancePlan:
     watermark: bool = False
     signer: Signer | None = None
     inputs: list[Input] = field(default_factory=list)
+    video: Path = Path()
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
@@ -59,7 +61,7 @@ class ProvenancePlan:
             return cls(TAGS, True, warnings=[warning])
         signer = Signer.load(choice.certificate, choice.private_key)
         inputs = [Input.from_file("video", video), *(Input.from_file("speech", speech) for speech in speeches)]
-        return cls(TAGS, True, signer, inputs, list(signer.warnings))
+        return cls(TAGS, True, signer, inputs, video, list(signer.warnings))
 
     def record(self) -> dict[str, Any]:
         """Return the plan as the report holds it."""
@@ -68,17 +70,16 @@ class ProvenancePlan:
         manifest = self.signer and {"signer": self.signer.name, "local": self.signer.local}
         return {"on": True, "tags": self.tags, "watermark": self.watermark, "manifest": manifest}
 
-    def sign(self, path: Path, output: Path, video: Path, generated: list[list[float]]) -> None:
+    def sign(self, path: Path, output: Path, generated: list[list[float]]) -> None:
         """Put the manifest into the finished file.
 
         Args:
             path: The finished file.
             output: The name that it will get.
-            video: The source.
             generated: Start and end in seconds of the stretches of dubbed frames.
 
         Raises:
             CredentialsError: It cannot be signed.
         """
         if self.signer is not None:
-            sign(path, printable_name(output), video, self.inputs, generated, self.signer)
+            sign(path, printable_name(output), self.video, self.inputs, generated, self.signer)

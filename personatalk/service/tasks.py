@@ -16,10 +16,10 @@ from ..media.container import refuse_playlists
 from ..media.probe import probe_speech, probe_video
 from ..media.reader import VideoReader
 from ..pipeline.batch import JobOutcome, cached_models, run_job
-from ..pipeline.casting import DubPlan, cast_single
+from ..pipeline.casting import DubPlan
 from ..pipeline.context import RunContext
 from ..pipeline.curves import dub_curves
-from ..pipeline.dub import run
+from ..pipeline.dub import request_cast, run
 from ..pipeline.options import DubOptions, WeightPaths
 from ..pipeline.people_sheet import people_entries
 from ..pipeline.report import Report
@@ -120,16 +120,16 @@ def check_limits(task: Task) -> None:
 def _dub(weights: WeightPaths, task: Task) -> None:
     """Dub, and write report, curves and images of passed-through frames."""
     assert task.speech is not None and task.output is not None
-    speech = task.speech
+    request = DubRequest.of_speech(task.video, task.speech, task.output, task.options)
     progress = ProgressFile(task.folder)
     progress("start", 0, 0)
 
     def cast(context: RunContext) -> DubPlan:
-        plan = cast_single(context, speech)
+        plan = request_cast(request)(context)
         _write_json(task, CURVES, asdict(dub_curves(context.models.morphable, plan)))
         return plan
 
-    report = run(DubRequest(task.video, [speech], task.output, task.options), cast, cached_models(weights), progress)
+    report = run(request, cast, cached_models(weights), progress)
     progress("report", 0, 0)
     write_passed_through(task.output, report.passed_through, task.folder)
     _write_json(task, REPORT, asdict(_public(task, report)))

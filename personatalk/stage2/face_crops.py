@@ -57,7 +57,7 @@ class FaceCropper:
 
     def cut(self, frame: Frame) -> Image:
         """Return the crop of a frame, uint8 (S, S, 3)."""
-        return warp(frame.rgb(), self.transform(frame.index), self.size)
+        return warp(frame.alone().rgb(), self.transform(frame.index), self.size)
 
     def place(self, vertices: Array, index: int) -> Array:
         """Project canonical geometry (V, 3) by the pose of a frame into its crop, (V, 3)."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MediaError
+from ..errors import OutputError
 
 # Formats of images that can be written.
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -18,10 +18,10 @@ def check_picture(path: Path) -> None:
     """Check before the work that an image can be written.
 
     Raises:
-        MediaError: The folder is missing, or the suffix is no image format's.
+        OutputError: The folder is missing, or the suffix is no image format's.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise MediaError(f"{path}: no picture format of that name; use .png or .jpg")
+        raise OutputError(f"{path}: no picture format of that name; use .png or .jpg")
     check_folder(path)
 
 
@@ -29,10 +29,10 @@ def check_folder(path: Path) -> None:
     """Check that the folder of a file that will be written exists.
 
     Raises:
-        MediaError: There is none.
+        OutputError: There is none.
     """
     if not path.absolute().parent.is_dir():
-        raise MediaError(f"{path}: the folder does not exist; make it or choose another")
+        raise OutputError(f"{path}: the folder does not exist; make it or choose another")
 
 
 def write_text(picture: npt.NDArray[np.uint8], text: str, place: tuple[int, int], size: float, width: int) -> None:
@@ -53,11 +53,11 @@ def write_picture(path: Path | str, picture: npt.NDArray[np.uint8]) -> None:
     """Write an RGB image, uint8 (H, W, 3), in the format that the suffix says.
 
     Raises:
-        MediaError: It cannot be written.
+        OutputError: It cannot be written.
     """
     try:
         written = cv2.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1]))
     except cv2.error:
         written = False
     if not written:
-        raise MediaError(f"{path}: the picture cannot be written; check suffix, folder and free space")
+        raise OutputError(f"{path}: the picture cannot be written; check suffix, folder and free space")

@@ -7,18 +7,23 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from ..errors import MediaError
+from ..errors import MediaError, PersonaTalkError
 
 # Folder of the package's own weights.
 PACKAGED = Path(__file__).parents[1] / "weights"
 
 # Bytes that are read at once.
 BLOCK_SIZE = 1 << 20
+
+# Name of the standard input.
+STANDARD_INPUT = Path("-")
 
 # Numbers of the system's errors where there is no room for more.
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
@@ -36,9 +41,9 @@ def is_file(path: Path) -> bool:
 
 
 def is_pipe(path: Path) -> bool:
-    """Return whether a name is that of a pipe, which can be read only once."""
+    """Return whether a name is that of a pipe, or of the standard input, which can be read only once."""
     try:
-        return path.is_fifo()
+        return path == STANDARD_INPUT or path.is_fifo()
     except (OSError, ValueError):
         return False
 
@@ -106,13 +111,31 @@ def regular_file(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="personatalk-") as folder:
         kept = Path(folder) / "pipe"
         try:
-            with path.open("rb") as pipe, kept.open("wb") as file:
+            with _opened_pipe(path) as pipe, kept.open("wb") as file:
                 shutil.copyfileobj(pipe, file)
         except OSError as error:
             raise MediaError(f"{path}: the pipe cannot be read into {folder} ({error.strerror or error})") from error
         if not kept.stat().st_size:
             raise MediaError(f"{path} is a pipe out of which nothing came; check the command that writes to it")
-        yield kept
+        with standing_in(path, kept):
+            yield kept
+
+
+def _opened_pipe(path: Path) -> BinaryIO:
+    if path != STANDARD_INPUT:
+        return path.open("rb")
+    if sys.stdin is None or sys.stdin.isatty():
+        raise MediaError("-: the standard input is no pipe; let a command write to it, or name a file")
+    return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+
+
+@contextlib.contextmanager
+def standing_in(named: Path, read: Path) -> Iterator[None]:
+    """Let errors of the block name the file that the user named, and not the one that is read in its place."""
+    try:
+        yield
+    except PersonaTalkError as error:
+        raise type(error)(str(error).replace(str(read), str(named))) from error
 
 
 def temp_path(path: Path, suffix: str = "") -> Path:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ..errors import PersonaTalkError
+from ..errors import OptionError
 
 # Key of the declaration in a field's metadata.
 METADATA_KEY = "option"
@@ -92,15 +92,15 @@ class Option:
         """Make sure that a value is one of the choices, in the range and understood.
 
         Raises:
-            PersonaTalkError: It is not; the message begins with the option's name.
+            OptionError: It is not; the message begins with the option's name.
         """
         if value is None and self.default is None:
             return
         words = self.name.replace("_", " ")
         if self.choices and value not in self.choices:
-            raise PersonaTalkError(f"{words} {value!r}: give one of {', '.join(self.choices)}")
+            raise OptionError(f"{words} {value!r}: give one of {', '.join(self.choices)}")
         if self.kind in (int, float) and not (math.isfinite(value) and self.least <= value <= self.most):
-            raise PersonaTalkError(f"{words} {value:g}: give {self.range()}")
+            raise OptionError(f"{words} {value:g}: give {self.range()}")
         if self.check_form is not None:
             self.check_form(value)
 
@@ -205,7 +205,7 @@ def with_options(settings: Settings, values: Mapping[str, Any]) -> Settings:
         values: New values by the options' names, those of nested dataclasses included; other names are ignored.
 
     Raises:
-        PersonaTalkError: A value is not allowed.
+        OptionError: A value is not allowed.
     """
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(settings):  # type: ignore[arg-type]
@@ -222,7 +222,7 @@ def check_options(settings: Any) -> None:
     """Hold a dataclass's own options against their ranges; nested dataclasses do it themselves.
 
     Raises:
-        PersonaTalkError: A value is not allowed.
+        OptionError: A value is not allowed.
     """
     kind: type = type(settings)
     known = {option.name: option for option in options_of(kind)}

@@ -41,12 +41,12 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sound(tmp_path_factory.mktemp("speech") / "speech.wav", read_speech(sample_files()[1])[:4000])
 
 
-def refused(capsys: pytest.CaptureFixture[str], folder: Path, *words: object) -> str:
-    """Run `dub`, and make sure that it fails with one line and leaves no file."""
+def refused(capsys: pytest.CaptureFixture[str], folder: Path, *words: object, code: int = 10) -> str:
+    """Run `dub`, and make sure that it fails with one line and an exit code, and leaves no file."""
     before = sorted(folder.iterdir())
-    code = main(["dub", *map(str, words)])
+    found = main(["dub", *map(str, words)])
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("personatalk: ")]
-    assert code == 1
+    assert found == code
     assert len(lines) == 1
     assert sorted(folder.iterdir()) == before
     return lines[0]
@@ -96,31 +96,31 @@ def test_an_empty_speech(capsys: pytest.CaptureFixture[str], tmp_path: Path, cli
 @pytest.mark.usefixtures("drawn_faces")
 def test_no_face(capsys: pytest.CaptureFixture[str], tmp_path: Path, speech: Path) -> None:
     plain = write_video(tmp_path / "plain.mp4", [np.full((128, 128, 3), 80, np.uint8)] * 5)
-    line = refused(capsys, tmp_path, plain, speech, "-o", tmp_path / "out.mp4")
+    line = refused(capsys, tmp_path, plain, speech, "-o", tmp_path / "out.mp4", code=11)
     assert "no face" in line
 
 
 def test_a_missing_output_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: Path, speech: Path) -> None:
-    line = refused(capsys, tmp_path, clip, speech, "-o", tmp_path / "none" / "out.mp4")
+    line = refused(capsys, tmp_path, clip, speech, "-o", tmp_path / "none" / "out.mp4", code=15)
     assert "none" in line
 
 
 def test_an_output_equal_to_an_input(capsys: pytest.CaptureFixture[str], clip: Path, speech: Path) -> None:
     before = clip.read_bytes()
-    refused(capsys, clip.parent, clip, speech, "-o", clip)
+    refused(capsys, clip.parent, clip, speech, "-o", clip, code=15)
     assert clip.read_bytes() == before
 
 
 def test_a_missing_report_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: Path, speech: Path) -> None:
     words = (clip, speech, "-o", tmp_path / "out.mp4", "--report", tmp_path / "none" / "report.json")
-    assert "report" in refused(capsys, tmp_path, *words)
+    assert "report" in refused(capsys, tmp_path, *words, code=15)
 
 
 def test_weights_of_another_kind(capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: Path, speech: Path) -> None:
     from personatalk.utils.serialization import packaged
 
     words = (clip, speech, "-o", tmp_path / "out.mp4", "--stage2", packaged("stage1.safetensors"))
-    line = refused(capsys, tmp_path, *words)
+    line = refused(capsys, tmp_path, *words, code=12)
     assert "geometry-generator" in line and "renderer" in line
 
 
@@ -158,10 +158,12 @@ def test_a_report_never_replaces_another_file(
     copy = tmp_path / "clip.mp4"
     copy.write_bytes(clip.read_bytes())
     for name in (copy, speech, tmp_path / "out.mp4"):
-        line = refused(capsys, tmp_path, copy, speech, "-o", tmp_path / "out.mp4", "--report", name)
+        line = refused(capsys, tmp_path, copy, speech, "-o", tmp_path / "out.mp4", "--report", name, code=15)
         assert name.name in line
     assert copy.read_bytes() == clip.read_bytes()
-    assert "folder" not in refused(capsys, tmp_path, copy, speech, "-o", tmp_path / "out.mp4", "--report", tmp_path)
+    assert "folder" not in refused(
+        capsys, tmp_path, copy, speech, "-o", tmp_path / "out.mp4", "--report", tmp_path, code=15
+    )
 
 
 def test_wrong_words(capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: Path, speech: Path) -> None:
@@ -209,11 +211,11 @@ def test_verify_tells_a_dub_from_an_original(
 def test_verify_says_what_is_wrong(
     tmp_path: Path, clip: Path, speech: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["verify", str(tmp_path / "none.mp4"), "--quiet"]) == 1
+    assert main(["verify", str(tmp_path / "none.mp4"), "--quiet"]) == 10
     assert "none.mp4 does not exist" in capsys.readouterr().err
-    assert main(["verify", str(speech), "--quiet"]) == 1
+    assert main(["verify", str(speech), "--quiet"]) == 10
     assert "no video stream" in capsys.readouterr().err
-    assert main(["verify", str(clip), "--trust", str(clip), "--quiet"]) == 1
+    assert main(["verify", str(clip), "--trust", str(clip), "--quiet"]) == 14
     assert "no certificate in PEM" in capsys.readouterr().err
     plain = write_video(tmp_path / "plain.mp4", [np.full((128, 128, 3), 80, np.uint8)] * 5)
     assert main(["verify", str(plain), "--quiet"]) == 3
@@ -229,7 +231,7 @@ def test_an_encoder_of_another_kind(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: Path, speech: Path, option: str, codec: str
 ) -> None:
     drawn = tiny.clip_of(tmp_path / "in.mp4", tiny.talking(6))
-    assert codec in refused(capsys, tmp_path, drawn, speech, "-o", tmp_path / "out.mp4", option, codec)
+    assert codec in refused(capsys, tmp_path, drawn, speech, "-o", tmp_path / "out.mp4", option, codec, code=15)
 
 
 @pytest.mark.slow
@@ -264,7 +266,9 @@ def test_a_dub_is_rehearsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_half_a_certificate(capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: Path, speech: Path) -> None:
-    line = refused(capsys, tmp_path, clip, speech, "-o", tmp_path / "out.mp4", "--certificate", tmp_path / "a.pem")
+    line = refused(
+        capsys, tmp_path, clip, speech, "-o", tmp_path / "out.mp4", "--certificate", tmp_path / "a.pem", code=14
+    )
     assert "private key is not given" in line
 
 
@@ -280,7 +284,7 @@ def test_inspect_draws_a_contact_sheet(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("drawn_faces")
 def test_inspect_refuses_a_video_without_a_face(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = write_video(tmp_path / "plain.mp4", [np.full((128, 128, 3), 80, np.uint8)] * 5)
-    assert main(["inspect", str(plain), "-o", str(tmp_path / "sheet.png"), "--quiet"]) == 1
+    assert main(["inspect", str(plain), "-o", str(tmp_path / "sheet.png"), "--quiet"]) == 11
     assert "no face" in capsys.readouterr().err
     assert not (tmp_path / "sheet.png").exists()
 

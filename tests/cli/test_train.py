@@ -147,20 +147,25 @@ def test_a_checkpoint_of_another_configuration_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "code", "message"),
     [
-        (["stage1"], "name a data set"),
-        (["stage1", "nowhere"], "no data set"),
-        (["stage1", "nowhere", "--set", "colour=1"], "unknown field colour"),
-        (["stage1", "nowhere", "--set", "steps=many"], "steps"),
-        (["stage1", "nowhere", "--config", "none.yaml"], "none.yaml"),
+        (["stage1"], 2, "name a data set"),
+        (["stage1", "nowhere"], 10, "no data set"),
+        (["stage1", "nowhere", "--set", "colour=1"], 1, "unknown field colour"),
+        (["stage1", "nowhere", "--set", "steps=many"], 1, "steps"),
+        (["stage1", "nowhere", "--config", "none.yaml"], 1, "none.yaml"),
     ],
 )
 def test_a_training_that_cannot_begin_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main.main(["train", *words, "-o", "run", "--accelerator", "cpu"]) == 1
+    assert main.main(["train", *words, "-o", "run", "--accelerator", "cpu"]) == code
     assert message in capsys.readouterr().err
 
 

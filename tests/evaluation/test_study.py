@@ -105,7 +105,7 @@ def test_a_study_that_cannot_be_made_says_why(
         study.make({"real": systems["real"]}, None, tmp_path / "other")
     with pytest.raises(PersonaTalkError, match="there already"):
         study.make({"ours": systems["ours"]}, None, made)
-    assert main.main(["study", "make", "ours", "-o", str(tmp_path / "x")]) == 1
+    assert main.main(["study", "make", "ours", "-o", str(tmp_path / "x")]) == 2
     assert "NAME=FOLDER" in capsys.readouterr().err
     with pytest.raises(PersonaTalkError, match="no key of a study"):
         study.score_study(tmp_path, [])

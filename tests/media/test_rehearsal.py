@@ -206,5 +206,5 @@ def test_the_command_line_refuses_before_it_loads_the_networks(tmp_path: Path, o
         " print({'torch', 'onnxruntime'} & set(sys.modules)); sys.exit(code)"
     )
     run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
-    assert (run.returncode, run.stdout) == (1, "set()\n")
+    assert (run.returncode, run.stdout) == (15, "set()\n")
     assert len(run.stderr.splitlines()) == 1 and "--codec mjpeg is refused" in run.stderr

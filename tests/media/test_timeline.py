@@ -10,13 +10,25 @@ from typing import get_args
 import numpy as np
 import pytest
 from helpers.media_clips import Clip, make
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from personatalk.errors import MediaError
-from personatalk.media.options import LengthPolicy
+from personatalk.media.options import AS_LONG_AS_SPEECH, LengthPolicy
 from personatalk.media.reader import Frame, VideoReader
-from personatalk.media.timeline import chunk_frames, frame_runs, frames_in_order, plan, retimed
+from personatalk.media.timeline import (
+    FADE_SECONDS,
+    LEAST_STRETCH,
+    MOST_STRETCH,
+    chunk_frames,
+    frame_runs,
+    frames_in_order,
+    plan,
+    retimed,
+    shown_frames,
+    stretched,
+)
+from personatalk.utils.arrays import runs
 
 TIMES = np.arange(10) / 25
 DURATIONS = np.full(10, 1 / 25)
@@ -39,7 +51,7 @@ def test_video_original_passes_the_rest_through() -> None:
     assert not plan(TIMES + 1, DURATIONS, 0.5, "video-original").dubbed.any()
 
 
-@pytest.mark.parametrize("policy", ["shortest", "pingpong"])
+@pytest.mark.parametrize("policy", ["shortest", "pingpong", "loop"])
 def test_short_speech_cuts_the_video(policy: LengthPolicy) -> None:
     result = plan(TIMES, DURATIONS, 0.21, policy)
     assert result.source_index.tolist() == [0, 1, 2, 3, 4, 5]  # the frame that the speech ends in is whole
@@ -83,6 +95,40 @@ def test_pingpong_covers_the_speech(count: int, speech: float) -> None:
     assert result.time[-1] < speech <= result.speech_limit + spans.max()
 
 
+def test_a_loop_begins_again_under_a_short_cross_fade() -> None:
+    result = plan(np.arange(20) / 25, [1 / 25] * 20, 1.5, "loop")
+    # Five frames, 0.2 s, are two rounds at once: 15 to 19 of the one, 0 to 4 of the other.
+    assert result.source_index.tolist() == [*range(17), *range(2, 17), *range(2, 8)]
+    np.testing.assert_allclose(result.time, np.arange(38) / 25)
+    faded = result.partner >= 0
+    assert np.flatnonzero(faded).tolist() == [15, 16, 17, 18, 19, 30, 31, 32, 33, 34]
+    assert result.partner[faded].tolist() == [0, 1, 17, 18, 19] * 2
+    shares = [1 / 6, 2 / 6, 3 / 6, 2 / 6, 1 / 6]
+    np.testing.assert_allclose(result.partner_share[faded], shares * 2)
+    assert (result.partner_share <= 0.5).all(), "the frame that is dubbed is the one that is seen more"
+
+
+def test_nothing_fades_where_no_round_follows() -> None:
+    for seconds in (0.8, 0.79, 0.3):
+        assert (plan(np.arange(20) / 25, [1 / 25] * 20, seconds, "loop").partner < 0).all()
+    still = plan([0.0], [0.04], 1.0, "loop")
+    assert still.source_index.tolist() == [0] * 25 and (still.partner < 0).all()
+
+
+def test_remap_shows_every_frame_longer_or_shorter_until_the_speech_ends() -> None:
+    for seconds in (0.32, 0.4, 0.47):
+        result = plan(TIMES, DURATIONS, seconds, "remap")
+        assert result.source_index.tolist() == list(range(10))
+        np.testing.assert_allclose(result.duration, seconds / 10, rtol=1e-4)
+        assert result.speech_limit == pytest.approx(seconds, rel=1e-4)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.4 * LEAST_STRETCH - 1e-3, 0.4 * MOST_STRETCH + 1e-3])
+def test_remap_refuses_lengths_that_are_too_far_apart(seconds: float) -> None:
+    with pytest.raises(MediaError, match=r"--length remap takes 0\.8 to 1\.25"):
+        plan(TIMES, DURATIONS, seconds, "remap")
+
+
 def test_ticks_return_the_sources_own() -> None:
     time_base, start = Fraction(1, 90000), 1.4
     pts = np.cumsum(np.random.default_rng(0).integers(1, 9000, 5000)) + 126000
@@ -106,7 +152,7 @@ def test_bad_plans_are_refused() -> None:
         with pytest.raises(ValueError):
             plan(times, durations, 1.0, "video")
     with pytest.raises(ValueError, match="policy"):
-        plan(TIMES, DURATIONS, 1.0, "loop")  # type: ignore[arg-type]
+        plan(TIMES, DURATIONS, 1.0, "backward")  # type: ignore[arg-type]
 
 
 def test_runs() -> None:
@@ -129,6 +175,9 @@ def test_any_order_gives_the_right_pictures(clip: Path) -> None:
         order = [*range(50), *range(48, -1, -1), *range(1, 20), 3, 3, 3, 40]
         got = [(frame.index, frame.rgb()) for frame in frames_in_order(reader, order, byte_budget=1)]
     assert [index for index, _ in got] == order
+    with VideoReader(clip) as reader:
+        again = [frame.image for frame in frames_in_order(reader, [7, 7, 7])]
+    assert len(set(map(id, again))) == 3, "threads may not convert one image at once"
     assert all(np.array_equal(rgb, whole[index]) for index, rgb in got)
 
 
@@ -170,11 +219,43 @@ def test_retimed_frames_continue_past_the_video(clip: Path) -> None:
     assert {frame.duration for frame in frames} == {source[0][2]}
 
 
+def test_the_end_of_a_loop_is_seen_through_its_start(clip: Path) -> None:
+    with VideoReader(clip) as reader:
+        whole = [(frame.image.to_ndarray().astype(float), frame.pts) for frame in reader.frames()]
+        made = plan(np.arange(50) / 25, [0.04] * 50, 2.2, "loop")
+        frames = list(shown_frames(reader, made))
+        rest = list(shown_frames(reader, made.since(46)))
+    for number, frame in enumerate(frames):
+        own, through = whole[made.source_index[number]][0], made.partner[number]
+        np.testing.assert_array_equal(frame.alone().image.to_ndarray(), own)
+        if through < 0:
+            assert frame.unfaded is None
+        else:
+            share = made.partner_share[number]
+            mixed = (1 - share) * own + share * whole[through][0]
+            np.testing.assert_allclose(frame.image.to_ndarray(), mixed, atol=0.51)
+    assert [frame.pts for frame in frames] == [whole[0][1] + 512 * number for number in range(55)]
+    for frame, again in zip(frames[46:], rest, strict=True):
+        np.testing.assert_array_equal(frame.rgb(), again.rgb())
+
+
+def test_a_stretched_video_has_a_clock_that_holds_its_times(clip: Path) -> None:
+    with VideoReader(clip) as reader:
+        made = plan(np.arange(50) / 25, [0.04] * 50, 2.3, "remap")
+        info = made.output(reader.info)
+        frames = list(shown_frames(reader, made))
+    assert info.average_fps == pytest.approx(25 / 1.15)
+    times = [float(frame.pts * info.time_base) - info.start_seconds for frame in frames]
+    np.testing.assert_allclose(times, np.arange(50) * 0.046, atol=1e-5)
+    assert stretched(reader.info, Fraction(1)) is reader.info
+
+
 def test_the_rest_of_a_plan_is_its_end() -> None:
-    made = plan(np.arange(10) / 25, [0.04] * 10, 1.0, "pingpong")
+    made = plan(np.arange(10) / 25, [0.04] * 10, 1.0, "loop")
     rest = made.since(7)
     assert len(rest) == len(made) - 7 and rest.speech_limit == made.speech_limit
-    assert (rest.source_index == made.source_index[7:]).all() and (rest.time == made.time[7:]).all()
+    for name in ("source_index", "time", "duration", "dubbed", "partner", "partner_share"):
+        np.testing.assert_array_equal(getattr(rest, name), getattr(made, name)[7:])
 
 
 @st.composite
@@ -191,21 +272,33 @@ def test_a_plan_shows_source_frames_without_gaps_as_long_as_its_policy_says(
 ) -> None:
     times, spans = video
     end = float(times[-1] + spans[-1])
+    if policy == "remap":
+        assume(end > 0)
+        speech = end * (LEAST_STRETCH + (MOST_STRETCH - LEAST_STRETCH) * speech / 20)
     made = plan(times, spans, speech, policy)
     assert len(made) == len(made.time) == len(made.duration) == len(made.dubbed) >= 1
     assert made.source_index.min() >= 0 and made.source_index.max() < len(times)
     assert (made.duration > 0).all() and (np.diff(made.time) > 0).all()
     np.testing.assert_allclose(made.time[1:], (made.time + made.duration)[:-1], atol=1e-9)
-    assert made.time[0] == times[0]
+    assert made.time[0] == pytest.approx(times[0] * float(made.stretch))
+    assert made.stretch == 1 or policy == "remap"
     assert made.speech_limit == pytest.approx(made.time[-1] + made.duration[-1])
-    if policy in ("video", "video-original"):
+    if policy in ("video", "video-original", "remap"):
         assert made.source_index.tolist() == list(range(len(times)))
     if policy == "shortest":
         assert made.speech_limit <= end + 1e-9
-    if policy in ("shortest", "pingpong"):
+    if policy in ("shortest", "pingpong", "loop"):
         assert len(made) == 1 or made.time[-1] < speech  # no frame starts after the speech
-    if policy == "pingpong":
-        assert made.speech_limit >= speech - 1e-6
+    if policy in AS_LONG_AS_SPEECH:
+        assert made.speech_limit >= speech - 1e-3
+    if policy == "remap":
+        assert made.speech_limit == pytest.approx(speech, abs=1e-3)
+    faded = made.partner >= 0
+    assert policy == "loop" or not faded.any()
+    assert (made.partner < len(times)).all() and ((made.partner_share > 0) == faded).all()
+    assert (made.partner_share <= 0.5).all()
+    for first, stop in runs(faded):
+        assert made.duration[first:stop].sum() <= FADE_SECONDS + 1e-6
     if policy == "video-original":
         assert (made.dubbed == (made.time < speech)).all()
     else:
@@ -216,6 +309,9 @@ def test_a_plan_shows_source_frames_without_gaps_as_long_as_its_policy_says(
 def test_ticks_of_a_plan_last_and_do_not_go_back(
     video: tuple[np.ndarray, np.ndarray], speech: float, policy: LengthPolicy
 ) -> None:
+    end = float(video[0][-1] + video[1][-1])
+    assume(policy != "remap" or end > 0)
+    speech = end if policy == "remap" else speech
     pts, duration = plan(*video, speech, policy).ticks(Fraction(1, 90_000), 1.4)
     assert (duration >= 1).all() and (np.diff(pts) > 0).all()
 

@@ -143,6 +143,7 @@ def test_a_mouth_outside_the_image_is_reported(tmp_path: Path, speech: Path, tin
         ("video-original", 0.2, COUNT, 5),
         ("shortest", 0.2, 5, 5),
         ("pingpong", 0.6, 15, 15),
+        ("loop", 0.6, 15, 15),
     ],
 )
 def test_length_policies(
@@ -158,6 +159,29 @@ def test_length_policies(
     assert probe_speech(tmp_path / "out.mp4").seconds <= count / 25 + 0.05
     cut = [warning for warning in report.warnings if "longer than the video" in warning]
     assert len(cut) == (seconds > count / 25 + 0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_remap_stretches_the_image_and_not_the_speech(
+    tmp_path: Path, clip: Path, tiny_models: Models, suffix: str
+) -> None:
+    said, output = tiny.speech_of(tmp_path / "said.wav", 0.48), tmp_path / f"out{suffix}"
+    options = DubOptions(length="remap", encode=FAST)
+    report = personatalk.dub(clip, said, output, models=tiny_models, options=options)
+    assert report.dubbed == COUNT
+    np.testing.assert_allclose(frame_times(output), np.arange(COUNT) * 0.048, atol=1e-3)
+    assert report.speech_used_seconds == pytest.approx(0.48, abs=1e-3)
+    assert probe_speech(output).seconds == pytest.approx(0.48, abs=0.03)
+
+
+def test_remap_refuses_a_speech_of_another_length_before_the_work(
+    tmp_path: Path, clip: Path, tiny_models: Models
+) -> None:
+    said = tiny.speech_of(tmp_path / "said.wav", 0.6)
+    with pytest.raises(MediaError, match=r"said\.wav and .*clip\.mp4: the speech of 0\.6 s is 1\.50 times as long"):
+        DubRequest(clip, [said], tmp_path / "out.mp4", DubOptions(length="remap")).check()
+    assert [path.name for path in tmp_path.iterdir()] == ["said.wav"]
 
 
 @pytest.mark.slow

@@ -179,9 +179,9 @@ def test_a_persona_that_does_not_say_how_many_faces_there_were_is_read(
 
 
 def test_names_are_checked_before_the_work(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["persona", "make", str(clip), "-o", str(tmp_path / "x.mp4")]) == 1
+    assert main.main(["persona", "make", str(clip), "-o", str(tmp_path / "x.mp4")]) == 15
     assert "ends in .persona" in capsys.readouterr().err
-    assert main.main(["persona", "make", str(clip), str(clip), "-o", str(tmp_path / "x.persona"), "--quiet"]) == 1
+    assert main.main(["persona", "make", str(clip), str(clip), "-o", str(tmp_path / "x.persona"), "--quiet"]) == 10
     assert "given twice" in capsys.readouterr().err
     with pytest.raises(MediaError, match="folder"):
         check_persona_path(tmp_path / "no" / "x.persona", [clip])
