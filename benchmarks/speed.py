@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from personatalk.utils.devices import available_devices
 LONGER = 3
 # Faces that are timed one by one.
 FACES = 10
-PACKAGES = ("personatalk", "numpy", "onnxruntime", "openvino", "opencv-contrib-python", "numba", "av")
+PACKAGES = ("personatalk", "numpy", "onnxruntime", "openvino", "numba", "av")
 # Dubs, and prints what only the process itself knows.
 CHILD = """
 import json, sys, time
@@ -86,16 +87,15 @@ def repeated(source: Path, target: Path, times: int) -> Path:
         for _ in range(times):
             with av.open(str(source)) as file:
                 track = (file.streams.video or file.streams.audio)[0]
+                video = track.type == "video"
+                rate = track.average_rate if video else track.rate
                 if stream is None:
-                    video = track.type == "video"
-                    stream = out.add_stream(
-                        "libx264" if video else "pcm_s16le", rate=track.average_rate if video else track.rate
-                    )
+                    stream = out.add_stream("libx264" if video else "pcm_s16le", rate=rate)
                     if video:
                         stream.width, stream.height, stream.pix_fmt = track.width, track.height, "yuv420p"
                         stream.options = {"crf": "10", "preset": "fast"}
                 for frame in file.decode(track):
-                    frame.pts, frame.time_base = count, None
+                    frame.pts, frame.time_base = count, 1 / Fraction(rate)
                     count += 1 if video else frame.samples
                     out.mux(stream.encode(frame))
         assert stream is not None
