@@ -22,10 +22,10 @@ TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}")
 
 # The speaker at the start of a line: [Name], or up to three words and a colon.
 BRACKETED = re.compile(r"\[([^\]]{1,60})\]\s*:?\s*(.*)")
-NAMED = re.compile(r"([^\W\d_][\w.'’-]*(?: [\w.'’-]+){0,2})\s*(?::\s+|：\s*)(\S.*)")
+NAMED = re.compile(r"([^\W\d_][\w.'\u2019-]*(?: [\w.'\u2019-]+){0,2})\s*(?::\s+|\uff1a\s*)(\S.*)")
 
 # The dash before the words of one of two speakers.
-DASH = re.compile(r"^[-–—]\s*")
+DASH = re.compile(r"^[-\u2013\u2014]\s*")
 
 # A speech file of one subtitle: its number, and anything after a separator.
 NUMBERED = re.compile(r"0*(\d{1,9})(?:[ _.-].*)?")
