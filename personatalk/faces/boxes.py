@@ -20,7 +20,7 @@ def face_box(landmarks: Array) -> Box:
 
 def box_centre(box: Box) -> Array:
     """Return the middle of a box, (2,)."""
-    middle: Array = (box[:2] + box[2:]) / 2
+    middle: Array = (box[:2] + box[2:]) / np.float32(2)
     return middle
 
 

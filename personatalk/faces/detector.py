@@ -74,7 +74,7 @@ class FaceDetector:
     def detect(self, rgb: Image) -> list[Detection]:
         """Return the upright faces of an image, uint8 (H, W, 3), the surest first."""
         height, width = rgb.shape[:2]
-        whole = Crop(np.array([width, height], np.float32) / 2, max(width, height))
+        whole = Crop(np.array([width / 2, height / 2], np.float32), max(width, height))
         image = whole.cut(np.ascontiguousarray(rgb), self._size, cv2.BORDER_CONSTANT)
         boxes, scores = self._session.run(["boxes", "scores"], {"image": image[None]})
         sure = scores[:, 0] > self._min_score

@@ -287,7 +287,7 @@ class FitProblem:
         by_beta += by_flat @ self.expression
         by_pose[:, 4:6] += by_error.sum(axis=1)
         by_pose[:, 3] += np.einsum("tkc,tkc->t", by_error, turned[..., :2]) / 100
-        by_pose[:, :3] += _by_rotation_vector(pose[:, :3] / 100, turned, by_error) / 100
+        by_pose[:, :3] += _by_rotation_vector(pose[:, :3] / np.float32(100), turned, by_error) / 100
         by_alpha = np.zeros_like(alpha)
         if self.laplacian_weight is None:
             term, own = _norms((alpha - self.alpha_mean)[None])

@@ -30,7 +30,7 @@ FEATHER_CUTOFF = 0.05
 
 def lip_region(model: MorphableModel, vertices: Array, size: int) -> Array:
     """Return M_lip, the dilated hull of the lips."""
-    return _hull(vertices[model.lips], LIP_MARGIN, size).astype(np.float32) / 255
+    return _hull(vertices[model.lips], LIP_MARGIN, size).astype(np.float32) / np.float32(255)
 
 
 def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:

@@ -226,7 +226,7 @@ def _fades(order: Int64, fade: int) -> tuple[Int64, Float64]:
     """
     partner, share = np.full(len(order), -1, np.int64), np.zeros(len(order))
     before = fade // 2
-    for seam in np.flatnonzero(np.diff(order) < 0) + 1 if fade else []:
+    for seam in (np.flatnonzero(np.diff(order) < 0) + 1).tolist() if fade else []:
         end = int(order[seam - 1]) + 1  # the frame that would come next, if the video did not begin again
         for i in range(-before, min(fade - before, len(order) - seam)):
             weight = (i + before + 1) / (fade + 1)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from ..faces.analysis import Analysis
 from ..geometry.camera import project
@@ -114,7 +116,7 @@ class HeadMotion:
         return np.asarray(inside * (1 - _smooth((radius - 1) / (OUTER - 1))), np.float32)
 
 
-def _smooth(value: Array | float) -> Array:
+def _smooth(value: npt.NDArray[np.floating[Any]] | float) -> Array:
     """Return a smooth step from 0 at 0 to 1 at 1."""
     clipped = np.clip(value, 0.0, 1.0)
     return np.asarray(clipped * clipped * (3 - 2 * clipped), np.float32)

@@ -163,7 +163,7 @@ def to_image(crop: Image, mask: Array, transform: Array, width: int, height: int
     Returns:
         The patch, or None if none of the mask lies in the frame.
     """
-    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return None
     back = invert_transform(transform)

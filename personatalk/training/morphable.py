@@ -8,7 +8,7 @@ with the lips weighted up, since they are few among 468 vertices and matter most
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def neutral_face(aligned: Array) -> Array:
     return aligned[np.argsort(gap)[:count]].mean(axis=0)
 
 
-def mean_face(clips: list[Array]) -> Array:
+def mean_face(clips: Sequence[npt.NDArray[np.floating[Any]]]) -> Array:
     """Return the mean of the clips' mean faces, upright: eyes level at y = 0, outer corners one unit apart."""
     mean = clips[0].mean(axis=0)
     for _ in range(4):

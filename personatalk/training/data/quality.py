@@ -31,7 +31,7 @@ _RATIOS = gamma(2 / _SHAPES) ** 2 / (gamma(1 / _SHAPES) * gamma(3 / _SHAPES))
 
 def luminance(rgb: npt.NDArray[np.uint8]) -> Array:
     """Return the luma of ITU-R BT.601 in studio range, 16..235: (H, W, 3) to (H, W)."""
-    return (rgb.astype(np.float32) @ np.array([65.481, 128.553, 24.966], np.float32)) / 255 + 16
+    return (rgb.astype(np.float32) @ np.array([65.481, 128.553, 24.966], np.float32)) / np.float32(255) + np.float32(16)
 
 
 def normalised(image: Array) -> Array:

@@ -81,7 +81,7 @@ class Clip:
 
     def samples(self) -> npt.NDArray[np.float32]:
         """Return the audio as float, -1..1."""
-        return self.audio.astype(np.float32) / 32768
+        return self.audio.astype(np.float32) / np.float32(32768)
 
     def beta_at_clock(self) -> tuple[int, Array]:
         """Return the expression at the model's 25 frames a second.
@@ -149,7 +149,7 @@ class Clip:
             raise ValueError("frames are missing or out of order")
 
 
-def _npz(**arrays: npt.NDArray[Any]) -> bytes:
+def _npz(**arrays: Any) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     return stream.getvalue()
