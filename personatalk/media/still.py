@@ -18,7 +18,7 @@ from PIL import ImageCms, ImageOps
 
 from ..errors import MediaError
 from ..utils.arrays import Image
-from ..utils.files import standing_in
+from ..utils.files import is_file, standing_in
 from .container import media_url
 from .pixels import LIMITED_RANGE, from_rgb
 
@@ -106,6 +106,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _open(path: Path) -> PillowImage.Image | None:
     """Open a still image, None for all else."""
+    if not is_file(path):
+        return None  # a pipe would never end
     PillowImage.init()
     formats = [name for name in PillowImage.ID if name not in NOT_READ]
     try:
