@@ -34,11 +34,11 @@ from .windows import PackedWindow, RenderWindow, WindowSampler
 
 PYRAMID_LEVELS = 3
 # Windows of a validation, of each kind.
-VALIDATION_WINDOWS = 24
+VALIDATION_WINDOWS = 12
 # Measurements of obedience that a validation tells.
 OBEDIENCE = ("opening_slope", "opening_correlation", "width_slope", "detail")
 # Held-out clips on which a validation measures how far mouths open.
-VALIDATION_CLIPS = 8
+VALIDATION_CLIPS = 3
 
 
 def region_masks(window: RenderWindow, mouth: float) -> tuple[torch.Tensor, torch.Tensor]:
