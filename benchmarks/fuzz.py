@@ -312,7 +312,7 @@ def a_persona() -> Any:
     for name, rows in (("keys", 8), ("places", 8), ("values", 8), (COLOUR_TABLE, 4)):
         tables[name].append(np.ones((rows, tables[name].shape[1]), np.float32))
     latents = LatentCache(np.array([0, 2, 2, 0, 2, 2]), dict(tables))
-    footage = [Footage("a.mp4", "00", None, "{}", analysis.arrays(), {0: lips}, latents=latents)]
+    footage = [Footage("a.mp4", "00", None, "{}", analysis.arrays(), 256, {0: lips}, latents=latents)]
     mouths = np.zeros((2, 96, 96, 3), np.uint8)
     return Persona(analysis.beta, shots[0].alpha, mouths, "x", model_fingerprint(model), footage), model
 
