@@ -261,12 +261,12 @@ def test_faces_writes_sheet_list_and_json(tmp_path: Path, together: Scene, capsy
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "code", "said"),
     [
-        (["-o", "sheet.mp4"], "picture format"),
-        (["-o", "none/sheet.png"], "folder does not exist"),
-        (["--json", "VIDEO"], "the video itself"),
-        (["-o", "a.png", "--json", "a.png"], "cannot be one file"),
+        (["-o", "sheet.mp4"], 15, "picture format"),
+        (["-o", "none/sheet.png"], 15, "folder does not exist"),
+        (["--json", "VIDEO"], 10, "the video itself"),
+        (["-o", "a.png", "--json", "a.png"], 10, "cannot be one file"),
     ],
 )
 def test_faces_refuses_names_before_the_work(
@@ -275,11 +275,12 @@ def test_faces_refuses_names_before_the_work(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
+    code: int,
     said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = together.path.read_bytes()
-    assert main(["faces", str(together.path), *(str(together.path) if w == "VIDEO" else w for w in words)]) == 1
+    assert main(["faces", str(together.path), *(str(together.path) if w == "VIDEO" else w for w in words)]) == code
     assert said in capsys.readouterr().err
     assert together.path.read_bytes() == before and not list(tmp_path.iterdir())
 
@@ -300,6 +301,6 @@ def test_a_face_that_is_not_there_leaves_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     speech = str(sample_files()[1])
-    assert main(["dub", str(together.path), speech, "-o", "out.mp4", "--quiet", "--face", face]) == 1
+    assert main(["dub", str(together.path), speech, "-o", "out.mp4", "--quiet", "--face", face]) == 11
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
