@@ -70,4 +70,4 @@ def test_the_command_prints_figures(tmp_path: Path, capsys: pytest.CaptureFixtur
         "seconds",
     }
     short = write_video(tmp_path / "short.mp4", sample_frames(20))
-    assert main.main(["sync", str(short), "--quiet"]) == 1
+    assert main.main(["sync", str(short), "--quiet"]) == 10

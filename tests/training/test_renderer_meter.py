@@ -86,4 +86,4 @@ def test_the_command_writes_numbers_and_a_sheet(
     assert len(json.loads((tmp_path / "report" / "targets.json").read_text())) >= 3
     sheet = cv2.imread(str(tmp_path / "report" / "mouths.png"))
     assert sheet is not None and sheet.std() > 0
-    assert main(["evaluate", "--data", str(tmp_path), "-o", str(tmp_path / "other")]) == 1
+    assert main(["evaluate", "--data", str(tmp_path), "-o", str(tmp_path / "other")]) == 10

@@ -137,7 +137,7 @@ def test_only_networks_are_exported(capsys: pytest.CaptureFixture[str], tmp_path
         tmp_path / "text.safetensors": "not a readable",
     }
     for path, message in wrong.items():
-        assert main(["export", str(path)]) == 1
+        assert main(["export", str(path)]) == 12
         assert message in capsys.readouterr().err
 
 
