@@ -23,7 +23,7 @@ class HubertEncoder(nn.Module):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         transformers = import_transformers()
-        self.hubert = transformers.HubertModel(transformers.HubertConfig(**config))
+        self.hubert = transformers.HubertModel(transformers.HubertConfig(**config)).eval()
         sizes = self.hubert.config
         self.width: int = sizes.hidden_size
         self.num_states: int = sizes.num_hidden_layers + 1
@@ -33,6 +33,10 @@ class HubertEncoder(nn.Module):
             step *= stride
         # Samples on either side that make feature k lie in the middle of its 320 samples.
         self.edge = (field - step) // 2
+
+    def train(self, mode: bool = True) -> HubertEncoder:
+        """Stay in evaluation mode: it is never trained, and layers that are dropped would leave states out."""
+        return super().train(False)
 
     def forward(self, samples: torch.Tensor, position: int = 0) -> torch.Tensor:
         """Return the hidden states of audio; see `backbone.Backbone`. HuBERT has no absolute positions."""
