@@ -119,8 +119,22 @@ def save_arrays(
         save_file(kept, path, metadata={f"personatalk.{key}": value for key, value in metadata.items()})
     except SafetensorError as error:  # a full disk comes in its class
         raise OSError(str(error)) from error
+    _order_metadata(path)
     if tables:
         _append(path, tables, block_rows)
+
+
+def _order_metadata(path: Path) -> None:
+    """Sort the metadata of a `.safetensors` file, which its library writes in random order.
+
+    Equal contents are then equal files: jobs and graphs know weights by the file's digest.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        file.seek(8)
+        file.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size))
 
 
 def _append(path: Path, tables: Mapping[str, RowSource], block_rows: int) -> None:

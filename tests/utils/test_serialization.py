@@ -41,6 +41,16 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+def test_equal_contents_are_equal_files(path: Path) -> None:
+    config = {**CONFIG, "said": 'ä "quoted" \\ \u2028 line\nend'}
+    files = set()
+    for _ in range(12):
+        serialization.save_arrays(path, arrays(), kind=KIND, version=VERSION, config=config)
+        files.add(path.read_bytes())
+    assert len(files) == 1
+    assert serialization.load_arrays(path, kind=KIND, version=VERSION)[1] == config
+
+
 def refused(path: Path, pattern: str, kind: str = KIND, version: int = VERSION) -> None:
     with pytest.raises(WeightsError, match=pattern) as caught:
         serialization.load_arrays(path, kind=kind, version=version)
