@@ -47,31 +47,42 @@ class GeometricAttention(nn.Module):
             code: Place codes, (B, 9, h, w).
             where: The cells, bool (B, h, w).
         """
+        return self.query_rows(self._placed(latent, where), code.permute(0, 2, 3, 1)[where])
+
+    def query_rows(self, latent: torch.Tensor, code: torch.Tensor) -> Queries:
+        """Return queries of latents with their positional embeddings (..., Q, C) and place codes (..., Q, 9)."""
         with _full_precision(latent):
-            learned = self.query(self._placed(latent, where))
-        place = code.permute(0, 2, 3, 1)[where] * self.log_precision.exp()
+            learned = self.query(latent)
+        place = code * self.log_precision.exp()
         # |a - b|^2 / 2 = |a|^2 / 2 - a b + |b|^2 / 2; the first term is the same for all keys and drops out.
-        norm = torch.ones_like(place[:, :1])
+        norm = torch.ones_like(place[..., :1])
         if self.training:
             return Queries(learned, place, norm)
         return Queries(self.sharpness * learned, self.sharpness * place, self.sharpness * norm)
 
     def keys(self, latent: torch.Tensor, code: torch.Tensor, where: torch.Tensor) -> Keys:
         """Return the keys of chosen cells; arguments as in `queries`."""
+        return self.key_rows(self._placed(latent, where), code.permute(0, 2, 3, 1)[where])
+
+    def key_rows(self, latent: torch.Tensor, code: torch.Tensor) -> Keys:
+        """Return keys of latents with their positional embeddings (..., K, C) and place codes (..., K, 9)."""
         with _full_precision(latent):
-            learned = self.key(self._placed(latent, where))
-        place = code.permute(0, 2, 3, 1)[where]
-        norm = (place.square() * self.log_precision.exp()).sum(dim=1, keepdim=True) / 2
-        return Keys(learned, place, -norm)
+            learned = self.key(latent)
+        norm = (code.square() * self.log_precision.exp()).sum(dim=-1, keepdim=True) / 2
+        return Keys(learned, code, -norm)
 
     def values(self, texture: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Return the values (K, C) of chosen cells, from texture latents (B, C, h, w)."""
+        return self.value_rows(texture.permute(0, 2, 3, 1)[where])
+
+    def value_rows(self, texture: torch.Tensor) -> torch.Tensor:
+        """Return the values of texture latents, both (..., K, C)."""
         with _full_precision(texture):
-            projected: torch.Tensor = self.value(texture.permute(0, 2, 3, 1)[where].float())
+            projected: torch.Tensor = self.value(texture.float())
         return projected
 
     def forward(self, queries: Queries, keys: Keys, values: torch.Tensor) -> torch.Tensor:
-        """Attend with Q queries to K keys with values (K, C), to (Q, C).
+        """Attend with Q queries to K keys with values (..., K, C), to (..., Q, C).
 
         The scale 1 / sqrt(D) is part of the learned weights.
         """
@@ -85,16 +96,19 @@ class GeometricAttention(nn.Module):
 
     def _placed(self, latent: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Return latents with positional embeddings of the chosen cells, (N, C)."""
-        position: torch.Tensor = self.position[None]
-        if position.shape[2:] != latent.shape[2:]:
-            position = nn.functional.interpolate(position, latent.shape[2:], mode="bilinear", align_corners=False)
-        return (latent.float() + position).permute(0, 2, 3, 1)[where]
+        return (latent.float() + self.positions(latent.shape[-1])).permute(0, 2, 3, 1)[where]
+
+    def positions(self, grid: int) -> torch.Tensor:
+        """Return the positional embeddings on a grid of so many cells a side, (C, grid, grid)."""
+        if self.position.shape[-1] == grid:
+            return self.position
+        return nn.functional.interpolate(self.position[None], (grid, grid), mode="bilinear", align_corners=False)[0]
 
 
 def _dense(queries: Queries, keys: Keys, values: torch.Tensor) -> torch.Tensor:
     """Attend to all keys."""
     # Plain products: on processors three times as fast as the fused kernel, whose values must be as wide as the keys.
-    return torch.softmax(queries.pack() @ keys.pack().T, dim=1) @ values
+    return torch.softmax(queries.pack() @ keys.pack().mT, dim=-1) @ values
 
 
 def _full_precision(like: torch.Tensor) -> torch.autocast:

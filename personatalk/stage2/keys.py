@@ -24,7 +24,7 @@ class Queries:
 
     def pack(self) -> torch.Tensor:
         """Return all in one table, (Q, C + 10)."""
-        return torch.cat([self.learned, self.place, self.norm], dim=1)
+        return torch.cat([self.learned, self.place, self.norm], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Keys:
 
     def pack(self) -> torch.Tensor:
         """Return all in one table, (K, C + 10)."""
-        return torch.cat([self.learned, self.place, self.norm], dim=1)
+        return torch.cat([self.learned, self.place, self.norm], dim=-1)
 
     @classmethod
     def merge(cls, parts: Sequence[Keys]) -> Keys:

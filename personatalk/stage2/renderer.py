@@ -227,13 +227,16 @@ class Renderer(ExportedModule):
         )
 
     def key_mask(self, drawn: TensorMap) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the cells of a reference that Lip- and Face-Attention take texture from, bool (S/4, S/4) each."""
+        """Return the cells of a reference that Lip- and Face-Attention take texture from, bool (S/4, S/4) each.
+
+        Several references may be stacked along a first axis.
+        """
         # "The rest" [paper]: the face without its lips, whose words are the old ones. A seam belongs to the lips alone,
         # so that they do not shine through, and wider than the queries' share, so that these find their place.
         lips = drawn.lips > 0
-        near = (
-            nn.functional.max_pool2d(lips[None, None].float(), 2 * LIP_SEAM + 1, stride=1, padding=LIP_SEAM)[0, 0] > 0
-        )
+        grids = (lips[None, None] if lips.ndim == 2 else lips[:, None]).float()
+        grown = nn.functional.max_pool2d(grids, 2 * LIP_SEAM + 1, stride=1, padding=LIP_SEAM)
+        near = (grown[0, 0] if lips.ndim == 2 else grown[:, 0]) > 0
         lip = lips | (near & drawn.region)
         return lip if self.use_face else drawn.region, drawn.region & ~lips if self.use_lip else drawn.region
 

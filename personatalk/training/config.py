@@ -27,7 +27,7 @@ class TrainConfig:
     train_splits: tuple[str, ...] = option(("train",), "splits to train on")
     val_splits: tuple[str, ...] = option(("val",), "splits of other speakers to validate on")
     seed: int = option(0, "seed of all random numbers")
-    steps: int = option(1000, "steps of the whole schedule")
+    steps: int = option(1000, "steps of the whole schedule; 0: as many as --minutes allow", least=0)
     batch_size: int = option(8, "samples of a step, over all processes together", least=1)
     lr: float = option(1e-3, "highest learning rate (AdamW)")
     warmup_steps: int = option(100, "steps over which the rate rises; then it falls along a cosine")
@@ -117,7 +117,10 @@ class Stage2Config(TrainConfig):
     perceptual_weight: float = option(0.0, "loss: squared difference of the features of EfficientNet-Lite0")
     adversarial_weight: float = option(0.0, "loss: hinge loss of a patch discriminator")
     feature_matching_weight: float = option(1.0, "L1 between features of the discriminator, times adversarial_weight")
-    adversarial_start_step: int = option(2000, "step from which on there is a discriminator")
+    adversarial_start: float = option(
+        0.5, "share of the training after which there is a discriminator", least=0, most=1
+    )
+    resident: bool = option(False, "keep all frames drawn on the device, so that it never waits: 1 MB each")
 
 
 @dataclass(frozen=True, kw_only=True)

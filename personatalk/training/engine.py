@@ -37,6 +37,8 @@ Sample = TypeVar("Sample")
 
 # AdamW's decay of the means of the gradient and of its square.
 ADAM_BETAS = (0.9, 0.99)
+# Steps of a training that follows the clock, at most.
+MOST_STEPS = 1 << 40
 # Fields in which a run that goes on may differ.
 CHANGEABLE_FIELDS = ("steps", "log_every", "validate_every", "save_every", "workers")
 
@@ -62,11 +64,13 @@ class Step:
 
     Attributes:
         number: Number of the step, from 0.
+        progress: Share of the training that is done, 0..1.
         part: Name of the part, as in `Task.parameter_groups`.
         outputs: Outputs of the part that took this step before; empty for the first.
     """
 
     number: int
+    progress: float
     part: str
     outputs: Sequence[torch.Tensor] = ()
 
@@ -106,8 +110,8 @@ class Task(nn.Module, ABC, Generic[Sample]):
         A group's "scale" is its share of the learning rate.
         """
 
-    def should_step(self, part: str, number: int) -> bool:
-        """Return whether a part takes the step of this number."""
+    def should_step(self, part: str, progress: float) -> bool:
+        """Return whether a part takes a step when this share of the training, 0..1, is done."""
         return True
 
     @abstractmethod
@@ -143,10 +147,16 @@ def make_fabric(config: TrainConfig, accelerator: str = "auto", devices: int | s
     )
 
 
-def lr_at(config: TrainConfig, step: int) -> float:
-    """Return the learning rate of a step: it rises linearly and falls along a cosine to a share of its highest."""
+def lr_at(config: TrainConfig, step: int, progress: float) -> float:
+    """Return the learning rate of a step: it rises linearly and falls along a cosine to a share of its highest.
+
+    Args:
+        config: The fields that all trainers share.
+        step: Number of the step, from 0.
+        progress: Share of the training that is done, 0..1.
+    """
     rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, config.steps))))
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return config.lr * rise * (config.final_lr_ratio + (1 - config.final_lr_ratio) * fall)
 
 
@@ -161,11 +171,17 @@ def fit(
         output: Folder of the run: checkpoint, curves (TensorBoard), the images of the last validation,
             `best.safetensors` and `last.safetensors`.
         fabric: The processes and devices to train on; already launched.
-        minutes: Stop after so long, with a checkpoint; the schedule stays that of `config.steps`.
+        minutes: Stop after so long, with a checkpoint; the schedule stays that of `config.steps`. Where these are 0,
+            the schedule follows the clock and ends then.
 
     Returns:
         The metrics of the last validation.
+
+    Raises:
+        PersonaTalkError: Neither steps nor minutes are given, or the folder holds another run.
     """
+    if not config.steps and minutes is None:
+        raise PersonaTalkError("a training of 0 steps follows the clock; tell it how long with --minutes")
     return _Training(task, config, output, fabric).run(minutes)
 
 
@@ -208,7 +224,7 @@ class _Training:
             DataLoader(
                 _Steps(task, config, places),
                 batch_size=None,
-                sampler=range(self.state.step, config.steps),
+                sampler=range(self.state.step, config.steps or MOST_STEPS),
                 num_workers=config.workers,
             )
         )
@@ -223,9 +239,10 @@ class _Training:
 
     def run(self, minutes: float | None) -> dict[str, float]:
         """Train to the end of the schedule or of the time, and return the last metrics."""
-        end = math.inf if minutes is None else time.monotonic() + 60 * minutes
-        while self.state.step < self.config.steps and not self._over(end):
-            terms = self.step()
+        begin, seconds = time.monotonic(), math.inf if minutes is None else 60 * minutes
+        progress = self._progress(begin, seconds)
+        while progress < 1 and not self._over(begin + seconds):
+            terms = self.step(progress)
             self.state.step += 1
             if self.state.step % self.config.log_every == 0:
                 self._log({name: float(value) for name, value in terms.items()})
@@ -233,19 +250,27 @@ class _Training:
                 self.validate()
             if self.state.step % self.config.save_every == 0:
                 self.save()
-        # A run that was stopped early validates where an unbroken one would, and nowhere else.
-        if self.state.step >= self.config.steps and (self.state.step % self.config.validate_every or not self.metrics):
-            self.validate()
+            progress = self._progress(begin, seconds)
         self.save()
+        # A run that was stopped early validates where an unbroken one would, and nowhere else.
+        if progress >= 1 and (self.state.step % self.config.validate_every or not self.metrics):
+            self.validate()
+            self.save()
         if self.writer is not None:
             self.writer.close()
         return self.metrics
+
+    def _progress(self, begin: float, seconds: float) -> float:
+        """Return the share of the training that is done, by steps or by the first process's clock."""
+        if self.config.steps:
+            return self.state.step / self.config.steps
+        return float(self.fabric.broadcast((time.monotonic() - begin) / seconds))
 
     def _over(self, end: float) -> bool:
         """Return whether time is up, by the first process's clock: all must stop at the same step."""
         return bool(self.fabric.broadcast(time.monotonic() > end))
 
-    def step(self) -> dict[str, torch.Tensor]:
+    def step(self, progress: float) -> dict[str, torch.Tensor]:
         """Take one step with every part and return the terms of their losses."""
         config, number = self.config, self.state.step
         samples = to_device(next(self.samples), self.fabric.device)
@@ -254,11 +279,11 @@ class _Training:
         terms: dict[str, torch.Tensor] = {}
         outputs: Sequence[torch.Tensor] = ()
         for part, optimiser in self.wrapped_optimisers.items():
-            if not self.task.should_step(part, number):
+            if not self.task.should_step(part, progress):
                 continue
             for group in optimiser.param_groups:
-                group["lr"] = lr_at(config, number) * group.get("scale", 1.0)
-            losses, outputs = self.wrapped_task(Batch(samples, Step(number, part, outputs)))
+                group["lr"] = lr_at(config, number, progress) * group.get("scale", 1.0)
+            losses, outputs = self.wrapped_task(Batch(samples, Step(number, progress, part, outputs)))
             self.task.zero_grad()
             self.fabric.backward(torch.stack(list(losses.values())).sum())
             self.fabric.clip_gradients(self.wrapped_task, optimiser, max_norm=config.grad_clip)

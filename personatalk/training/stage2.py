@@ -8,8 +8,10 @@ encoding; a target is never its own reference, or its texture would be copied.
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,18 @@ from torch import nn
 
 from ..errors import PersonaTalkError
 from ..geometry.morphable_model import MorphableModel
-from ..stage2.regions import pixel_span
 from ..stage2.renderer import Renderer
 from ..stage2.runtime import RendererRuntime
+from .batches import Batch, judged, make_batches, render_batch
 from .config import Stage2Config
 from .data.shards import IndexEntry, evenly_spaced, read_datasets
 from .discriminator import Discriminator, feature_matching_loss, hinge_loss
 from .engine import PartResult, Step, Task, Validation
+from .frames import FrameTable, read_all
 from .perceptual import PerceptualFeatures, perceptual_distance
 from .plots import draw_grid
 from .renderer_meter import RendererMeter, summary
-from .windows import PackedWindow, RenderWindow, WindowSampler
+from .windows import Window, WindowSampler
 
 PYRAMID_LEVELS = 3
 # Windows of a validation, of each kind.
@@ -41,25 +44,21 @@ OBEDIENCE = ("opening_slope", "opening_correlation", "width_slope", "detail")
 VALIDATION_CLIPS = 3
 
 
-def region_masks(window: RenderWindow, mouth: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the generated region (T, 1, h, w) of targets, and the same with `mouth` times the weight on the lips."""
-    rows, columns = pixel_span(window.box[0]), pixel_span(window.box[1])
-    face = torch.stack([m.face for m in window.target_maps])[:, None]
-    lips = torch.stack([m.lips for m in window.target_maps])[:, None]
-    wide = nn.functional.interpolate(lips, face.shape[-2:], mode="bilinear", align_corners=False)
-    return face[:, :, rows, columns], (face * (1 + (mouth - 1) * wide))[:, :, rows, columns]
+def pixel_losses(
+    images: torch.Tensor, targets: torch.Tensor, face: torch.Tensor, lips: torch.Tensor, mouth: float
+) -> dict[str, torch.Tensor]:
+    """Return L1 and L1 of a Laplacian pyramid, over the generated region.
 
-
-def drawn_geometry(window: RenderWindow) -> torch.Tensor:
-    """Return the drawn geometry of the targets within the box, (T, 8, h, w)."""
-    rows, columns = pixel_span(window.box[0]), pixel_span(window.box[1])
-    return torch.stack([m.image[:, rows, columns] for m in window.target_maps])
-
-
-def pixel_losses(images: torch.Tensor, window: RenderWindow, mouth: float) -> dict[str, torch.Tensor]:
-    """Return L1 and L1 of a Laplacian pyramid, over the generated region of a window's targets."""
-    _, weight = region_masks(window, mouth)
-    difference = images - window.targets
+    Args:
+        images: The rendered images, (B, 3, h, w).
+        targets: The real ones.
+        face: Share in which a pixel is judged, (B, h, w).
+        lips: M_lip, (B, h/4, w/4).
+        mouth: Weight of the lips against the rest.
+    """
+    wide = nn.functional.interpolate(lips[:, None], face.shape[-2:], mode="bilinear", align_corners=False)
+    weight = face[:, None] * (1 + (mouth - 1) * wide)
+    difference = images - targets
     terms = {"pixels": (difference.abs() * weight).sum() / weight.sum()}
     bands = []
     for level in range(PYRAMID_LEVELS):
@@ -72,21 +71,42 @@ def pixel_losses(images: torch.Tensor, window: RenderWindow, mouth: float) -> di
     return {**terms, "pyramid": torch.stack(bands).sum()}
 
 
-def tensor_psnr(images: torch.Tensor, window: RenderWindow) -> float:
-    """Return the PSNR over the generated region in dB."""
-    face, _ = region_masks(window, 1.0)
-    error = ((images - window.targets).square() * face).sum() / (3 * face.sum())
+def tensor_psnr(images: torch.Tensor, targets: torch.Tensor, face: torch.Tensor) -> float:
+    """Return the PSNR over the generated region in dB; arguments as in `pixel_losses`."""
+    error = ((images - targets).square() * face[:, None]).sum() / (3 * face.sum())
     return float(-10 * error.clamp(min=1e-10).log10())
 
 
-def render_window(network: Renderer, window: RenderWindow) -> torch.Tensor:
-    """Render the targets of a window within its box, (T, 3, h, w)."""
-    lips = network.encode_references(window.lip_textures, window.lip_maps)
-    faces = network.encode_references(window.face_textures, window.face_maps)
-    return network(window.target_maps, lips, faces, window.box).float()
+@dataclass(frozen=True)
+class Judged:
+    """What was rendered of a batch of windows, and what it is judged by.
+
+    Attributes:
+        images: The rendered images, (M, 3, h, w).
+        targets: The real ones.
+        composed: The real ones with their generated region replaced.
+        face: Share in which a pixel is judged, (M, h, w).
+        lips: M_lip, (M, h/4, w/4).
+        geometry: Drawn geometry, (M, 8, h, w).
+    """
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    composed: torch.Tensor
+    face: torch.Tensor
+    lips: torch.Tensor
+    geometry: torch.Tensor
+
+    @classmethod
+    def of(cls, batch: Batch, rendered: torch.Tensor) -> Judged:
+        """Return it for images (B, T, 3, h, w), with all windows' targets one after the other."""
+        views, face = batch.rendered, judged(batch)
+        composed = views.images + face[:, :, None] * (rendered - views.images)
+        tables = (rendered, views.images, composed, face, views.lips, views.geometry)
+        return cls(*(table.flatten(0, 1) for table in tables))
 
 
-class Stage2Task(Task[PackedWindow]):
+class Stage2Task(Task[Window]):
     """Stage 2's training.
 
     Args:
@@ -122,16 +142,20 @@ class Stage2Task(Task[PackedWindow]):
             self.discriminator = nn.ModuleDict({"mouth": Discriminator(), "face": Discriminator()})
         self.features = PerceptualFeatures() if config.perceptual_weight > 0 else None
         self.held_out = held_out
-        self.sampler = self._sampler(model, entries, config.tint_std, config.mouth_share)
-        self.val_samplers = {name: self._sampler(model, held_out, 0.0, i) for i, name in enumerate(("face", "mouth"))}
-
-    def _sampler(
-        self, model: MorphableModel, entries: list[IndexEntry], tint: float, mouth_share: float
-    ) -> WindowSampler:
-        config = self.config
-        return WindowSampler(
-            model, entries, config.crop_size, config.max_frames_per_speaker, tint, config.use_selection, mouth_share
+        make_sampler = functools.partial(
+            WindowSampler,
+            model,
+            size=config.crop_size,
+            max_frames_per_speaker=config.max_frames_per_speaker,
+            use_selection=config.use_selection,
         )
+        self.sampler = make_sampler(
+            entries, tint=config.tint_std, mouth_share=config.mouth_share, resident=config.resident
+        )
+        self.val_samplers = {
+            name: make_sampler(held_out, tint=0.0, mouth_share=share) for share, name in enumerate(("face", "mouth"))
+        }
+        self._resident: FrameTable | None = None
 
     @classmethod
     def from_config(cls, config: Stage2Config, morphable: Path | None = None) -> Stage2Task:
@@ -151,51 +175,68 @@ class Stage2Task(Task[PackedWindow]):
             parts["discriminator"] = [{"params": list(self.discriminator.parameters())}]
         return parts
 
-    def should_step(self, part: str, number: int) -> bool:
+    def should_step(self, part: str, progress: float) -> bool:
         """Return whether a part takes a step: the discriminator begins late, when plain blur is gone."""
-        return part == "network" or self._is_adversarial(number)
+        return part == "network" or self._is_adversarial(progress)
 
-    def _is_adversarial(self, number: int) -> bool:
-        return self.discriminator is not None and number >= self.config.adversarial_start_step
+    def _is_adversarial(self, progress: float) -> bool:
+        return self.discriminator is not None and progress >= self.config.adversarial_start
 
-    def sample(self, random: np.random.Generator) -> PackedWindow:
+    def sample(self, random: np.random.Generator) -> Window:
         """Return a random window of a random clip."""
         return self.sampler.sample(random, self.config.targets_per_window)
 
-    def losses(self, samples: Sequence[PackedWindow], step: Step) -> PartResult:
-        """Return the loss of the renderer, or that of the discriminator on what the renderer has just rendered."""
-        windows = [sample.unpack() for sample in samples]
-        if step.part == "discriminator":
-            scores = [self._scores(window, image) for window, image in zip(windows, step.outputs, strict=True)]
-            losses = [hinge_loss(real[-1], fake[-1]) for real, fake in scores]
-            return PartResult({"discriminator": torch.stack(losses).mean()})
-        images = [render_window(self.network, window) for window in windows]
-        adversarial = self._is_adversarial(step.number)
-        found = [self._terms(window, image, adversarial) for window, image in zip(windows, images, strict=True)]
-        means = {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
-        return PartResult(means, [image.detach() for image in images])
+    def _table(self) -> FrameTable | None:
+        """Return the table of all frames, read at the first step, if there is to be one."""
+        if self.config.resident and self._resident is None:
+            device, sampler = next(self.network.parameters()).device, self.sampler
+            self._resident = read_all(sampler.model, sampler.entries, sampler.size, device, self.config.workers)
+        return self._resident
 
-    def _terms(self, window: RenderWindow, rendered: torch.Tensor, adversarial: bool) -> dict[str, torch.Tensor]:
-        """Return the terms of the renderer's loss for the targets of a window."""
-        config = self.config
-        terms = pixel_losses(rendered, window, config.mouth_weight)
+    def losses(self, samples: Sequence[Window], step: Step) -> PartResult:
+        """Return the loss of the renderer, or that of the discriminator on what the renderer has just rendered."""
+        batches = list(make_batches(samples, self._table()))
+        if step.part == "discriminator":
+            pairs = zip(batches, step.outputs, strict=True)
+            found = [self._discriminator_terms(batch, rendered) for batch, rendered in pairs]
+            outputs: list[torch.Tensor] = []
+        else:
+            images = [render_batch(self.network, batch) for batch in batches]
+            adversarial = self._is_adversarial(step.progress)
+            found = [self._terms(batch, image, adversarial) for batch, image in zip(batches, images, strict=True)]
+            outputs = [image.detach() for image in images]
+        shares = [len(batch.targets.start) / len(samples) for batch in batches]
+        means = {
+            name: torch.stack([share * terms[name] for share, terms in zip(shares, found, strict=True)]).sum()
+            for name in found[0]
+        }
+        return PartResult(means, outputs)
+
+    def _terms(self, batch: Batch, rendered: torch.Tensor, adversarial: bool) -> dict[str, torch.Tensor]:
+        """Return the terms of the renderer's loss for the targets of a batch."""
+        config, seen = self.config, Judged.of(batch, rendered)
+        terms = pixel_losses(seen.images, seen.targets, seen.face, seen.lips, config.mouth_weight)
         terms = {"pixels": config.pixel_weight * terms["pixels"], "pyramid": config.pyramid_weight * terms["pyramid"]}
         if self.features is not None:
-            real, fake = self.features(window.targets), self.features(_composed(window, rendered))
+            real, fake = self.features(seen.targets), self.features(seen.composed)
             terms["perceptual"] = config.perceptual_weight * perceptual_distance(real, fake)
         if adversarial:
-            real, fake = self._scores(window, rendered)
+            real, fake = self._scores(batch, seen)
             terms["adversarial"] = -config.adversarial_weight * fake[-1].mean()
             terms["matching"] = (
                 config.adversarial_weight * config.feature_matching_weight * feature_matching_loss(real[:-1], fake[:-1])
             )
         return terms
 
-    def _scores(self, window: RenderWindow, rendered: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    def _discriminator_terms(self, batch: Batch, rendered: torch.Tensor) -> dict[str, torch.Tensor]:
+        real, fake = self._scores(batch, Judged.of(batch, rendered))
+        return {"discriminator": hinge_loss(real[-1], fake[-1])}
+
+    def _scores(self, batch: Batch, seen: Judged) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Return the discriminator's features and scores of the targets and of the composed rendered images."""
         assert self.discriminator is not None
-        judge, geometry = self.discriminator["mouth" if window.mouth else "face"], drawn_geometry(window)
-        return judge(window.targets, geometry), judge(_composed(window, rendered), geometry)
+        judge = self.discriminator["mouth" if batch.mouth else "face"]
+        return judge(seen.targets, seen.geometry), judge(seen.composed, seen.geometry)
 
     def validate(self, network: Renderer) -> Validation:
         """Measure fixed windows with true geometry: PSNR over the generated region and the mouth's features.
@@ -208,14 +249,15 @@ class Stage2Task(Task[PackedWindow]):
             for number in range(2 * VALIDATION_WINDOWS):
                 mouth = number % 2 == 1
                 sampler = self.val_samplers["mouth" if mouth else "face"]
-                window = sampler.sample(np.random.default_rng([1234, number]), 1).unpack()
-                rendered = render_window(network, window)
-                found["psnr_mouth" if mouth else "psnr"].append(tensor_psnr(rendered, window))
+                (batch,) = make_batches([sampler.sample(np.random.default_rng([1234, number]), 1)], None)
+                seen = Judged.of(batch, render_batch(network, batch))
+                found["psnr_mouth" if mouth else "psnr"].append(tensor_psnr(seen.images, seen.targets, seen.face))
                 if mouth and self.features is not None:
-                    both = self.features(window.targets), self.features(_composed(window, rendered))
+                    device = next(self.features.parameters()).device
+                    both = [self.features(images.to(device)) for images in (seen.targets, seen.composed)]
                     found["perceptual"].append(-float(perceptual_distance(*both)))
                 if mouth and len(rows) < 8:
-                    rows.append([_to_image(window.targets[0]), _to_image(_composed(window, rendered)[0])])
+                    rows.append([_to_image(seen.targets[0]), _to_image(seen.composed[0])])
         means = {name: float(np.mean(values)) for name, values in found.items() if values}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.safetensors"
@@ -232,12 +274,6 @@ class Stage2Task(Task[PackedWindow]):
     def save(self, network: Renderer, path: Path) -> None:
         """Write a renderer."""
         network.save(path)
-
-
-def _composed(window: RenderWindow, rendered: torch.Tensor) -> torch.Tensor:
-    """Return the targets with their generated region replaced."""
-    face, _ = region_masks(window, 1.0)
-    return window.targets + face * (rendered - window.targets)
 
 
 def _to_image(image: torch.Tensor) -> npt.NDArray[np.uint8]:
