@@ -12,6 +12,6 @@ shift 2
 [ $# -gt 0 ] && shift
 exec "${PYTHON:-python3}" -m personatalk train stage2 "$pack" -o "$run" --minutes "$minutes" \
     --set steps="${STEPS:-0}" --set batch_size="${BATCH:-16}" --set targets_per_window=6 --set resident=true \
-    --set workers=$(($(nproc) > 2 ? $(nproc) - 1 : 0)) --set warmup_steps=100 --set perceptual_weight=0.5 \
-    --set adversarial_weight=0.02 --set feature_matching_weight=10 --set adversarial_start=0.4 \
+    --set workers=$(($(nproc) > 2 ? $(nproc) - 1 : 0)) --set warmup_steps=100 --set perceptual_weight=0.3 \
+    --set adversarial_weight=0.3 --set feature_matching_weight=30 --set adversarial_start=0.4 \
     --set validate_every=1000000 --set save_every=1000 "$@"

@@ -172,7 +172,7 @@ class Stage2Task(Task[Window]):
         """Return the renderer's group, then the discriminator's where there is one."""
         parts: dict[str, list[dict[str, Any]]] = {"network": [{"params": list(self.network.parameters())}]}
         if self.discriminator is not None:
-            parts["discriminator"] = [{"params": list(self.discriminator.parameters())}]
+            parts["discriminator"] = [{"params": list(self.discriminator.parameters()), "scale": 2.0}]
         return parts
 
     def should_step(self, part: str, progress: float) -> bool:
