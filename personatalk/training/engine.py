@@ -115,8 +115,8 @@ class Task(nn.Module, ABC, Generic[Sample]):
         return True
 
     @abstractmethod
-    def sample(self, random: np.random.Generator) -> Sample:
-        """Return one random training sample."""
+    def sample(self, random: np.random.Generator, place: int) -> Sample:
+        """Return one random training sample for a place in the batch, from 0."""
 
     @abstractmethod
     def losses(self, samples: Sequence[Sample], step: Step) -> PartResult:
@@ -192,7 +192,7 @@ class _Steps(Dataset[list[Any]]):
         self.task, self.config, self.places = task, config, places
 
     def __getitem__(self, number: int) -> list[Any]:
-        return [self.task.sample(np.random.default_rng([self.config.seed, number, i])) for i in self.places]
+        return [self.task.sample(np.random.default_rng([self.config.seed, number, i]), i) for i in self.places]
 
 
 class _Training:

@@ -266,7 +266,7 @@ class Stage1Task(Task[SpeechWindow]):
         rest = [p for p in self.network.parameters() if id(p) not in kept]
         return {"network": [{"params": [audio.mix], "scale": MIX_LR_RATIO}, {"params": rest, "scale": 1.0}]}
 
-    def sample(self, random: np.random.Generator) -> SpeechWindow:
+    def sample(self, random: np.random.Generator, place: int) -> SpeechWindow:
         """Return a random window of a random clip."""
         frames, clip = self.config.window_frames, self.sample_clip(random)
         variant = int(random.integers(self.config.num_variants))

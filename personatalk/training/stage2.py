@@ -149,12 +149,8 @@ class Stage2Task(Task[Window]):
             max_frames_per_speaker=config.max_frames_per_speaker,
             use_selection=config.use_selection,
         )
-        self.sampler = make_sampler(
-            entries, tint=config.tint_std, mouth_share=config.mouth_share, resident=config.resident
-        )
-        self.val_samplers = {
-            name: make_sampler(held_out, tint=0.0, mouth_share=share) for share, name in enumerate(("face", "mouth"))
-        }
+        self.sampler = make_sampler(entries, tint=config.tint_std, resident=config.resident)
+        self.val_sampler = make_sampler(held_out, tint=0.0)
         self._resident: FrameTable | None = None
 
     @classmethod
@@ -182,9 +178,11 @@ class Stage2Task(Task[Window]):
     def _is_adversarial(self, progress: float) -> bool:
         return self.discriminator is not None and progress >= self.config.adversarial_start
 
-    def sample(self, random: np.random.Generator) -> Window:
-        """Return a random window of a random clip."""
-        return self.sampler.sample(random, self.config.targets_per_window)
+    def sample(self, random: np.random.Generator, place: int) -> Window:
+        """Return a random window of a random clip, of the mouth alone in a fixed share of the batch's places."""
+        # By place and not by chance: engines prepare themselves for each number of images.
+        mouth = place < round(self.config.mouth_share * self.config.batch_size)
+        return self.sampler.sample(random, self.config.targets_per_window, mouth)
 
     def _table(self) -> FrameTable | None:
         """Return the table of all frames, read at the first step, if there is to be one."""
@@ -248,8 +246,8 @@ class Stage2Task(Task[Window]):
         with torch.no_grad():
             for number in range(2 * VALIDATION_WINDOWS):
                 mouth = number % 2 == 1
-                sampler = self.val_samplers["mouth" if mouth else "face"]
-                (batch,) = make_batches([sampler.sample(np.random.default_rng([1234, number]), 1)], None)
+                window = self.val_sampler.sample(np.random.default_rng([1234, number]), 1, mouth)
+                (batch,) = make_batches([window], None)
                 seen = Judged.of(batch, render_batch(network, batch))
                 found["psnr_mouth" if mouth else "psnr"].append(tensor_psnr(seen.images, seen.targets, seen.face))
                 if mouth and self.features is not None:

@@ -72,7 +72,7 @@ class StyleTask(Task[SpeakerPairs]):
         """Return one part with all parameters."""
         return {"network": [{"params": list(self.network.parameters())}]}
 
-    def sample(self, random: np.random.Generator) -> SpeakerPairs:
+    def sample(self, random: np.random.Generator, place: int) -> SpeakerPairs:
         """Return two windows of each of some speakers."""
         names = sorted(self.clips)
         chosen = random.choice(len(names), min(self.config.speakers_per_group, len(names)), replace=False)

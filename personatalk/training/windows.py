@@ -81,7 +81,6 @@ class WindowSampler:
         max_frames_per_speaker: Frames at most counted of one speaker.
         tint: Spread of a window's random colour cast.
         use_selection: False samples all references at random from the clip.
-        mouth_share: Share of the windows that show the mouth alone.
         resident: Windows hold numbers of the table that `frames.read_all` makes of `entries`, and no table.
     """
 
@@ -93,11 +92,9 @@ class WindowSampler:
         max_frames_per_speaker: int = 750,
         tint: float = 0.08,
         use_selection: bool = True,
-        mouth_share: float = 0.0,
         resident: bool = False,
     ) -> None:
-        self.model, self.size, self.tint, self.use_selection = model, size, tint, use_selection
-        self.mouth_share, self.resident = mouth_share, resident
+        self.model, self.size, self.tint, self.use_selection, self.resident = model, size, tint, use_selection, resident
         self.entries = [r for r in entries if r.frames >= MIN_CLIP_FRAMES]
         if not self.entries:
             raise PersonaTalkError(f"no clip of {MIN_CLIP_FRAMES} frames or more to draw references and targets from")
@@ -112,11 +109,10 @@ class WindowSampler:
         clip = self.entries[index].load(crops=False)
         return self.model.mouth_opening(self.model.vertices(clip.alpha, clip.beta))
 
-    def sample(self, random: np.random.Generator, targets: int) -> Window:
-        """Return one random window by Algorithm 1's training strategy."""
+    def sample(self, random: np.random.Generator, targets: int, mouth: bool) -> Window:
+        """Return one random window by Algorithm 1's training strategy, of the mouth alone or of the whole region."""
         index = self.sample_clip(random)
         opening = self._opening(index)
-        mouth = random.random() < self.mouth_share
         faces, chosen = self._faces_and_targets(random, opening, targets, mouth)
         apart = np.abs(np.arange(len(opening))[:, None] - chosen).min(axis=1) >= LIP_DISTANCE
         lips = self._lips(random, np.flatnonzero(apart), opening, float(opening[chosen].min()))

@@ -68,7 +68,7 @@ class Sum(Task[torch.Tensor]):
     def should_step(self, part: str, number: int) -> bool:
         return part == "network" or number >= 3
 
-    def sample(self, random: np.random.Generator) -> torch.Tensor:
+    def sample(self, random: np.random.Generator, place: int) -> torch.Tensor:
         return torch.from_numpy(random.standard_normal(4).astype(np.float32))
 
     def losses(self, samples: Sequence[torch.Tensor], step: Step) -> PartResult:
@@ -107,7 +107,7 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_happened(
     engine = make_fabric(how, "cpu", 1)
 
     class Killed(Sum):
-        def sample(self, random: np.random.Generator) -> torch.Tensor:
+        def sample(self, random: np.random.Generator, place: int) -> torch.Tensor:
             if len(self.seen) >= 6:
                 raise KeyboardInterrupt
             return super().sample(random)
