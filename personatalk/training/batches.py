@@ -84,7 +84,7 @@ def _batch(windows: Sequence[Window], resident: FrameTable | None) -> Batch:
     size = [round(grid * share) for share in (MOUTH_BOX if mouth else FACE_BOX)]
     grown = [min(grid, side + 2 * (REFERENCE_MARGIN if mouth else 0)) for side in size]
     margin = min(ENCODER_REACH, (grid - max(grown)) // 2)
-    weights = table.lips[targets[:, 0]].float()
+    weights = table.lips[targets[:, 0]]
     if not mouth:
         weights = table.regions[torch.cat([lips, faces, targets, others], dim=1)].any(dim=1).float()
 

@@ -59,7 +59,7 @@ class FrameTable:
         images: uint8 (F, 3, S, S).
         geometry: uint8 (F, 8, S, S); see `SHIFT` and `SCALE`.
         codes: float32 (F, 9, S/4, S/4).
-        lips: float16 (F, S/4, S/4).
+        lips: float32 (F, S/4, S/4).
         faces: uint8 (F, S, S), 255 for 1.
         regions: bool (F, S/4, S/4).
     """
@@ -86,9 +86,7 @@ class FrameTable:
 
         geometry = np.stack([((drawn.image + shift) * scale + 0.5).astype(np.uint8) for drawn in maps])
         faces = (stacked("face") * 255).round().byte()
-        return cls(
-            images, torch.from_numpy(geometry), stacked("code"), stacked("lips").half(), faces, stacked("region")
-        )
+        return cls(images, torch.from_numpy(geometry), stacked("code"), stacked("lips"), faces, stacked("region"))
 
     @classmethod
     def cat(cls, tables: Sequence[FrameTable]) -> FrameTable:
@@ -109,7 +107,7 @@ class FrameTable:
             cut(self.images, frames, *pixels) / 255,
             cut(self.geometry, frames, *pixels) / scale - shift,
             cut(self.codes, frames, *cells),
-            cut(self.lips[:, None], frames, *cells)[:, :, 0].float(),
+            cut(self.lips[:, None], frames, *cells)[:, :, 0],
             cut(self.faces[:, None], frames, *pixels)[:, :, 0] / 255,
             cut(self.regions[:, None], frames, *cells)[:, :, 0],
             start,

@@ -95,7 +95,7 @@ def test_stage_2_trains_with_all_its_losses(
         "width=16",
         "steps=3",
         "adversarial_weight=0.1",
-        "adversarial_start_step=1",
+        "adversarial_start=0.3",
     )
     assert (
         train(

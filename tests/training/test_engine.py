@@ -65,8 +65,8 @@ class Sum(Task[torch.Tensor]):
             "follower": [{"params": list(self.follower.parameters())}],
         }
 
-    def should_step(self, part: str, number: int) -> bool:
-        return part == "network" or number >= 3
+    def should_step(self, part: str, progress: float) -> bool:
+        return part == "network" or progress > 0.5
 
     def sample(self, random: np.random.Generator, place: int) -> torch.Tensor:
         return torch.from_numpy(random.standard_normal(4).astype(np.float32))
@@ -110,7 +110,7 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_happened(
         def sample(self, random: np.random.Generator, place: int) -> torch.Tensor:
             if len(self.seen) >= 6:
                 raise KeyboardInterrupt
-            return super().sample(random)
+            return super().sample(random, place)
 
     with pytest.raises(KeyboardInterrupt):
         fit(Killed(), how, tmp_path / "cut", engine)
@@ -148,9 +148,18 @@ def test_parts_take_their_steps_when_they_are_due(tmp_path: Path) -> None:
 
 def test_a_run_keeps_to_its_configuration_but_may_be_made_longer(tmp_path: Path) -> None:
     trained(tmp_path, steps=2)
-    assert len(trained(tmp_path, steps=3).seen) == 1
+    assert [part for part, _ in trained(tmp_path, steps=3).seen] == ["network", "follower"], "one step"
     with pytest.raises(PersonaTalkError, match="another seed, lr"):
         trained(tmp_path, steps=4, seed=9, lr=0.01)
+
+
+def test_a_schedule_may_follow_the_clock(tmp_path: Path) -> None:
+    task, how = Sum(), config(steps=0, log_every=10**6, validate_every=10**6, save_every=10**6)
+    with pytest.raises(PersonaTalkError, match="--minutes"):
+        fit(task, how, tmp_path, make_fabric(how, "cpu", 1))
+    metrics = fit(task, how, tmp_path, make_fabric(how, "cpu", 1), minutes=1 / 60)
+    assert {part for part, _ in task.seen} == {"network", "follower"}
+    assert "score" in metrics and (tmp_path / "best.safetensors").exists()
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -161,7 +170,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_the_rate_rises_and_falls() -> None:
     how = config(steps=100, warmup_steps=10, lr=1.0, final_lr_ratio=0.2)
-    rates = [lr_at(how, step) for step in range(101)]
+    rates = [lr_at(how, step, step / 100) for step in range(101)]
     assert rates[0] == pytest.approx(0.1, abs=0.01)
     assert max(rates) == rates[9] == pytest.approx(1, abs=0.02)
     assert all(a > b for a, b in pairwise(rates[9:]))

@@ -46,7 +46,7 @@ def task(model: MorphableModel, config: Stage1Config, tmp_path_factory: pytest.T
 def test_a_training_window_pairs_the_sound_with_its_expression(task: Stage1Task, config: Stage1Config) -> None:
     starts = set()
     for seed in range(20):
-        sample = task.sample(np.random.default_rng(seed))
+        sample = task.sample(np.random.default_rng(seed), 0)
         assert sample.beta.shape == sample.style.shape == (config.window_frames, sample.beta.shape[1])
         assert sample.states.shape == (5, 2 * config.window_frames, 512)
         assert sample.mask.shape == sample.states.shape[1:]
@@ -59,7 +59,7 @@ def test_a_training_window_pairs_the_sound_with_its_expression(task: Stage1Task,
 
 
 def test_a_clip_shorter_than_a_window_is_held_at_its_end(task: Stage1Task, config: Stage1Config) -> None:
-    samples = [task.sample(np.random.default_rng(seed)) for seed in range(60)]
+    samples = [task.sample(np.random.default_rng(seed), 0) for seed in range(60)]
     short = next(s for s in samples if float(s.beta[-1, 0]) < 0.8)
     assert len({float(x) for x in short.beta[19:, 0]}) == 1
     assert float(short.beta[19, 0]) == pytest.approx(19 / 25)
@@ -84,7 +84,7 @@ def test_style_tells_how_far_the_mouth_moves(model: MorphableModel, task: Stage1
     louder = Stage1Task(replace(config, amplitude_std=0.5), model, task.entries, task.entries)
     gains = []
     for seed in range(6):
-        plain, sample = (t.sample(np.random.default_rng(seed)) for t in (task, louder))
+        plain, sample = (t.sample(np.random.default_rng(seed), 0) for t in (task, louder))
         clip = 1 if float(plain.beta[-1, 0]) < 0.8 else 0
         rest = torch.from_numpy(task._load_variant(clip, 0).rest)
         ratios = [(getattr(sample, n) - rest) / (getattr(plain, n) - rest) for n in ("style", "beta")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,131 +12,150 @@ from helpers.synthetic import face_in_crop, smooth_picture
 from torch import nn
 
 from personatalk.geometry.morphable_model import MorphableModel
-from personatalk.stage2.geometry_map import CELL_SIZE, geometry_map
-from personatalk.stage2.renderer import map_tensors
+from personatalk.stage2.geometry_map import geometry_map
 from personatalk.training.config import Stage2Config
-from personatalk.training.data.shards import read_dataset
+from personatalk.training.data.shards import IndexEntry, read_dataset
 from personatalk.training.engine import Step
+from personatalk.training.frames import read_all
 from personatalk.training.stage2 import Stage2Task, pixel_losses, tensor_psnr
-from personatalk.training.windows import RenderWindow, WindowSampler
-
-
-def made_up_window(model: MorphableModel) -> RenderWindow:
-    size = 64
-    drawn = map_tensors(geometry_map(model, face_in_crop(model, size, 0.2), size))
-    picture = torch.from_numpy(smooth_picture(size, size, 3).transpose(2, 0, 1).copy()).float()[None] / 255
-    whole = slice(0, size // CELL_SIZE)
-    return RenderWindow(picture, [drawn], picture, [drawn], picture, [drawn], (whole, whole))
+from personatalk.training.windows import Window, WindowSampler
 
 
 @pytest.fixture(scope="module")
-def sampler(model: MorphableModel, tmp_path_factory: pytest.TempPathFactory) -> WindowSampler:
+def entries(model: MorphableModel, tmp_path_factory: pytest.TempPathFactory) -> list[IndexEntry]:
     clips = [made_up(model, "long-000000", frames=60), made_up(model, "short-000000", frames=20)]
-    return WindowSampler(model, read_dataset(dataset(tmp_path_factory.mktemp("stage2"), clips)), 64)
+    return read_dataset(dataset(tmp_path_factory.mktemp("stage2"), clips))
 
 
-def levels(pictures: torch.Tensor) -> set[float]:
-    # The whole window shares one tint, so that equal frames are equal numbers; what is not computed is 0.
-    return {round(float(x), 2) for x in pictures.amax(dim=(2, 3)).mean(dim=1) * 255}
+@pytest.fixture(scope="module")
+def sampler(model: MorphableModel, entries: list[IndexEntry]) -> WindowSampler:
+    """Windows numbered by the frames of the clip."""
+    return WindowSampler(model, entries, 64, resident=True)
 
 
-def test_a_target_is_never_its_own_reference(sampler: WindowSampler) -> None:
-    assert [r.key for r in sampler.entries] == ["long-000000"]
-    for seed in range(12):
-        drawn = sampler.sample(np.random.default_rng(seed), 3).unpack()
-        targets = levels(drawn.targets)
-        assert len(targets) == len(drawn.target_maps) == 3
-        assert targets.isdisjoint(levels(drawn.lip_textures))
-        assert targets.isdisjoint(levels(drawn.face_textures))
-        assert len(drawn.lip_maps) == len(drawn.face_maps) == 5
-        rows, columns = (side.stop - side.start for side in drawn.box)
-        assert drawn.targets.shape == (3, 3, 4 * rows, 4 * columns)
-        assert 0 <= drawn.targets.min() <= drawn.targets.max() <= 1
+def windows(sampler: WindowSampler, count: int, targets: int = 3, mouth: bool = False) -> list[Window]:
+    return [sampler.sample(np.random.default_rng(seed), targets, mouth) for seed in range(count)]
 
 
-@pytest.mark.slow
-def test_without_selection_face_references_come_from_anywhere(sampler: WindowSampler, model: MorphableModel) -> None:
-    free = WindowSampler(model, sampler.entries, 64, tint=0.0, use_selection=False)
-    near = WindowSampler(model, sampler.entries, 64, tint=0.0)
+@pytest.mark.parametrize("mouth", [False, True])
+def test_a_target_is_never_its_own_reference(sampler: WindowSampler, mouth: bool) -> None:
+    assert [entry.key for entry in sampler.entries] == ["long-000000"]
+    for window in windows(sampler, 40, mouth=mouth):
+        assert (len(window.lips), len(window.faces), len(window.targets)) == (5, 2 if mouth else 5, 3)
+        assert set(window.targets).isdisjoint(window.faces)
+        assert np.abs(window.lips[:, None] - window.targets).min() >= 3
+        assert np.ptp(window.targets) <= 8
+        assert all(0 <= frame < 60 for part in (window.lips, window.faces, window.targets) for frame in part)
 
-    def distance(drawn: RenderWindow) -> float:
-        faces, targets = ((255 / 4) * p.amax(dim=(2, 3)).mean(dim=1) for p in (drawn.face_textures, drawn.targets))
-        return float((faces[:, None] - targets[None]).abs().mean())
 
-    wide, narrow = (
-        np.mean([distance(s.sample(np.random.default_rng(i), 1).unpack()) for i in range(20)]) for s in (free, near)
-    )
-    assert wide > 2 * narrow
+def test_face_references_are_near_and_often_next_to_the_targets(sampler: WindowSampler) -> None:
+    far = [np.abs(window.faces[:, None] - window.targets).min(axis=0).max() for window in windows(sampler, 100, 1)]
+    assert max(far) <= 10
+    assert 0.3 < np.mean(np.array(far) == 1) < 0.9
+
+
+def test_without_selection_face_references_come_from_anywhere(
+    sampler: WindowSampler, model: MorphableModel, entries: list[IndexEntry]
+) -> None:
+    free = WindowSampler(model, entries, 64, use_selection=False, resident=True)
+
+    def distance(some: WindowSampler) -> float:
+        return float(np.mean([np.abs(w.faces[:, None] - w.targets).mean() for w in windows(some, 20, 1)]))
+
+    assert distance(free) > 2 * distance(sampler)
+
+
+def test_frames_read_for_a_window_are_those_of_the_table_of_all(
+    sampler: WindowSampler, model: MorphableModel, entries: list[IndexEntry]
+) -> None:
+    alone = WindowSampler(model, entries, 64).sample(np.random.default_rng(5), 3, False)
+    window = sampler.sample(np.random.default_rng(5), 3, False)
+    whole = read_all(model, sampler.entries, 64, torch.device("cpu"), 0)
+    assert alone.table is not None and len(whole.images) == 60
+    for name in ("lips", "faces", "targets", "others"):
+        own, all_frames = getattr(alone, name), getattr(window, name)
+        assert len(set(own)) == len(set(all_frames))
+        for table in ("images", "geometry", "codes", "lips", "faces", "regions"):
+            assert torch.equal(getattr(alone.table, table)[own], getattr(whole, table)[all_frames]), table
+
+
+class Sight:
+    """A picture, where it is judged, and its lips."""
+
+    def __init__(self, model: MorphableModel) -> None:
+        drawn = geometry_map(model, face_in_crop(model, 64, 0.2), 64)
+        picture = torch.from_numpy(smooth_picture(64, 64, 3).transpose(2, 0, 1).copy())
+        self.target = picture.float()[None] / 255
+        self.face, self.lips = torch.from_numpy(drawn.face)[None], torch.from_numpy(drawn.lips)[None]
+
+    def losses(self, image: torch.Tensor, mouth: float = 4) -> dict[str, float]:
+        found = pixel_losses(image, self.target, self.face, self.lips, mouth)
+        return {name: float(value) for name, value in found.items()}
+
+    def psnr(self, image: torch.Tensor) -> float:
+        return tensor_psnr(image, self.target, self.face)
 
 
 def test_the_renderers_loss_looks_under_the_mask_only(model: MorphableModel) -> None:
-    sample = made_up_window(model)
-    face = sample.target_maps[0].face
-    assert sum(map(float, pixel_losses(sample.targets, sample, 4).values())) == 0
-    assert tensor_psnr(sample.targets, sample) > 90
-    inside = sample.targets + 0.1 * (face > 0.5)
-    assert sum(map(float, pixel_losses(inside, sample, 4).values())) > 0.05
-    assert 19.9 < tensor_psnr(inside, sample) < 24
-    far = nn.functional.max_pool2d(face[None, None], 33, stride=1, padding=16)[0, 0] == 0
+    sight = Sight(model)
+    assert sum(sight.losses(sight.target).values()) == 0
+    assert sight.psnr(sight.target) > 90
+    inside = sight.target + 0.1 * (sight.face > 0.5)
+    assert sum(sight.losses(inside).values()) > 0.05
+    assert 19.9 < sight.psnr(inside) < 24
+    far = nn.functional.max_pool2d(sight.face[None], 33, stride=1, padding=16)[0] == 0
     assert far.sum() > 50
-    assert sum(map(float, pixel_losses(sample.targets + far, sample, 4).values())) < 1e-3
-    assert tensor_psnr(sample.targets + far, sample) > 90
+    assert sum(sight.losses(sight.target + far).values()) < 1e-3
+    assert sight.psnr(sight.target + far) > 90
 
 
 def test_the_mouth_weighs_more(model: MorphableModel) -> None:
-    sample = made_up_window(model)
-    drawn = sample.target_maps[0]
-    lips = nn.functional.interpolate(drawn.lips[None, None], (64, 64), mode="nearest")[0, 0]
+    sight = Sight(model)
+    lips = nn.functional.interpolate(sight.lips[None], (64, 64), mode="nearest")[0]
     mouth = lips == 1
-    cheek = (lips == 0) & (drawn.face == 1)
+    cheek = (lips == 0) & (sight.face == 1)
     assert min(mouth.sum(), cheek.sum()) > 30
 
     def each(where: torch.Tensor, weight: float) -> float:
-        return float(pixel_losses(sample.targets + 0.1 * where, sample, weight)["pixels"]) / int(where.sum())
+        return sight.losses(sight.target + 0.1 * where, weight)["pixels"] / int(where.sum())
 
     assert each(mouth, 4) == pytest.approx(4 * each(cheek, 4), rel=0.2)
     assert each(mouth, 1) == pytest.approx(each(cheek, 1), rel=0.2)
 
 
 def test_the_discriminator_takes_what_the_renderer_has_rendered(
-    model: MorphableModel, tmp_path_factory: pytest.TempPathFactory
+    model: MorphableModel, entries: list[IndexEntry]
 ) -> None:
-    entries = read_dataset(dataset(tmp_path_factory.mktemp("adversarial"), [made_up(model, frames=30)]))
     config = Stage2Config(
-        crop_size=64, channels=16, width=16, targets_per_window=1, adversarial_weight=0.1, adversarial_start_step=5
+        crop_size=64,
+        channels=16,
+        width=16,
+        batch_size=2,
+        mouth_share=0.5,
+        targets_per_window=1,
+        adversarial_weight=0.1,
+        adversarial_start=0.4,
     )
     task = Stage2Task(config, model, entries, entries)
-    assert [task.should_step("discriminator", number) for number in (4, 5)] == [False, True]
-    window = task.sample(np.random.default_rng(0))
-    early = task.losses([window], Step(4, "network"))
-    late = task.losses([window], Step(5, "network"))
+    assert [task.should_step("discriminator", progress) for progress in (0.39, 0.4)] == [False, True]
+    samples = [task.sample(np.random.default_rng(place), place) for place in range(2)]
+    assert [window.mouth for window in samples] == [True, False]
+    early = task.losses(samples, Step(4, 0.3, "network"))
+    late = task.losses(samples, Step(5, 0.5, "network"))
     assert set(late.terms) - set(early.terms) == {"adversarial", "matching"}
-    assert [image.shape for image in late.outputs] == [window.targets.shape]
+    assert [image.shape for image in late.outputs] == [(1, 1, 3, 48, 56), (1, 1, 3, 24, 32)]
     assert not any(image.requires_grad for image in late.outputs)
-    judged = task.losses([window], Step(5, "discriminator", late.outputs))
+    judged = task.losses(samples, Step(5, 0.5, "discriminator", late.outputs))
     assert set(judged.terms) == {"discriminator"}
     judged.terms["discriminator"].backward()
     assert all(p.grad is None for p in task.network.parameters())
 
 
-def test_a_window_of_the_mouth_is_the_same_where_it_is_judged(sampler: WindowSampler, model: MorphableModel) -> None:
-    entries = sampler.entries
-    whole, mouth = (WindowSampler(model, entries, 64, tint=0.0, mouth_share=share) for share in (0.0, 1.0))
-    large, small = (each.sample(np.random.default_rng(5), 2).unpack() for each in (whole, mouth))
-    assert small.mouth and not large.mouth
-    assert small.targets[0, 0].numel() < large.targets[0, 0].numel()
-    for cut, full in zip(small.target_maps, large.target_maps, strict=True):
-        inside = cut.face > 0
-        assert 20 < inside.sum() < (full.face > 0).sum()
-        torch.testing.assert_close(cut.face[inside], full.face[inside])
-        assert (cut.region <= full.region).all()
-        assert (cut.lips <= full.lips).all()
-    assert float(torch.stack([m.lips.sum() for m in small.target_maps]).min()) > 0
-
-
-def test_lip_references_are_apart_from_every_target(model: MorphableModel, sampler: WindowSampler) -> None:
-    plain = WindowSampler(model, sampler.entries, 64, tint=0.0)
-    for seed in range(10):
-        window = plain.sample(np.random.default_rng(seed), 2).unpack()
-        lips, targets = ((255 / 4) * p.amax(dim=(2, 3)).mean(dim=1) for p in (window.lip_textures, window.targets))
-        assert float((lips[:, None] - targets[None]).abs().min()) > 2.4
+def test_frames_kept_on_the_device_give_the_same_losses(model: MorphableModel, entries: list[IndexEntry]) -> None:
+    config = Stage2Config(crop_size=64, channels=16, width=16, batch_size=2, mouth_share=0.5)
+    found = []
+    for resident in (False, True):
+        task = Stage2Task(replace(config, resident=resident), model, entries, entries)
+        samples = [task.sample(np.random.default_rng(place), place) for place in range(2)]
+        found.append({k: float(v) for k, v in task.losses(samples, Step(0, 0.0, "network")).terms.items()})
+    assert found[0] == pytest.approx(found[1], rel=1e-4)

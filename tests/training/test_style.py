@@ -24,9 +24,9 @@ def test_pairs_of_speakers_are_contrasted(tmp_path: Path, model: MorphableModel)
     clips = [made_up(model, f"{name}-000000", frames=120, crops=1, speaker=name) for name in "abc"]
     entries = read_dataset(dataset(tmp_path, clips))
     task = StyleTask(StyleConfig(speakers_per_group=2, noise_std=0), model, entries, entries)
-    pairs = task.sample(np.random.default_rng(0))
+    pairs = task.sample(np.random.default_rng(0), 0)
     assert pairs.beta.shape[:2] == (2, 2)
-    result = task.losses([pairs], Step(0, "network"))
+    result = task.losses([pairs], Step(0, 0.0, "network"))
     assert set(result.terms) == {"contrast"}
     result.terms["contrast"].backward()
     assert any(p.grad is not None and torch.any(p.grad != 0) for p in task.network.parameters())
