@@ -6,8 +6,8 @@ targets are mouths at the ends of what the clip shows: half of them wide open or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from ..geometry import masks
 from ..geometry.camera import apply_transform, crop_transform, project
 from ..geometry.morphable_model import MorphableModel
-from ..stage2.geometry_map import geometry_map
+from ..stage2.geometry_map import ArrayMap, geometry_map
 from ..stage2.reference_cells import Reference
 from ..stage2.references import lip_references
 from ..stage2.runtime import RendererRuntime
@@ -47,6 +47,8 @@ class RenderedTarget:
         width: Width of the mouth in the real crop, in eye distances.
         seen_width: The same in the rendered one.
         lpips: LPIPS of the crop; None without a network.
+        flicker: Of the clip: how much the mouth changes from frame to frame over what the real one does, where the lips
+            stand still; None where that cannot be told.
     """
 
     clip: str
@@ -60,6 +62,7 @@ class RenderedTarget:
     width: float
     seen_width: float
     lpips: float | None = None
+    flicker: float | None = None
 
 
 class RendererMeter:
@@ -87,38 +90,23 @@ class RendererMeter:
                 yield from self._clip(entry.load())
 
     def _clip(self, clip: Clip) -> Iterator[tuple[RenderedTarget, Image, Image]]:
-        opening = self.model.mouth_opening(self.model.vertices(clip.alpha, clip.beta))
-        order, known = np.argsort(opening), dict[int, Reference]()
-
-        def references(frames: IntArray) -> list[Reference]:
-            for frame in (int(f) for f in frames if int(f) not in known):
-                drawn = geometry_map(self.model, self._vertices(clip, frame), len(clip.crops[frame]))
-                known[frame] = self.renderer.encode([clip.crops[frame]], [drawn])[0]
-            return [known[int(frame)] for frame in frames]
-
+        canonical = self.model.vertices(clip.alpha, clip.beta)
+        opening = self.model.mouth_opening(canonical)
+        rendered = _RenderedClip(self.model, self.renderer, clip, opening)
+        order, flicker = np.argsort(opening), rendered.flicker(canonical[:, self.model.lips])
         for target in dict.fromkeys(int(order[round(share * (len(order) - 1))]) for share in TARGETS):
-            far = np.flatnonzero(np.abs(np.arange(len(order)) - target) >= APART)
-            near = far[np.abs(far - target) <= APART + 1]
-            lips = far[lip_references(opening[far])]
-            if not len(near):
-                continue
-            vertices = self._vertices(clip, target)
-            drawn = geometry_map(self.model, vertices, len(clip.crops[target]))
-            rendered = self.renderer.render(drawn, references(lips), references(near))
-            real, face = clip.crops[target], drawn.face[..., None]
-            composed = np.clip(real * (1 - face) + rendered * face + 0.5, 0, 255).astype(np.uint8)
-            beyond = bool(opening[target] > opening[lips].max())
-            yield self._measured(clip.key, target, beyond, vertices, face[..., 0], real, composed), real, composed
-
-    def _vertices(self, clip: Clip, frame: int) -> Array:
-        pose = clip.pose[frame]
-        vertices = project(self.model.vertices(clip.alpha, clip.beta[frame]), pose)
-        return apply_transform(crop_transform(pose, len(clip.crops[frame])), vertices)
+            lips, near = rendered.references([target])
+            if len(near):
+                real, (composed,) = clip.crops[target], rendered.compose([target], lips, near)
+                beyond = bool(opening[target] > opening[lips].max())
+                measured = self._measured(clip.key, target, beyond, rendered.vertices(target), real, composed)
+                yield replace(measured, flicker=flicker), real, composed
 
     def _measured(
-        self, key: str, frame: int, beyond: bool, vertices: Array, face: Array, real: Image, composed: Image
+        self, key: str, frame: int, beyond: bool, vertices: Array, real: Image, composed: Image
     ) -> RenderedTarget:
         lips = masks.lip_region(self.model, vertices, len(real))
+        face = masks.face_region(self.model, [vertices], len(real))
         (opening, width), (seen_opening, seen_width) = (self._reader.read(i, vertices) for i in (real, composed))
         return RenderedTarget(
             key,
@@ -135,10 +123,74 @@ class RendererMeter:
         )
 
 
+class _RenderedClip:
+    """Renders frames of a clip from others of it."""
+
+    def __init__(self, model: MorphableModel, renderer: RendererRuntime, clip: Clip, opening: Array) -> None:
+        self.model, self.renderer, self.clip, self.opening = model, renderer, clip, opening
+        self._known: dict[int, Reference] = {}
+
+    def references(self, targets: Sequence[int]) -> tuple[IntArray, IntArray]:
+        """Return lip and face references of targets next to each other; no face references where the clip ends."""
+        distance = np.abs(np.arange(len(self.opening))[:, None] - np.array(targets)).min(axis=1)
+        far = np.flatnonzero(distance >= APART)
+        return far[lip_references(self.opening[far])], far[distance[far] <= APART + 1]
+
+    def compose(self, targets: Sequence[int], lips: IntArray, faces: IntArray) -> list[Image]:
+        """Return the targets' crops with the rendered mouth."""
+        composed = []
+        for target in targets:
+            drawn, real = self._drawn(target), self.clip.crops[target]
+            rendered = self.renderer.render(drawn, self._encoded(lips), self._encoded(faces))
+            face = drawn.face[..., None]
+            composed.append(np.clip(real * (1 - face) + rendered * face + 0.5, 0, 255).astype(np.uint8))
+        return composed
+
+    def flicker(self, lips: Array) -> float | None:
+        """Return how much the lips' region changes from one frame to the next, over what it really does.
+
+        Args:
+            lips: The lips' vertices without head pose, (T, L, 3). The two frames between which they move least are
+                taken, among those with an open mouth.
+
+        Returns:
+            The ratio; None where there are no references.
+        """
+        motion = np.abs(np.diff(lips, axis=0)).mean(axis=(1, 2))
+        motion[self.opening[:-1] < np.median(self.opening)] = np.inf
+        pair = [int(motion.argmin()), int(motion.argmin()) + 1]
+        chosen, near = self.references(pair)
+        if not len(near):
+            return None
+        where = masks.lip_region(self.model, self.vertices(pair[0]), len(self.clip.crops[0]))[..., None]
+        real, seen = (
+            float((np.abs(np.subtract(*images, dtype=np.float32)) * where).sum())
+            for images in ([self.clip.crops[i] for i in pair], self.compose(pair, chosen, near))
+        )
+        return seen / max(real, 1e-3)
+
+    def vertices(self, frame: int) -> Array:
+        """Return the vertices of a frame in its crop, (V, 3)."""
+        pose = self.clip.pose[frame]
+        vertices = project(self.model.vertices(self.clip.alpha, self.clip.beta[frame]), pose)
+        return apply_transform(crop_transform(pose, len(self.clip.crops[frame])), vertices)
+
+    def _drawn(self, frame: int) -> ArrayMap:
+        return geometry_map(self.model, self.vertices(frame), len(self.clip.crops[frame]))
+
+    def _encoded(self, frames: IntArray) -> list[Reference]:
+        for frame in (int(f) for f in frames if int(f) not in self._known):
+            self._known[frame] = self.renderer.encode([self.clip.crops[frame]], [self._drawn(frame)])[0]
+        return [self._known[int(frame)] for frame in frames]
+
+
 def summary(found: list[RenderedTarget]) -> dict[str, float]:
-    """Return means over the targets and the obedience of all, and of those beyond their references."""
+    """Return means over the targets, the median flicker of clips, and the obedience of all and beyond references."""
     names = [name for name in ("face_psnr", "lip_psnr", "lpips", "detail") if getattr(found[0], name) is not None]
     told = {name: float(np.mean([getattr(target, name) for target in found])) for name in names}
+    by_clip = {target.clip: target.flicker for target in found if target.flicker is not None}
+    if by_clip:
+        told["flicker"] = float(np.median(list(by_clip.values())))
     beyond = [target for target in found if target.beyond]
     for prefix, chosen in (("", found), ("beyond_", beyond)):
         line = Obedience.of([t.opening for t in chosen], [t.seen_opening for t in chosen])

@@ -71,6 +71,7 @@ def test_every_target_is_measured_apart_from_its_references(data: Path, model: M
         assert real.shape == rendered.shape == (256, 256, 3)
         assert target.lpips is not None and target.lpips > 0
         assert target.face_psnr < 60 and np.isfinite(target.detail)
+        assert target.flicker is not None and target.flicker > 0
     told = summary([target for target, _, _ in measured])
     assert {"face_psnr", "lip_psnr", "lpips", "detail", "opening_slope", "beyond_opening_slope", "width_slope"} <= set(
         told
