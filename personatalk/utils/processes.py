@@ -150,7 +150,7 @@ class WorkerProcess(Generic[Item, Result]):
         # A fresh process, not a fork: the networks' threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(work, theirs, os.getpid(), threads), daemon=True)
+        self.process = context.Process(target=_serve, args=(work, theirs, threads), daemon=True)
         with _interrupts_blocked():
             self.process.start()
         theirs.close()
@@ -216,11 +216,11 @@ def _end(processes: list[WorkerProcess[Item, Result]]) -> None:
             process.process.join()
 
 
-def _serve(work: Work[Item, Result], pipe: Connection, master: int, threads: int) -> None:
+def _serve(work: Work[Item, Result], pipe: Connection, threads: int) -> None:
     """Serve as a process: items in, results or errors out, until it is asked to end or its master is gone."""
     limit_cores(threads)
     signal.signal(signal.SIGTERM, interrupt)
-    threading.Thread(target=_end_with, args=(master,), daemon=True).start()
+    threading.Thread(target=_end_with_master, daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt, EOFError, OSError):
         while True:
             item = pipe.recv()
@@ -233,10 +233,11 @@ def _serve(work: Work[Item, Result], pipe: Connection, master: int, threads: int
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
 
 
-def _end_with(master: int) -> None:
-    """End this process soon after its master."""
-    while os.getppid() == master:
-        time.sleep(1)
+def _end_with_master() -> None:
+    """End this process as soon as its master is gone: what it would finish then, nobody takes back."""
+    master = multiprocessing.parent_process()
+    assert master is not None
+    master.join()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os._exit(1)

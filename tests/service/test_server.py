@@ -38,7 +38,6 @@ def server(data: Path, pause: float = 0.0) -> Iterator[tuple[subprocess.Popen[st
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="an open fault: the job begins anew instead of going on")
 def test_a_killed_server_goes_on_frame_for_frame(tmp_path: Path) -> None:
     clip = tiny.clip_of(tmp_path / "clip.mp4", tiny.talking(FRAMES))
     speech = tiny.speech_of(tmp_path / "speech.wav", FRAMES / 25)
