@@ -32,6 +32,10 @@ MOST_CRF = {"libx264": 51, "libx265": 51}
 # FFmpeg's number of the YUV matrix of BT.601, which RGB becomes.
 BT601_TAG = 6
 
+# x264 gives the same file every time, and on every processor, only with this parameter: without it, its code for AVX-512
+# reads memory that nobody has written, and small videos differ by some grey levels from run to run.
+REPRODUCIBLE = "cpu-independent=1"
+
 # Names of the parameters of HDR metadata (mastering display, light level), by encoder.
 HDR_PARAMETERS = {"libx264": ("mastering-display", "cll"), "libx265": ("master-display", "max-cll")}
 
@@ -148,8 +152,8 @@ def _codec_options(codec: str, wanted: EncodeOptions, hdr: list[str]) -> dict[st
         raise OutputError(f"--crf {wanted.crf:g} is too much for {codec}; give one from 0 to {most}")
     if codec.startswith(("libx264", "libx265")):
         options = {"crf": str(wanted.crf), "preset": wanted.preset}
-    if codec == "libx264" and hdr:
-        options["x264-params"] = ":".join(hdr)
+    if codec.startswith("libx264"):
+        options["x264-params"] = ":".join([REPRODUCIBLE, *hdr])
     if codec == "libx265":
         options["x265-params"] = ":".join(["log-level=error", *hdr])
     if codec == "libvpx-vp9":

@@ -17,6 +17,7 @@ import pytest
 from helpers.media_clips import Clip, clicks, encode_samples, make, onsets, picture, write_wav
 
 from personatalk.errors import MediaError
+from personatalk.media import encoding
 from personatalk.media.audio import read_speech
 from personatalk.media.codecs import choose_layout, choose_pix_fmt, choose_rate
 from personatalk.media.options import EncodeOptions
@@ -227,6 +228,14 @@ def test_hdr_metadata_is_kept(tmp_path: Path, speech: Path, hdr_clip: Path, code
     assert (info.mastering_display, info.light_level) == (HDR10, (1000, 400))
     assert (info.pix_fmt, info.color_trc) == ("yuv420p10le", 16)
     assert writer.warnings == []
+
+
+def test_the_file_does_not_depend_on_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make(Clip(tmp_path / "a.mp4", count=12))
+    dub(source, tmp_path / "fast.mp4", None, EncodeOptions())
+    monkeypatch.setattr(encoding, "REPRODUCIBLE", f"{encoding.REPRODUCIBLE}:asm=0")
+    dub(source, tmp_path / "plain.mp4", None, EncodeOptions())
+    assert (tmp_path / "fast.mp4").read_bytes() == (tmp_path / "plain.mp4").read_bytes()
 
 
 def test_hdr_metadata_that_is_lost_is_reported(tmp_path: Path, speech: Path, hdr_clip: Path) -> None:
@@ -731,6 +740,7 @@ import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from personatalk.errors import MediaError
+from personatalk.media import encoding
 from personatalk.media.reader import VideoReader
 from personatalk.media.options import EncodeOptions
 from personatalk.media.writer import VideoWriter
