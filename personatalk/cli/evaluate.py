@@ -250,7 +250,7 @@ def _jobs(given: argparse.Namespace) -> tuple[Rows, Rows]:
     if given.reference is not None:
         names = [folder.resolve().name for folder in given.generated]
         if len({*names, GROUND_TRUTH}) <= len(names):
-            raise PersonaTalkError(f"folders called {', '.join(names)}: each system needs a name of its own")
+            raise OptionError(f"folders called {', '.join(names)}: each system needs a name of its own")
         pairs = (jobs.from_folders(given.reference, folder) for folder in given.generated)
         return dict(zip(names, pairs, strict=True)), {}
     from ..pipeline.weights import Models

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..geometry import rasterizer
-from ..geometry.camera import apply_transform, crop_transform, project, rotations, warp
+from ..geometry.camera import apply_transform, crop_transform, project, project_into_crop, rotations, warp
 from ..geometry.masks import FACE_REACH
 from ..geometry.morphable_model import MorphableModel
 from ..utils.arrays import Array, BoolArray
@@ -94,7 +94,7 @@ class ProbePoints:
     def of(cls, model: MorphableModel) -> ProbePoints:
         """Make the points of a model, by drawing it from the front with its bases in place of colours."""
         count, front = model.num_vertices, np.zeros(6, np.float32)
-        corners = apply_transform(crop_transform(front, PROBE_GRID), project(model.mean, front))
+        corners = project_into_crop(model.mean, front, PROBE_GRID)
         parts = [
             model.mean,
             model.identity.reshape(count, -1),

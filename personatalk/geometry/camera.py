@@ -85,6 +85,11 @@ def apply_transform(transform: Array, points: Array) -> Array:
     return out
 
 
+def project_into_crop(vertices: Array, pose: Array, size: int = CROP_SIZE) -> Array:
+    """Project model vertices (V, 3) by one pose (6,) into the face crop of that pose, (V, 3)."""
+    return apply_transform(crop_transform(pose, size), project(vertices, pose))
+
+
 def invert_transform(transform: Array) -> Array:
     """Invert a similarity (2, 3)."""
     linear = np.linalg.inv(transform[:, :2])

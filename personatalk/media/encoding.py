@@ -32,8 +32,8 @@ MOST_CRF = {"libx264": 51, "libx265": 51}
 # FFmpeg's number of the YUV matrix of BT.601, which RGB becomes.
 BT601_TAG = 6
 
-# x264 gives the same file every time, and on every processor, only with this parameter: without it, its code for AVX-512
-# reads memory that nobody has written, and small videos differ by some grey levels from run to run.
+# Lets x264 give the same every time, and on every processor. Without it, its code for AVX-512 reads memory that nobody
+# has written, and small videos differ by some grey levels from run to run.
 REPRODUCIBLE = "cpu-independent=1"
 
 # Names of the parameters of HDR metadata (mastering display, light level), by encoder.

@@ -10,6 +10,7 @@ from ..errors import MediaError, OptionError
 from ..faces.choice import parse_choice
 from ..media.options import EncodeOptions, LengthPolicy
 from ..provenance.options import Provenance
+from ..stage2.options import Resolution
 from ..utils.devices import Device
 from ..utils.files import is_file
 from ..utils.options import check_options, option
@@ -23,8 +24,6 @@ Still = Literal["fixed", "moving"]
 
 # The mouth in longer silence of the speech.
 Silence = Literal["rest", "original"]
-# Here and not from stage 2, which loads much.
-Resolution = Literal["auto", "256", "512"]
 
 # Largest style strength: beyond it mouths leave what faces do.
 STRONGEST = 1.5

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 
 from ..faces.analysis import Analysis
-from ..geometry.camera import CROP_SIZE, CROP_SPAN, apply_transform, crop_transform, project, warp
+from ..geometry.camera import CROP_SIZE, CROP_SPAN, crop_transform, project_into_crop, warp
 from ..geometry.morphable_model import MorphableModel
 from ..media.reader import Frame, VideoReader
 from ..utils.arrays import Array, Image, IntArray
 from .compositing import relit
 from .geometry_map import geometry_map
+from .options import Resolution
 from .reference_cells import Reference
 from .runtime import RendererRuntime
-
-Resolution = Literal["auto", "256", "512"]
 
 # From so many times the renderer's own crop on a face is rendered at twice its side: below, it would hardly show.
 LARGE_FACE = 1.4
@@ -61,7 +59,7 @@ class FaceCropper:
 
     def place(self, vertices: Array, index: int) -> Array:
         """Project canonical geometry (V, 3) by the pose of a frame into its crop, (V, 3)."""
-        return apply_transform(self.transform(index), project(vertices, self.analysis.pose[index]))
+        return project_into_crop(vertices, self.analysis.pose[index], self.size)
 
     def vertices(self, index: int) -> Array:
         """Return the own geometry of a frame in its crop, (V, 3)."""

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ..geometry import masks
-from ..geometry.camera import apply_transform, crop_transform, project
+from ..geometry.camera import project_into_crop
 from ..geometry.morphable_model import MorphableModel
 from ..stage2.geometry_map import ArrayMap, geometry_map
 from ..stage2.reference_cells import Reference
@@ -171,9 +171,8 @@ class _RenderedClip:
 
     def vertices(self, frame: int) -> Array:
         """Return the vertices of a frame in its crop, (V, 3)."""
-        pose = self.clip.pose[frame]
-        vertices = project(self.model.vertices(self.clip.alpha, self.clip.beta[frame]), pose)
-        return apply_transform(crop_transform(pose, len(self.clip.crops[frame])), vertices)
+        vertices = self.model.vertices(self.clip.alpha, self.clip.beta[frame])
+        return project_into_crop(vertices, self.clip.pose[frame], len(self.clip.crops[frame]))
 
     def _drawn(self, frame: int) -> ArrayMap:
         return geometry_map(self.model, self.vertices(frame), len(self.clip.crops[frame]))
