@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from helpers import tiny
 from personatalk.media import segments
 from personatalk.pipeline.batch import JobOutcome
 from personatalk.pipeline.options import WeightPaths
@@ -27,6 +26,8 @@ from personatalk.utils.processes import WorkerProcess
 
 def work(segment_frames: int, pause: float, task: Task) -> JobOutcome:
     """Do a task with tiny networks, slowly."""
+    from helpers import tiny  # needs PyTorch, for which the server itself does not wait
+
     segments.SEGMENT_FRAMES = segment_frames
     told = progress.ProgressFile.__call__
 
