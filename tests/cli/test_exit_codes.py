@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 import pytest
 from helpers import tiny
@@ -110,14 +109,24 @@ def test_an_error_is_the_last_line_of_the_progress(files: dict[str, Path], capsy
 
 
 @pytest.mark.slow
-def test_a_speech_comes_from_the_standard_input(files: dict[str, Path]) -> None:
-    code = "import sys; from helpers import tiny; from personatalk.cli.main import main\n"
-    code += "with tiny.in_place(tiny.tiny_models()): sys.exit(main(sys.argv[1:]))"
-    words = [sys.executable, "-c", code, "dub", str(files["CLIP"]), "-", "-o", str(files["OUT"])]
-    searched = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    given: dict[str, Any] = {"capture_output": True, "env": {**os.environ, "PYTHONPATH": searched}}
-    run = subprocess.run(words, input=files["SPEECH"].read_bytes(), **given)
-    assert run.returncode == 0, run.stderr.decode()
-    assert files["OUT"].exists() and b"10 dubbed" in run.stdout
-    empty = subprocess.run(words, input=b"", **given)
-    assert empty.returncode == 10 and b"nothing came" in empty.stderr
+@pytest.mark.usefixtures("drawn_faces")
+def test_a_speech_comes_from_the_standard_input(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["dub", str(files["CLIP"]), "-", "-o", str(files["OUT"])]
+    with piped(files["SPEECH"].read_bytes()) as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        assert main(words) == 0
+    assert files["OUT"].exists() and "10 dubbed" in capsys.readouterr().out
+    with piped(b"") as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        assert main(words) == 10
+    assert "nothing came" in capsys.readouterr().err
+
+
+def piped(content: bytes) -> TextIO:
+    """The end of a pipe out of which some bytes come, no more than fit into it."""
+    end, start = os.pipe()
+    os.write(start, content)
+    os.close(start)
+    return os.fdopen(end)
