@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from ..geometry.camera import CROP_SIZE, apply_transform, crop_transform, project
+from ..geometry.camera import CROP_SIZE, project_into_crop
 from ..geometry.morphable_model import MorphableModel
 from ..stage2.geometry_map import CELL_SIZE, ArrayMap, geometry_map
 from .data.shards import Clip, IndexEntry
@@ -131,9 +131,8 @@ def read_frames(model: MorphableModel, clip: Clip, frames: Sequence[int], size: 
         images = nn.functional.avg_pool2d(images.float(), CROP_SIZE // size).round().byte()
     maps = []
     for frame in frames:
-        pose = clip.pose[frame]
-        vertices = project(model.vertices(clip.alpha, clip.beta[frame]), pose)
-        maps.append(geometry_map(model, apply_transform(crop_transform(pose, size), vertices), size))
+        vertices = project_into_crop(model.vertices(clip.alpha, clip.beta[frame]), clip.pose[frame], size)
+        maps.append(geometry_map(model, vertices, size))
     return FrameTable.of(images, maps)
 
 
