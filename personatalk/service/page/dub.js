@@ -98,12 +98,14 @@ async function fetchSample(name, type) {
 /** Puts the form in place; `onJob` is told of a new job. */
 export function dubForm(settings, onJob) {
   const values = optionForm(get("options-list"), settings.options, settings.personas);
-  const setVideo = dropPlace(get("video-drop"), "Drop a video of a person speaking, or choose one", "video/*", (file) => {
+  const setVideo = dropPlace(get("video-drop"), "Drop a video of a person speaking, or a picture of one, or choose it", "video/*,image/*", (file) => {
     chosen.video = file;
+    get("upload-state").textContent = "";
     if (file.size < settings.limits.upload_mb * 1e6) findFaces(file);
   });
   const setSpeech = dropPlace(get("speech-drop"), "Drop the new speech (audio, or a video with it), or choose it", "audio/*,video/*", (file) => {
     chosen.speech = file;
+    get("upload-state").textContent = "";
     get("speech-player").src = URL.createObjectURL(file);
     get("speech-player").hidden = false;
   });
