@@ -36,8 +36,10 @@ PATIENCE = 300_000
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        # Chromium's own sandbox does not start as root, as in many containers.
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        # A microphone that beeps; and Chromium's own sandbox does not start as root, as in many containers.
+        words = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        words += ["--no-sandbox"] if os.geteuid() == 0 else []
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=words)
         yield found
         found.close()
 
@@ -149,6 +151,18 @@ def test_a_still_stands_beside_its_dub(page: Any, speech: Path, tmp_path: Path) 
     box = "(e) => [e.clientWidth / e.clientHeight, e.style.transform]"
     image, video = (page.eval_on_selector(f".pair {kind}", box) for kind in ("img", "video"))
     assert image == video and image[0] == pytest.approx(96 / 240, abs=0.02)
+
+
+def test_a_speech_is_recorded_and_dubbed(page: Any, clip: Path) -> None:
+    page.set_input_files("#video-drop input", clip)
+    page.click("#record")
+    page.wait_for_selector("#record-time:has-text('0:01')")
+    page.click("text=Stop recording")
+    page.wait_for_selector("#speech-drop .chosen:has-text('recording.webm')")
+    until(page, "document.getElementById('speech-player').readyState >= 1")
+    page.click("#start")
+    consent(page)
+    page.wait_for_selector(".job:has-text('clip.mp4 + recording.webm') .pair")
 
 
 def test_bad_files_are_explained(page: Any, clip: Path, speech: Path, tmp_path: Path) -> None:
