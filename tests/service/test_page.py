@@ -147,10 +147,12 @@ def test_a_still_stands_beside_its_dub(page: Any, speech: Path, tmp_path: Path) 
     until(page, "document.querySelector('.pair video').readyState >= 2")
     page.check("text=Loop over the mouth")
     until(page, "document.querySelector('.pair img').style.transform.startsWith('scale(')")
-    # The mouth is in the middle of both, and the shape of a portrait is kept.
+    # Both show the same, which is never outside of them, and the shape of a portrait is kept.
     box = "(e) => [e.clientWidth / e.clientHeight, e.style.transform]"
     image, video = (page.eval_on_selector(f".pair {kind}", box) for kind in ("img", "video"))
     assert image == video and image[0] == pytest.approx(96 / 240, abs=0.02)
+    factor, x, y = map(float, re.findall(r"-?[\d.]+", image[1]))
+    assert factor > 1 and all(-100 * (1 - 1 / factor) <= place <= 0 for place in (x, y))
 
 
 def test_a_speech_is_recorded_and_dubbed(page: Any, clip: Path) -> None:

@@ -42,9 +42,11 @@ function showFaces(id, people) {
     make("input", { type: "radio", name: "face", value, checked }), picture, words);
   const any = make("span", { className: "any", textContent: "the largest face of each shot" });
   const faces = people.map((person) => {
-    const seen = person.seen.map((span) => `${clock(span.start)}-${clock(span.end)}`).slice(0, 3).join(", ");
+    // In a still there is no time.
+    const spans = person.seen.filter((span) => span.end > span.start).slice(0, 3);
+    const seen = spans.map((span) => `${clock(span.start)}-${clock(span.end)}`).join(", ");
     const image = make("img", { src: `/api/jobs/${id}/people/${person.number}.jpg`, alt: `Person ${person.number}` });
-    return choice(String(person.number), image, `Person ${person.number}: ${seen}`, false);
+    return choice(String(person.number), image, seen ? `Person ${person.number}: ${seen}` : `Person ${person.number}`, false);
   });
   get("faces-list").replaceChildren(choice("", any, "", true), ...faces);
 }

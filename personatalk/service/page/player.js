@@ -6,7 +6,7 @@ import { clock, make } from "./dom.js";
 const DRIFT = 0.08;
 const LOOP = 2;
 // Width of what the loop shows, in distances between the outer eye corners.
-const MOUTH_WIDTH = 1.8;
+const MOUTH_WIDTH = 1.4;
 
 /** Keeps an element to the shape of what it shows, so that the place of the mouth is the same share of both. */
 const fit = (element, width, height) => (element.style.maxWidth = `calc(60vh * ${width / height})`);
@@ -41,7 +41,9 @@ function zoom(element, curves, time) {
   const [x, y] = curves.mouth[place];
   const factor = Math.max(1, 1 / (MOUTH_WIDTH * curves.eyes[place]));
   element.style.transformOrigin = "0 0";
-  element.style.transform = `scale(${factor}) translate(${(0.5 / factor - x) * 100}%, ${(0.5 / factor - y) * 100}%)`;
+  // What is seen does not leave the image.
+  const start = (middle) => Math.min(Math.max(middle - 0.5 / factor, 0), 1 - 1 / factor);
+  element.style.transform = `scale(${factor}) translate(${-start(x) * 100}%, ${-start(y) * 100}%)`;
 }
 
 /** Returns the player of a finished job: its element, and what moves it to a time. */
