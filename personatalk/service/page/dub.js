@@ -100,7 +100,7 @@ async function fetchSample(name, type) {
 /** Puts the form in place; `onJob` is told of a new job. */
 export function dubForm(settings, onJob) {
   const values = optionForm(get("options-list"), settings.options, settings.personas);
-  const setVideo = dropPlace(get("video-drop"), "Drop a video of a person speaking, or a picture of one, or choose it", "video/*,image/*", (file) => {
+  const setVideo = dropPlace(get("video-drop"), "Drop a video of a person speaking, or an image of one, or choose it", "video/*,image/*", (file) => {
     chosen.video = file;
     get("upload-state").textContent = "";
     if (file.size < settings.limits.upload_mb * 1e6) findFaces(file);
