@@ -3,8 +3,9 @@
     python benchmarks/service.py [--jobs 20] [--clients 5] [--frames 10] [--kill-after 0.4] [--tiny]
 
 The server listens on this machine alone. Every job must come back, in the order of its creation, with all its frames,
-and `verify` must find in every result that it was generated. Prints what came of it, and the times. `--tiny` takes the
-tests' tiny networks and drawn faces: the same service where there is little time.
+and `verify` must find in every result that it was generated: by manifest and tags, and, where there are as many frames
+as it takes, by the watermark. Prints what came of it, and the times. `--tiny` takes the tests' tiny networks and drawn
+faces: the same service where there is little time.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ TESTS = Path(__file__).resolve().parents[1] / "tests"
 TOKENS = "client-{}-of-the-load-run"
 PATIENCE = 600.0
 """Seconds after which a client gives up."""
+MARKED = 75
+"""Frames in which the watermark is found."""
 
 
 @dataclass
@@ -110,8 +113,8 @@ def client(run: Run, number: int, count: int, video: Path, speech: Path) -> None
             time.sleep(1)
 
 
-def check(run: Run, frames: int, folder: Path) -> list[str]:
-    """Return what is wrong with the results."""
+def check(run: Run, frames: int, folder: Path, marked: bool) -> list[str]:
+    """Return what is wrong with the results, which may have to show a watermark."""
     wrong = []
     for number, ids in run.jobs.items():
         for id in ids:
@@ -125,7 +128,8 @@ def check(run: Run, frames: int, folder: Path) -> list[str]:
             found = verify(result)
             if count != frames:
                 wrong.append(f"{id}: {count} frames")
-            if not (found.credentials.state == "valid" and found.credentials.generated and found.tags):
+            signs = (found.credentials.state == "valid", found.credentials.generated, found.tags)
+            if not all(signs) or (marked and not found.watermark.found):
                 wrong.append(f"{id}: {found.summary()}")
             others = [other for other in run.jobs if other != number]
             if ask(run, others[0], "GET", f"/api/jobs/{id}")[0] != 404:
@@ -172,7 +176,7 @@ def main() -> int:
             for thread in threads:
                 thread.join()
             seconds = time.monotonic() - start
-            wrong = check(run, given.frames, folder)
+            wrong = check(run, given.frames, folder, marked=not given.tiny and given.frames >= MARKED)
     print(f"{len(run.created)} jobs of {given.clients} clients, {given.frames} frames each, {seconds:.0f} s")
     print(f"killed after {uploaded:.0f} s with {running} jobs not known to be over; {run.retries} requests sent again")
     print(f"lost: {len(run.created) - len(run.over)}; wrong: {len(wrong)}")

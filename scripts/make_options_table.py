@@ -17,9 +17,9 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 HEAD = """\
 # Options
 
-Options of `personatalk dub`, and of `personatalk batch` for all its jobs. In Python they are the fields of `DubOptions`
-and `WeightPaths`; in a list for `batch` those of `DubOptions` are columns, without `--` and `no-`. This page is made
-from their declarations by `scripts/make_options_table.py`.
+Options of `personatalk dub`, and of `personatalk batch` and `personatalk serve` for all their jobs. In Python they are
+the fields of `DubOptions` and `WeightPaths`; in a list for `batch` those of `DubOptions` are columns, without `--` and
+`no-`. This page is made from their declarations by `scripts/make_options_table.py`.
 
 """
 

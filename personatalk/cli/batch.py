@@ -57,9 +57,8 @@ def batch_command(given: argparse.Namespace) -> int:
     jobs = read_jobs(given.jobs, with_options(DubOptions(), vars(given)))
     check_jobs(given.jobs, jobs, status)
     weights = with_options(WeightPaths(), vars(given))
-    if weights != WeightPaths():
-        weights.load()  # bad weights are told once, not by every job
     on_ray = given.ray is not None
+    weights.check(on_ray)  # what is wrong is told once, not by every job
     table = batch.run_batch(
         jobs,
         status,

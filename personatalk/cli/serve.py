@@ -42,6 +42,7 @@ def run_serve(given: argparse.Namespace) -> int:
     options = with_options(ServiceOptions(), vars(given))
     defaults, weights = with_options(DubOptions(), vars(given)), with_options(WeightPaths(), vars(given))
     defaults.check()
+    weights.check(options.ray is not None)
     with Service(options, defaults, weights) as service:
         serve(service, lambda address: print(f"PersonaTalk is at {address} (Ctrl-C ends it)", flush=True))
     return 0

@@ -64,10 +64,8 @@ def dub(
     """
     with speech_request(Path(video), Path(speech), Path(output), options or DubOptions()) as request:
         report = run(request, request_cast(request), models, progress)
-    # What was read in place of a pipe or a still image is gone.
-    names = {str(request.source): str(video), str(request.speeches[0]): str(speech)}
-    for read, named in names.items():
-        report.warnings = [warning.replace(read, named) for warning in report.warnings]
+    # What was read in place of a pipe is gone.
+    report.warnings = [warning.replace(str(request.speeches[0]), str(speech)) for warning in report.warnings]
     report.speech = str(speech)
     return report
 
@@ -146,6 +144,8 @@ def run(
         with JobFolder(request.output, request.key(models), segment_frames) as folder:
             context = RunContext(reader, models, folder, options, report, progress or no_progress, request.still)
             write_output(context, cast(context), request.output, provenance, on_composited)
+    # What is read in place of a still image is nothing that the user knows.
+    report.warnings = [warning.replace(str(request.source), str(request.video)) for warning in report.warnings]
     report.frames_per_second = report.frames / (time.perf_counter() - start)
     return report
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -116,24 +116,24 @@ class DubOptions:
     )
     start: float | None = option(
         None,
-        "seconds of VIDEO at which SPEECH begins: the video keeps its length, its mouth and its audio outside the"
-        " stretch from --start to --end",
-        otherwise="its start, if --end is given",
+        "seconds of the video at which the speech begins: the video keeps its length, its mouth and its audio outside"
+        " the stretch from start to end",
+        otherwise="the video's start, if an end is given",
         metavar="SECONDS",
         group="what is dubbed",
         least=0,
     )
     end: float | None = option(
         None,
-        "seconds of VIDEO at which that stretch ends",
-        otherwise="where SPEECH ends, if --start is given",
+        "seconds of the video at which that stretch ends",
+        otherwise="where the speech ends, if a start is given",
         metavar="SECONDS",
         group="what is dubbed",
         least=0,
     )
     still: Still = option(
         "fixed",
-        "where VIDEO is a still image, the head: 'fixed' holds it still, 'moving' lets it turn and sway a little",
+        "where the video is a still image, the head: 'fixed' holds it still, 'moving' lets it turn and sway a little",
         group="what is dubbed",
     )
     still_seed: int = option(
@@ -210,3 +210,16 @@ class WeightPaths:
         from .weights import Models
 
         return Models.load(self.morphable, self.stage1, self.stage2, self.deep3d, self.device)
+
+    def check(self, on_cluster: bool = False) -> None:
+        """Make sure that other processes will be able to load them; the package's own are not tried.
+
+        Args:
+            on_cluster: Whether those processes run on other machines, whose devices are not known here.
+
+        Raises:
+            PersonaTalkError: They will not.
+        """
+        tried = replace(self, device="auto") if on_cluster else self
+        if tried != WeightPaths():
+            tried.load()

@@ -50,7 +50,9 @@ class JobFields(BaseModel):
     kind: Literal["dub", "faces", "verify"] = Field(
         "dub", description="dub; faces: list the people of a video; verify: tell whether a video was dubbed"
     )
-    video: Annotated[UploadFile | None, Optional_] = Field(None, description="the video, uploaded")
+    video: Annotated[UploadFile | None, Optional_] = Field(
+        None, description="the video, or a still image of a person, uploaded"
+    )
     video_path: Annotated[str | None, Optional_] = Field(
         None, description="or its path below the folder that the service allows", max_length=4096
     )
@@ -83,7 +85,10 @@ def _field(option: Option) -> tuple[Any, Any]:
 
 def described(option: Option) -> str:
     """Return the meaning of an option for clients, for whom files are names."""
-    return "name of the persona that is taken" if option.name == "persona" else option.help
+    return {
+        "persona": "name of the persona that is taken",
+        "style": "name of the persona whose speaking style is taken",
+    }.get(option.name, option.help)
 
 
 if TYPE_CHECKING:

@@ -13,6 +13,9 @@ from ..utils.files import atomic_write
 # Name of the file, and seconds between two writings of it.
 FILE, PERIOD = "progress.json", 0.25
 
+# Calls of a stage that tell nothing of its speed: what a run before this one has done, and a step that loads much.
+UNUSUAL = 2
+
 
 @dataclass
 class StageProgress:
@@ -51,7 +54,8 @@ class ProgressFile:
         self._path = folder / FILE
         self._progress = JobProgress()
         self._began = self._written = 0.0
-        self._first = 0
+        # From where on the speed is measured: time and steps, and calls of the stage.
+        self._since, self._first, self._calls = 0.0, 0, 0
 
     def __call__(self, stage: str, steps: int, total: int) -> None:
         """Take note of steps that are done, unless the process is asked to end.
@@ -64,12 +68,14 @@ class ProgressFile:
         stages = self._progress.stages
         if not stages or stages[-1].name != stage:
             stages.append(StageProgress(stage))
-            # The first steps may be those that a run before this one has done.
-            self._began, self._written, self._first = now, 0.0, steps
+            self._began, self._written, self._calls = now, 0.0, 0
         last = stages[-1]
         last.done, last.total, last.seconds = last.done + steps, total, round(now - self._began, 2)
+        self._calls += 1
+        if self._calls <= UNUSUAL:
+            self._since, self._first = now, last.done
         new = last.done - self._first
-        last.left = round(last.seconds / new * max(0, total - last.done), 1) if total and new > 0 else None
+        last.left = round((now - self._since) / new * max(0, total - last.done), 1) if total and new > 0 else None
         if now - self._written >= PERIOD or last.done == total:
             self._written = now
             with atomic_write(self._path) as draft:

@@ -23,13 +23,21 @@ from .service import Service, Upload
 from .tasks import CURVES, REPORT
 from .views import JobList, JobView, Problem, view
 
-# Media types of files that clients get back; anything else is only bytes.
+# Media types of files that clients get back, still images that browsers show among them; anything else is only bytes.
 MEDIA_TYPES = {
+    ".json": "application/json",
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",
     ".mov": "video/quicktime",
     ".webm": "video/webm",
     ".mkv": "video/x-matroska",
+    ".avif": "image/avif",
+    ".bmp": "image/bmp",
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
 }
 
 # Most jobs in an answer.
@@ -133,7 +141,7 @@ def get_result(job: TheJob, service: TheService, download: bool = False) -> File
 
 @api.get("/jobs/{id}/video", response_class=FileResponse)
 def get_video(job: TheJob, service: TheService) -> FileResponse:
-    """Return the source video."""
+    """Return the source: a video, or a still image."""
     return _file(service, job, job.request.video_file, needs_end=False)
 
 
@@ -170,8 +178,7 @@ def _file(service: Service, job: Job, name: str, download: str | None = None, ne
     path = service.folders.of(job.id) / name
     if not name or not path.is_file() or (needs_end and job.state != "done"):
         raise HTTPException(404, "the job has no such file, or not yet")
-    kinds = MEDIA_TYPES | {".json": "application/json", ".jpg": "image/jpeg"}
-    kind = kinds.get(path.suffix, "application/octet-stream")
+    kind = MEDIA_TYPES.get(path.suffix, "application/octet-stream")
     return FileResponse(path, media_type=kind, filename=download)
 
 

@@ -15,6 +15,7 @@ from ..errors import MediaError, PersonaTalkError
 from ..media.container import refuse_playlists
 from ..media.probe import probe_speech, probe_video
 from ..media.reader import VideoReader
+from ..media.still import StillVideo, still_as_video
 from ..pipeline.batch import JobOutcome, cached_models, run_job
 from ..pipeline.casting import DubPlan
 from ..pipeline.context import RunContext
@@ -90,18 +91,22 @@ def _work(weights: WeightPaths, task: Task) -> None:
     Raises:
         PersonaTalkError: Bad input, or it asks for more than is allowed.
     """
-    with FileLock(task.folder / ".lock", timeout=PATIENCE):
-        check_limits(task)
-        {"dub": _dub, "faces": _find_faces, "verify": _verify}[task.kind](weights, task)
+    with FileLock(task.folder / ".lock", timeout=PATIENCE), still_as_video(task.video) as still:
+        check_limits(task, task.video if still is None else still.path)
+        {"dub": _dub, "faces": _find_faces, "verify": _verify}[task.kind](weights, task, still)
 
 
-def check_limits(task: Task) -> None:
+def check_limits(task: Task, source: Path) -> None:
     """Make sure that the files are media of a size that is allowed.
+
+    Args:
+        task: The job.
+        source: The video that is read.
 
     Raises:
         MediaError: They are not.
     """
-    limits, video = task.limits, probe_video(task.video)
+    limits, video = task.limits, probe_video(source)
     if video.width * video.height > 1e6 * limits.frame_megapixels:
         raise MediaError(
             f"{task.video}: frames of {video.width} x {video.height} pixels; at most {limits.frame_megapixels:g}"
@@ -117,10 +122,10 @@ def check_limits(task: Task) -> None:
             )
 
 
-def _dub(weights: WeightPaths, task: Task) -> None:
+def _dub(weights: WeightPaths, task: Task, still: StillVideo | None) -> None:
     """Dub, and write report, curves and images of passed-through frames."""
     assert task.speech is not None and task.output is not None
-    request = DubRequest.of_speech(task.video, task.speech, task.output, task.options)
+    request = DubRequest.of_speech(task.video, task.speech, task.output, task.options, still)
     progress = ProgressFile(task.folder)
     progress("start", 0, 0)
 
@@ -142,16 +147,16 @@ def _public(task: Task, report: Report) -> Report:
     return report
 
 
-def _find_faces(weights: WeightPaths, task: Task) -> None:
+def _find_faces(weights: WeightPaths, task: Task, still: StillVideo | None) -> None:
     """Find the people of the video, and write a list of them and images of their faces."""
     model, _ = load_face_model(weights.morphable, weights.deep3d)
-    with VideoReader(task.video) as reader:
+    with VideoReader(task.video if still is None else still.path) as reader:
         people = replace(task.options, face=None).search().people(reader, model, ProgressFile(task.folder))
     write_people(people, task.folder)
     _write_json(task, REPORT, {"video": task.shown[str(task.video)], "people": people_entries(people)})
 
 
-def _verify(weights: WeightPaths, task: Task) -> None:
+def _verify(weights: WeightPaths, task: Task, still: StillVideo | None) -> None:
     """Look for what says that the video was generated, and write it."""
     model, _ = load_face_model(weights.morphable, weights.deep3d)
     found = verify(task.video, model=model, progress=ProgressFile(task.folder))

@@ -12,9 +12,11 @@ import pytest
 from helpers import tiny
 from helpers.sample_clips import decoded
 from helpers.service import Client, running
+from PIL import Image as PillowImage
 
 from personatalk.pipeline.options import DubOptions
 from personatalk.pipeline.weights import Models
+from personatalk.service.form import PERSONAS
 from personatalk.service.options import Limits
 from personatalk.utils.options import options_of
 
@@ -75,6 +77,23 @@ def test_people_are_listed_with_images_and_their_video_is_dubbed_without_another
     assert client.ask("GET", f"/api/jobs/{faces['id']}/people/3.jpg")[0] == 404
     job = client.over(client.create(video_of=faces["id"], speech=speech, consent="true", face="2", preset="ultrafast"))
     assert (job["state"], job["video"], job["options"]["face"]) == ("done", "two.mp4", "2")
+
+
+@pytest.mark.slow
+def test_a_still_is_looked_at_and_dubbed(client: Client, speech: Path, tmp_path: Path) -> None:
+    still = tmp_path / "still.png"
+    PillowImage.fromarray(tiny.talking(1)[0]).save(still)
+    faces = client.over(client.create(kind="faces", video=still))
+    assert [person["number"] for person in client.get(faces["report"])["people"]] == [1]
+    job = client.over(client.create(video_of=faces["id"], speech=speech, consent="true", preset="ultrafast"))
+    report = client.get(job["report"])
+    assert report["video"] == "still.png" and report["frames"] == report["dubbed"] >= 10
+    assert any("a still image shows one mouth" in warning for warning in report["warnings"])
+    assert "personatalk-" not in json.dumps(report), "no name of a file that is read in its place"
+    status, headers, content = client.ask("GET", f"/api/jobs/{job['id']}/video")
+    assert (status, headers["content-type"], content) == (200, "image/png", still.read_bytes())
+    stretch = client.over(client.dub(still, speech, start="0.1"))
+    assert stretch["error"] == "still.png is a still image: give no start, end or persona beside it"
 
 
 @pytest.mark.slow
@@ -207,7 +226,7 @@ def test_the_form_has_every_option_but_those_of_the_operator(client: Client) -> 
     operators = {"identity", "certificate", "private_key", "provenance", "codec", "audio_codec"}
     for option in options_of(DubOptions):
         assert (option.name in schema) == (option.name in sent) == (option.name not in operators), option.name
-        if option.name in sent and option.name != "persona":
+        if option.name in sent and option.name not in PERSONAS:
             assert schema[option.name]["description"] == sent[option.name]["help"] == option.help
 
 

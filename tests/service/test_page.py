@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from helpers import tiny
 from helpers.service import Client, running
+from PIL import Image as PillowImage
 
 from personatalk.pipeline.weights import Models
 from personatalk.service import progress
@@ -35,8 +36,10 @@ PATIENCE = 300_000
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        # Chromium's own sandbox does not start as root, as in many containers.
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        # A microphone that beeps; and Chromium's own sandbox does not start as root, as in many containers.
+        words = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        words += ["--no-sandbox"] if os.geteuid() == 0 else []
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=words)
         yield found
         found.close()
 
@@ -84,6 +87,19 @@ def consent(page: Any) -> None:
     page.click("#consent-yes")
 
 
+def tab_to(page: Any, selector: str) -> None:
+    """Press Tab until an element has the focus, which must show."""
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        if page.evaluate(f"document.activeElement.matches({json.dumps(selector)})"):
+            break
+    shown = page.evaluate(
+        "[document.activeElement, document.activeElement.closest('label')]"
+        ".some((e) => e && getComputedStyle(e).outlineStyle === 'solid')"
+    )
+    assert page.evaluate(f"document.activeElement.matches({json.dumps(selector)})") and shown, selector
+
+
 def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let every step of the work take so long at least."""
     told = progress.ProgressFile.__call__
@@ -120,6 +136,37 @@ def test_a_video_is_dubbed_and_its_result_verified(page: Any, clip: Path, speech
     assert wide <= 360, "nothing is wider than a phone"
 
 
+def test_a_still_stands_beside_its_dub(page: Any, speech: Path, tmp_path: Path) -> None:
+    tiny_portrait = tiny.draw_faces([tiny.Face(48)], 96, 240)
+    PillowImage.fromarray(tiny_portrait).save(tmp_path / "still.png")
+    choose(page, tmp_path / "still.png", speech)
+    page.wait_for_selector("#faces-list img")
+    page.click("#start")
+    consent(page)
+    page.wait_for_selector(".job .pair img")
+    until(page, "document.querySelector('.pair video').readyState >= 2")
+    page.check("text=Loop over the mouth")
+    until(page, "document.querySelector('.pair img').style.transform.startsWith('scale(')")
+    # Both show the same, which is never outside of them, and the shape of a portrait is kept.
+    box = "(e) => [e.clientWidth / e.clientHeight, e.style.transform]"
+    image, video = (page.eval_on_selector(f".pair {kind}", box) for kind in ("img", "video"))
+    assert image == video and image[0] == pytest.approx(96 / 240, abs=0.02)
+    factor, x, y = map(float, re.findall(r"-?[\d.]+", image[1]))
+    assert factor > 1 and all(-100 * (1 - 1 / factor) <= place <= 0 for place in (x, y))
+
+
+def test_a_speech_is_recorded_and_dubbed(page: Any, clip: Path) -> None:
+    page.set_input_files("#video-drop input", clip)
+    page.click("#record")
+    page.wait_for_selector("#record-time:has-text('0:01')")
+    page.click("text=Stop recording")
+    page.wait_for_selector("#speech-drop .chosen:has-text('recording.webm')")
+    until(page, "document.getElementById('speech-player').readyState >= 1")
+    page.click("#start")
+    consent(page)
+    page.wait_for_selector(".job:has-text('clip.mp4 + recording.webm') .pair")
+
+
 def test_bad_files_are_explained(page: Any, clip: Path, speech: Path, tmp_path: Path) -> None:
     page.click("#start")
     page.wait_for_selector("#problem:has-text('Choose a video and a speech first')")
@@ -136,27 +183,31 @@ def test_bad_files_are_explained(page: Any, clip: Path, speech: Path, tmp_path: 
 def test_the_keyboard_is_enough_and_a_job_is_cancelled(
     page: Any, clip: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tab_to(page, "#video-drop input")
     choose(page, clip, speech)
     page.wait_for_selector("#faces-list img")
     slow_down(monkeypatch, 0.5)
-    page.focus("#options summary")
+    tab_to(page, "input[name=face]")
+    page.keyboard.press("ArrowRight")
+    assert page.is_checked("input[name=face][value='1']")
+    tab_to(page, "#options summary")
     page.keyboard.press("Enter")
     page.wait_for_selector("#option-crf", state="visible")
-    page.focus("#option-crf")
+    tab_to(page, "#option-crf")
     page.keyboard.press("Control+A")
     page.keyboard.type("30")
-    page.focus("#start")
+    tab_to(page, "#start")
     page.keyboard.press("Enter")
     page.wait_for_selector("#consent[open]")
-    page.focus("#consent-given")
+    tab_to(page, "#consent-given")
     page.keyboard.press("Space")
-    page.keyboard.press("Tab")
+    tab_to(page, "#consent-yes")
     page.keyboard.press("Enter")
     page.wait_for_selector(".job .stages progress")
-    page.focus("text=Cancel")
+    tab_to(page, ".job:first-child .actions button")
     page.keyboard.press("Enter")
     page.wait_for_selector(".job:first-child .state.cancelled")
-    page.focus(".job:first-child >> text=Delete")
+    tab_to(page, ".job:first-child .actions button")
     before = page.locator(".job").count()
     page.keyboard.press("Enter")
     until(page, f"document.querySelectorAll('.job').length === {before - 1}")

@@ -17,8 +17,10 @@ from helpers.service import Client
 
 from personatalk.cli.main import main
 from personatalk.errors import PersonaTalkError
+from personatalk.pipeline.options import WeightPaths
 from personatalk.service.options import ServiceOptions
 from personatalk.service.service import Service
+from personatalk.utils import devices
 
 TESTS = Path(__file__).parents[1]
 FRAMES, SEGMENT = 40, 5
@@ -73,6 +75,16 @@ def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
         Service(ServiceOptions(data=tmp_path)),
     ):
         pass
+
+
+def test_a_device_that_is_not_there_is_said_before_any_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(devices, "available_devices", lambda: frozenset({"cpu"}))
+    assert main(["serve", "--data", str(tmp_path / "data"), "--device", "cuda"]) != 0
+    assert "device cuda: not here" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+    WeightPaths(device="cuda").check(on_cluster=True)
 
 
 def test_an_address_that_is_taken_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

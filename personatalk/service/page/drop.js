@@ -15,7 +15,8 @@ export function dropPlace(place, words, accept, onFile) {
   const input = make("input", { type: "file", accept, attrs: { "aria-label": words } });
   const label = make("label", { className: "drop" }, text, input);
   const set = (file) => {
-    text.textContent = `${file.name} (${(file.size / 1e6).toFixed(1)} MB)`;
+    const size = file.size < 1e6 ? `${Math.ceil(file.size / 1e3)} kB` : `${(file.size / 1e6).toFixed(1)} MB`;
+    text.textContent = `${file.name} (${size})`;
     label.classList.add("chosen");
     onFile(file);
   };

@@ -42,9 +42,11 @@ function showFaces(id, people) {
     make("input", { type: "radio", name: "face", value, checked }), picture, words);
   const any = make("span", { className: "any", textContent: "the largest face of each shot" });
   const faces = people.map((person) => {
-    const seen = person.seen.map((span) => `${clock(span.start)}-${clock(span.end)}`).slice(0, 3).join(", ");
+    // In a still there is no time.
+    const spans = person.seen.filter((span) => span.end > span.start).slice(0, 3);
+    const seen = spans.map((span) => `${clock(span.start)}-${clock(span.end)}`).join(", ");
     const image = make("img", { src: `/api/jobs/${id}/people/${person.number}.jpg`, alt: `Person ${person.number}` });
-    return choice(String(person.number), image, `Person ${person.number}: ${seen}`, false);
+    return choice(String(person.number), image, seen ? `Person ${person.number}: ${seen}` : `Person ${person.number}`, false);
   });
   get("faces-list").replaceChildren(choice("", any, "", true), ...faces);
 }
@@ -98,12 +100,14 @@ async function fetchSample(name, type) {
 /** Puts the form in place; `onJob` is told of a new job. */
 export function dubForm(settings, onJob) {
   const values = optionForm(get("options-list"), settings.options, settings.personas);
-  const setVideo = dropPlace(get("video-drop"), "Drop a video of a person speaking, or choose one", "video/*", (file) => {
+  const setVideo = dropPlace(get("video-drop"), "Drop a video of a person speaking, or an image of one, or choose it", "video/*,image/*", (file) => {
     chosen.video = file;
+    get("upload-state").textContent = "";
     if (file.size < settings.limits.upload_mb * 1e6) findFaces(file);
   });
   const setSpeech = dropPlace(get("speech-drop"), "Drop the new speech (audio, or a video with it), or choose it", "audio/*,video/*", (file) => {
     chosen.speech = file;
+    get("upload-state").textContent = "";
     get("speech-player").src = URL.createObjectURL(file);
     get("speech-player").hidden = false;
   });

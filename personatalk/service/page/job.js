@@ -37,7 +37,7 @@ export class JobCard {
   constructor(job) {
     this.element = make("article", { className: "job" });
     this.element.dataset.id = job.id;
-    this.state = make("span", { className: "state" });
+    this.state = make("span", { className: "state", attrs: { role: "status" } });
     this.body = make("div");
     this.live = make("p", { className: "hint", attrs: { "aria-live": "polite" } });
     this.actions = make("div", { className: "actions" });

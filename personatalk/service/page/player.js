@@ -6,18 +6,33 @@ import { clock, make } from "./dom.js";
 const DRIFT = 0.08;
 const LOOP = 2;
 // Width of what the loop shows, in distances between the outer eye corners.
-const MOUTH_WIDTH = 1.8;
+const MOUTH_WIDTH = 1.4;
 
+/** Keeps an element to the shape of what it shows, so that the place of the mouth is the same share of both. */
+const fit = (element, width, height) => (element.style.maxWidth = `calc(60vh * ${width / height})`);
+
+/** Returns a video with its caption; `seen` is the element that shows it, an image where the video is a still. */
 function figure(title, src) {
   const video = make("video", { src, preload: "auto", playsInline: true, attrs: { "aria-label": title } });
   const note = make("figcaption", { textContent: title });
-  video.onerror = () => (note.textContent = `${title}: this browser cannot show this kind of video; download it`);
-  return { video, element: make("figure", {}, make("div", { className: "frame" }, video), note) };
+  const frame = make("div", { className: "frame" }, video);
+  const it = { video, seen: video, element: make("figure", {}, frame, note) };
+  video.addEventListener("loadedmetadata", () => fit(video, video.videoWidth, video.videoHeight));
+  video.onerror = () => {
+    const image = make("img", { src, alt: title });
+    image.onload = () => {
+      fit(image, image.naturalWidth, image.naturalHeight);
+      frame.replaceChildren(image);
+      it.seen = image;
+    };
+    image.onerror = () => (note.textContent = `${title}: this browser cannot show this kind of file; download it`);
+  };
+  return it;
 }
 
-/** Zooms a video to the mouth where it is at a time; shows all of it where there are no curves. */
-function zoom(video, curves, time) {
-  video.style.transform = "";
+/** Zooms an element to the mouth where it is at a time; shows all of it where there are no curves. */
+function zoom(element, curves, time) {
+  element.style.transform = "";
   if (!curves) return;
   let place = curves.time.findLastIndex((t) => t <= time);
   while (place >= 0 && !curves.mouth[place]) place -= 1;
@@ -25,8 +40,10 @@ function zoom(video, curves, time) {
   if (place < 0) return;
   const [x, y] = curves.mouth[place];
   const factor = Math.max(1, 1 / (MOUTH_WIDTH * curves.eyes[place]));
-  video.style.transformOrigin = "0 0";
-  video.style.transform = `scale(${factor}) translate(${(0.5 / factor - x) * 100}%, ${(0.5 / factor - y) * 100}%)`;
+  element.style.transformOrigin = "0 0";
+  // What is seen does not leave the image.
+  const start = (middle) => Math.min(Math.max(middle - 0.5 / factor, 0), 1 - 1 / factor);
+  element.style.transform = `scale(${factor}) translate(${-start(x) * 100}%, ${-start(y) * 100}%)`;
 }
 
 /** Returns the player of a finished job: its element, and what moves it to a time. */
@@ -62,7 +79,7 @@ export function player(job, curves) {
   };
   loop.onchange = () => {
     from = Math.max(0, Math.min(result.video.currentTime, result.video.duration - LOOP));
-    for (const video of both) zoom(video, loop.checked ? curves : null, from + LOOP / 2);
+    for (const it of [source, result]) zoom(it.seen, loop.checked ? curves : null, from + LOOP / 2);
     if (loop.checked) play();
   };
   result.video.ontimeupdate = () => {
@@ -74,7 +91,7 @@ export function player(job, curves) {
     const now = result.video.currentTime;
     if (loop.checked && (now >= from + LOOP || result.video.ended)) seek(from);
     else if (Math.abs(source.video.currentTime - now) > DRIFT && now < source.video.duration && !source.video.seeking) source.video.currentTime = now;
-    if (loop.checked) for (const video of both) zoom(video, curves, now);
+    if (loop.checked) for (const it of [source, result]) zoom(it.seen, curves, now);
     if (!result.video.paused) requestAnimationFrame(tick);
   }
   result.video.onended = () => loop.checked && (seek(from), play());
