@@ -28,16 +28,19 @@ MAX_UNREST = 0.4
 # Share of the difference by which all but a fifth of the image may be off the straight way, on average.
 MAX_DEVIATION = 0.35
 DEVIATION_PERCENTILE = 80
+# Up to this share nothing has moved from the one shot to the other.
+STRAIGHT = 0.2
 # Side in small pixels of a region that changes as one.
 REGION = 5
-# Correlation of the edges, at the best shift and scale, from which on two images show the same.
-SAME_EDGES = 0.65
+# Correlation of the edges from which on two images show the same: in place, and at the best shift and scale.
+SAME_EDGES, SAME_MOVED_EDGES = 0.5, 0.65
 # Correlation of the colours in a coarse grid from which on they show the same, and the grid's side.
 SAME_LAYOUT, LAYOUT = 0.7, 16
 # Standard deviation of the grey levels of a plain image, and how much plainer than the shots it is.
 PLAIN, PLAINER = 8.0, 0.3
-# Side in small pixels of a cell, its share of the way from which on it shows the other shot, and the cells that must.
-CELL, CELL_SHARE, MIN_CELLS = 4, 0.5, 3
+# Side in small pixels of a cell, the shares of its way to the other shot, the second twice the first, that tell when it
+# left, and the cells that must have left.
+CELL, CELL_SHARES, MIN_CELLS = 4, (0.4, 0.8), 3
 # Share of the way to the other shot at which a frame belongs to the transition.
 MIN_SHARE = 0.03
 # Frames beyond each measured end that belong to it as well: a faint trace of the other shot is not measured.
@@ -192,7 +195,7 @@ def measure(clip: ThumbnailClip, start: int, stop: int) -> Transition | None:
     if unrest > MAX_UNREST * difference or is_same_scene(images[start], images[stop]):
         return None
     deviation = float(np.mean([d for a, b in legs for d in _deviations(images, a, b)] or [1.0]))
-    if deviation > MAX_DEVIATION:
+    if deviation > MAX_DEVIATION or (deviation > STRAIGHT and is_same_moved(images[start], images[stop])):
         return None
     begin, end = _ends(images, low, start, [b for _, b in legs], high)
     return Transition(begin, end, difference * (1 - deviation))
@@ -203,25 +206,29 @@ def _distance(one: Array, other: Array) -> float:
 
 
 def is_same_scene(one: Array, other: Array) -> bool:
-    """Return whether two images (S, S, 3) show the same, in whatever light, perhaps shifted, scaled or moved."""
+    """Return whether two images (S, S, 3) show the same in place, in whatever light."""
     layouts = [cv2.resize(image, (LAYOUT, LAYOUT), interpolation=cv2.INTER_AREA) for image in (one, other)]
     a, b = (layout - layout.mean(axis=(0, 1)) for layout in layouts)
     correlation = float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum() + 1e-6))
-    return correlation > SAME_LAYOUT or edges_alike(one, other) > SAME_EDGES
+    return correlation > SAME_LAYOUT or _alike(_edges(one), _edges(other)) > SAME_EDGES
 
 
-def edges_alike(one: Array, other: Array) -> float:
-    """Return the correlation of the edges of two images (S, S, 3), at the best shift and scale: up to 1."""
-    side, best = len(one), -1.0
-    edges = _edges(one)
+def is_same_moved(one: Array, other: Array) -> bool:
+    """Return whether two images (S, S, 3) show the same edges, perhaps shifted or scaled."""
+    side, edges = len(one), _edges(one)
     for scale in (0.75, 0.87, 1.0, 1.15, 1.33):
         size = round(side * scale)
         part = round(side * 0.625)
         corner = (size - part) // 2
         middle = _edges(cv2.resize(other, (size, size), interpolation=cv2.INTER_AREA))[corner:, corner:]
-        found = cv2.matchTemplate(edges, np.ascontiguousarray(middle[:part, :part]), cv2.TM_CCORR_NORMED)
-        best = max(best, float(found.max()))
-    return best
+        if _alike(edges, np.ascontiguousarray(middle[:part, :part])) > SAME_MOVED_EDGES:
+            return True
+    return False
+
+
+def _alike(edges: Array, part: Array) -> float:
+    """Return the correlation of edges with those of a part, at the best shift: up to 1."""
+    return float(cv2.matchTemplate(edges, part, cv2.TM_CCORR_NORMED).max())
 
 
 def _edges(image: Array) -> Array:
@@ -287,13 +294,16 @@ def _ends(images: Array, low: int, start: int, turns: list[int], high: int) -> t
     begin = max([low - 1, *(np.flatnonzero(gone[:middle] < least_gone))]) + 1
     end = min([high + 1, *(middle + np.flatnonzero(left[middle:] < least_left))])
     # A circle that opens, or a corner, is little of the image for long.
-    begin = min(begin, low + _first_touched(images[low : middle + 1], len(early), via_last - first))
-    end = max(end, high + 1 - _first_touched(images[middle : high + 1][::-1], len(late), via_first - last))
+    begin = min(begin, low + _onset(images[low : middle + 1], len(early), via_last - first))
+    end = max(end, high + 1 - _onset(images[middle : high + 1][::-1], len(late), via_first - last))
     return max(0, int(begin) - TRANSITION_MARGIN), min(len(images), int(end) + TRANSITION_MARGIN)
 
 
-def _first_touched(images: Array, quiet: int, way: Array) -> int:
-    """Return the number of the first image of which some cells have left their shot for good, N if none has.
+def _onset(images: Array, quiet: int, way: Array) -> int:
+    """Return the number of the first image in which some cells begin to leave their shot for good, N if none does.
+
+    A cell that has gone far enough to be told from what moves in the shot began before: as long before as it takes from
+    the one share of its way to the other, but not longer than half the time that is left of the transition's half.
 
     Args:
         images: Small images from the shot to the middle of the transition, (N, S, S, 3).
@@ -301,9 +311,11 @@ def _first_touched(images: Array, quiet: int, way: Array) -> int:
         way: Difference of the other shot from this one, (S, S, 3).
     """
     shares = _cells((images - images[:quiet].mean(axis=0)) * way) / (_cells(way[None] * way) + 30)
-    gone = shares > np.maximum(CELL_SHARE, 2 * np.abs(shares[:quiet]).max(axis=0))
-    for_good = np.logical_and.accumulate(gone[::-1])[::-1].sum(axis=(1, 2)) >= MIN_CELLS
-    return int(for_good.argmax()) if for_good.any() else len(images)
+    unrest = 2 * np.abs(shares[:quiet]).max(axis=0)
+    gone = [(shares > np.maximum(share, unrest))[::-1] for share in CELL_SHARES]
+    near, far = (len(images) - np.logical_and.accumulate(ones).sum(axis=0) for ones in gone)
+    taken = np.where(far < len(images), np.minimum(far - near, (len(images) - near) // 2), 0)
+    return max(0, int(np.sort(near - taken, axis=None)[MIN_CELLS - 1]))
 
 
 def _cells(images: Array) -> Array:

@@ -38,7 +38,7 @@ def shot(count: int, seed: int) -> list[Image]:
 def test_a_transition_is_found_where_it_is(kind: str, count: int) -> None:
     frames = joined(shot(LEAD + count, 1), shot(LEAD + count, 2), kind, count)
     (found,) = found_in(frames)
-    missed = max(1, round(0.2 * count))  # some begin and end with faint traces, or a small corner
+    missed = max(1, round(0.1 * count))  # some begin and end with faint traces, or a small corner
     assert LEAD - MOST_TOO_MANY <= found.start <= LEAD + missed
     assert LEAD + count - missed <= found.stop <= LEAD + count + MOST_TOO_MANY
 
