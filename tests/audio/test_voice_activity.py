@@ -100,6 +100,13 @@ def test_speech_over_noise_and_music_is_voice_from_the_first_sound_to_the_last(k
     assert not voice[:50].any() and not voice[-25:].any()
 
 
+@pytest.mark.parametrize("kind", ["white noise", "pink noise", "hum"])
+def test_speech_is_heard_under_noise_louder_than_itself(kind: str) -> None:
+    speech = normalise_loudness(spoken(8))
+    noise = 3 * sound(kind, len(speech))
+    np.testing.assert_array_equal(voice_activity(normalise_loudness(speech + noise)), 1)
+
+
 @pytest.mark.parametrize("change", [made_sounds.whispered, made_sounds.sung])
 def test_whispering_and_singing_are_voice(change: Callable[[Array, int], Array]) -> None:
     voice = voice_activity(normalise_loudness(change(spoken(3), 0)))
@@ -131,8 +138,8 @@ def test_speech_is_heard_piece_by_piece_and_alike(monkeypatch: pytest.MonkeyPatc
     speech = normalise_loudness(np.concatenate([spoken(3), 0.1 * sound("music", 3 * SAMPLE_RATE), spoken(1.01)]))
     whole = voice_activity(speech)
     assert 0 < whole.mean() < 1
-    monkeypatch.setattr(speech_detector, "WINDOWS", 7)
-    np.testing.assert_array_equal(voice_activity(ShortReads(speech, 0.3)), whole)
+    monkeypatch.setattr(speech_detector, "BLOCK", 63 * speech_detector.WINDOW)
+    np.testing.assert_array_equal(voice_activity(ShortReads(speech, 2.1)), whole)
 
 
 def test_short_silence_is_part_of_the_speech_and_long_silence_is_not() -> None:
