@@ -50,6 +50,20 @@ def test_the_length_of_a_black_hold_does_not_matter() -> None:
     assert LEAD - 4 <= found.start <= LEAD + 1 and LEAD + 162 <= found.stop <= LEAD + 167
 
 
+@pytest.mark.parametrize("kind", ["dissolve", "wipe up, soft", "circle"])
+def test_shots_of_people_of_one_outline_are_told_apart(kind: str) -> None:
+    y, x = np.mgrid[:120, :120]
+    shots = [
+        [
+            np.where(np.hypot(x - left, y - 55)[..., None] < 32, skin, room // 2).astype(np.uint8)
+            for room in shot(27, seed)
+        ]
+        for seed, left, skin in ((1, 45, (240, 170, 150)), (2, 66, (230, 180, 160)))
+    ]
+    (found,) = found_in(joined(*shots, kind, 12))
+    assert abs(found.start - LEAD) <= 2 and abs(found.stop - LEAD - 12) <= 2
+
+
 def test_several_transitions_are_told_apart() -> None:
     frames = joined(shot(35, 1), shot(45, 2), "dissolve", 10)
     frames = joined(frames, shot(35, 3), "wipe left", 10)
