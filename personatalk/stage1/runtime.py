@@ -10,6 +10,7 @@ from ..audio.ears import GRAPH, PACKAGED_BACKBONE, heard, open_packaged_backbone
 from ..errors import WeightsError
 from ..geometry.morphable_model import MorphableModel
 from ..utils.arrays import Array
+from ..utils.devices import float32_device
 from ..utils.graphs import Graphs
 from ..utils.serialization import packaged, read_array
 
@@ -35,6 +36,7 @@ class GeometryRuntime:
 
     def __init__(self, path: Path | str | None = None, device: str = "auto") -> None:
         path = packaged("stage1.safetensors") if path is None else path
+        device = float32_device(device)
         self._graphs = Graphs(path, [STYLE, MOTION], kind=KIND, version=VERSION, device=device, parallel=False)
         self._backbone = self._graphs.config["backbone"]
         self._ears, self.digest = self._graphs, self._graphs.digest
