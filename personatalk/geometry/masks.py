@@ -5,6 +5,8 @@ All functions take vertices in crop pixels, (V, 3), and return masks float32 (si
 
 from __future__ import annotations
 
+import functools
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,10 @@ FEATHER = 0.035
 CIRCLE_CORNERS = 24
 # Opacity under which the soft edge is cut off.
 FEATHER_CUTOFF = 0.05
+# Standard deviations up to which OpenCV's blur of bytes reaches.
+BLUR_REACH = 3
+# Opacity of each level of the blurred region: the blur's long tail would cost much and show nothing.
+_OPACITY = np.clip((np.arange(256, dtype=np.float32) / 255 - FEATHER_CUTOFF) / (1 - 2 * FEATHER_CUTOFF), 0, 1)
 
 
 def lip_region(model: MorphableModel, vertices: Array, size: int) -> Array:
@@ -40,11 +46,15 @@ def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
     """
     points = (model.lower > 0.9) & (np.abs(model.mean[:, 0]) < FACE_REACH)
     mask = np.maximum.reduce([_hull(vertices[points], FACE_MARGIN, size) for vertices in shapes])
-    soft = cv2.GaussianBlur(mask, (0, 0), FEATHER * _pixels_per_unit(size)).astype(np.float32) / 255
-    # The blur's long tail would cost much and show nothing.
-    soft = np.clip((soft - FEATHER_CUTOFF) / (1 - 2 * FEATHER_CUTOFF), 0, 1)
+    sigma = FEATHER * _pixels_per_unit(size)
+    left, top, width, height = cv2.boundingRect(mask)
+    around = round(BLUR_REACH * sigma) + 1
+    part = np.s_[max(0, top - around) : top + height + around, max(0, left - around) : left + width + around]
+    rising = cv2.LUT(cv2.GaussianBlur(mask[part], (0, 0), sigma), _OPACITY)
+    soft = np.zeros((size, size), np.float32)
     # The crop's own edge must be soft as well, in case the face reaches beyond it.
-    return (soft * _border(size)).astype(np.float32)
+    soft[part] = rising * _border(size)[part]
+    return soft
 
 
 def cells(mask: Array, grid: int) -> Array:
@@ -74,7 +84,9 @@ def _hull(points: Array, margin: float, size: int) -> npt.NDArray[np.uint8]:
     return mask
 
 
+@functools.cache
 def _border(size: int) -> Array:
+    """Return 1 inside and a ramp to 0 at the edges, (size, size)."""
     width = max(2, size // 32)
     ramp = np.minimum(np.arange(size), np.arange(size)[::-1]) / width
     ramp = np.clip(ramp, 0, 1).astype(np.float32)

@@ -28,15 +28,15 @@ def render(vertices: Array, triangles: IntArray, colours: Array, size: int) -> A
     Returns:
         float32 (size, size, C), 0 where no triangle is.
     """
-    image = np.zeros((size, size, colours.shape[1]), np.float32)
-    _fill(
-        vertices.astype(np.float64),
-        triangles,
-        colours.astype(np.float64),
-        image,
-        np.full((size, size), np.inf),
-    )
+    image = np.zeros((colours.shape[1], size, size), np.float32).transpose(1, 2, 0)
+    draw(vertices, triangles, colours, image)
     return image
+
+
+def draw(vertices: Array, triangles: IntArray, colours: Array, image: Array) -> None:
+    """Draw a mesh into an image, float32 (S, S, C), that lies in memory channel by channel; otherwise as `render`."""
+    depth = np.full(image.shape[:2], np.inf)
+    _fill(vertices.astype(np.float64), triangles, colours.astype(np.float64), image, depth)
 
 
 def warm_up() -> None:
@@ -64,12 +64,17 @@ def _fill(
             continue
         left, right = max(0.0, np.ceil(min(ax, bx, cx))), min(size - 1.0, np.floor(max(ax, bx, cx)))
         top, bottom = max(0.0, np.ceil(min(ay, by, cy))), min(size - 1.0, np.floor(max(ay, by, cy)))
+        sign = 1.0 if area > 0 else -1.0
         for row in range(int(top), int(bottom) + 1):
             for column in range(int(left), int(right) + 1):
-                v = ((column - ax) * (cy - ay) - (row - ay) * (cx - ax)) / area
-                w = ((bx - ax) * (row - ay) - (by - ay) * (column - ax)) / area
+                v = (column - ax) * (cy - ay) - (row - ay) * (cx - ax)
+                w = (bx - ax) * (row - ay) - (by - ay) * (column - ax)
+                # Most pixels of the box fail here, before the divisions, which are slow.
+                if v * sign < 0 or w * sign < 0:
+                    continue
+                v, w = v / area, w / area
                 u = 1 - v - w
-                if u < 0 or v < 0 or w < 0:
+                if u < 0:
                     continue
                 z = u * points[a, 2] + v * points[b, 2] + w * points[c, 2]
                 if z < depth[row, column]:

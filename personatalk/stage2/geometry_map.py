@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -71,22 +70,21 @@ def geometry_map(model: MorphableModel, vertices: Array, size: int, others: tupl
         The maps; one unit of the place code is about one cell.
     """
     grid = size // CELL_SIZE
-    face = rasterizer.render(vertices, model.triangles, _face_attributes(model), size)
-    mouth = _mouth_inside(model, vertices, size)
-    # The lips hide what is behind them.
-    mouth[face[..., 3] > 0] = 0
-    background = (1 - face[..., 3:]) * (1 - mouth[..., :1])
+    image = np.zeros((NUM_CHANNELS, size, size), np.float32)
+    rasterizer.draw(vertices, model.triangles, _face_attributes(model), image[:4].transpose(1, 2, 0))
+    _draw_mouth(model, vertices, image[3], image[4:])
+    neither = (1 - image[3]) * (1 - image[4])
+    means = np.stack([masks.cells(plane, grid) for plane in (*image, neither)])
     place = np.stack(np.meshgrid(*[(np.arange(grid) + 0.5)] * 2, indexing="xy")).astype(np.float32)
-    pooled = [_pool(x, grid) for x in (face, mouth, background)]
     code = place_code(
-        pooled[0][:3] * (grid * FACE_SCALE),
-        pooled[1][1:] * (grid * np.array([0.5, TEETH_BELOW, TEETH_BELOW], np.float32)[:, None, None] / CROP_SPAN),
-        place * pooled[2],
-        KIND_DISTANCE * (pooled[0][3:] - pooled[1][:1]),
+        means[:3] * (grid * FACE_SCALE),
+        means[5:8] * (grid * np.array([0.5, TEETH_BELOW, TEETH_BELOW], np.float32)[:, None, None] / CROP_SPAN),
+        place * means[8],
+        KIND_DISTANCE * (means[3:4] - means[4:5]),
     )
     region = masks.face_region(model, [vertices, *others], size)
     return GeometryMap(
-        image=np.ascontiguousarray(np.concatenate([face, mouth], axis=2).transpose(2, 0, 1)),
+        image=image,
         code=code,
         lips=masks.cells(masks.lip_region(model, vertices, size), grid),
         face=region,
@@ -99,27 +97,29 @@ def _face_attributes(model: MorphableModel) -> Array:
     return np.concatenate([model.colours(), np.ones((model.num_vertices, 1), np.float32)], axis=1)
 
 
-def _mouth_inside(model: MorphableModel, vertices: Array, size: int) -> Array:
+def _draw_mouth(model: MorphableModel, vertices: Array, face: Array, mouth: Array) -> None:
     """Draw what lies between the inner lips, and where the teeth are there.
 
-    Returns:
-        (S, S, 4), 0 outside the mouth: a 1, the place across the mouth, the height against the edge of the upper
-        teeth, and that over the lower lip; see `GeometryMap.image`.
+    Args:
+        model: The morphable model.
+        vertices: Vertices in crop pixels, (V, 3).
+        face: 1 where there is face, (S, S): the lips hide what is behind them.
+        mouth: The last four channels of `GeometryMap.image`, (4, S, S), all 0.
     """
-    drawn = rasterizer.render(*_mouth_mesh(model, vertices), size)
-    mouth = np.zeros((size, size, 4), np.float32)
-    rows, columns = np.nonzero(drawn[..., 1] > 0)
+    size = len(face)
+    strip, triangles, attributes = _mouth_mesh(model, vertices)
+    drawn = rasterizer.render(strip, triangles, attributes, size)
+    low, high = (np.clip(end(strip[:, :2], axis=0), 0, size - 1).astype(int) for end in (np.min, np.max))
+    part = np.s_[low[1] : high[1] + 1, low[0] : high[0] + 1]
+    rows, columns = np.nonzero((drawn[part][..., 1] > 0) & (face[part] == 0))
+    rows, columns = rows + low[1], columns + low[0]
     teeth, unit = _upper_teeth(model, vertices), size / CROP_SPAN
-    mouth[rows, columns] = np.stack(
-        [
-            np.ones(len(rows)),
-            np.clip((columns - teeth[0]) / (0.5 * unit), -1, 1),
-            np.clip((rows - teeth[1]) / (TEETH_BELOW * unit), -TEETH_ABOVE / TEETH_BELOW, 1),
-            np.clip(drawn[rows, columns, 0] / (TEETH_BELOW * unit), 0, 1),
-        ],
-        axis=1,
+    mouth[:, rows, columns] = (
+        np.ones(len(rows)),
+        np.clip((columns - teeth[0]) / (0.5 * unit), -1, 1),
+        np.clip((rows - teeth[1]) / (TEETH_BELOW * unit), -TEETH_ABOVE / TEETH_BELOW, 1),
+        np.clip(drawn[rows, columns, 0] / (TEETH_BELOW * unit), 0, 1),
     )
-    return mouth
 
 
 def _upper_teeth(model: MorphableModel, vertices: Array) -> Array:
@@ -152,8 +152,3 @@ def _mouth_mesh(model: MorphableModel, vertices: Array) -> tuple[Array, IntArray
     triangles = np.concatenate([np.stack([k, k + 1, n + k], axis=1), np.stack([k + 1, n + k, n + k + 1], axis=1)])
     return vertices[np.concatenate([upper, lower])], triangles, attributes.astype(np.float32)
 
-
-def _pool(image: Array, grid: int) -> Array:
-    """Return the means over the cells of a grid: (S, S, C) to (C, grid, grid)."""
-    pooled = cv2.resize(image, (grid, grid), interpolation=cv2.INTER_AREA)
-    return pooled.reshape(grid, grid, -1).transpose(2, 0, 1)
