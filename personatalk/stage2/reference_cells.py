@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from ..utils.arrays import Array
@@ -86,4 +87,5 @@ def merge_references(references: Sequence[Reference]) -> Reference:
 
 
 def _half(numbers: Array) -> Array:
-    return numbers.astype(np.float16).astype(np.float32)
+    # OpenCV lets the processor convert, which NumPy does bit by bit.
+    return cv2.convertFp16(cv2.convertFp16(numbers)) if numbers.size else numbers
