@@ -102,24 +102,33 @@ def warp(rgb: npt.NDArray[np.uint8], transform: Array, size: int = CROP_SIZE) ->
     Where the crop is smaller than the face in the image, the face is low-passed first, or teeth and beard
     would alias.
     """
-    zoom = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
+    zoom = _zoom(transform)
     if zoom < 0.8:
-        rgb, transform = _low_passed(rgb, transform, size, zoom)
+        # Only the part of the image under the crop has to be blurred.
+        left, top, right, bottom = covered_area(transform, size, *rgb.shape[1::-1])
+        rgb = cv2.GaussianBlur(rgb[top:bottom, left:right], (0, 0), 0.5 * np.sqrt(1 / zoom**2 - 1))
+        transform = transform.copy()
+        transform[:, 2] += transform[:, :2] @ np.array([left, top], np.float32)
     return cv2.warpAffine(rgb, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _low_passed(
-    rgb: npt.NDArray[np.uint8], transform: Array, size: int, zoom: float
-) -> tuple[npt.NDArray[np.uint8], Array]:
-    """Blur only the part of the image under the crop; return it with the transform that fits it."""
+def covered_area(transform: Array, size: int, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the pixels of an image that `warp` looks at, one at least.
+
+    Args:
+        transform: From the image to the crop, (2, 3).
+        size: Side of the crop.
+        width: Width of the image.
+        height: Height of the image.
+    """
     corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float32)
     area = apply_transform(invert_transform(transform), corners)
-    margin = np.ceil(3 / zoom)
-    limit = np.array(rgb.shape[1::-1])
+    margin = np.ceil(3 / min(_zoom(transform), 1.0))
+    limit = np.array([width, height])
     left, top = np.clip(area.min(axis=0) - margin, 0, limit - 1).astype(int)
     right, bottom = np.clip(area.max(axis=0) + margin, [left + 1, top + 1], limit).astype(int)
-    sigma = 0.5 * np.sqrt(1 / zoom**2 - 1)
-    part = cv2.GaussianBlur(rgb[top:bottom, left:right], (0, 0), sigma)
-    moved = transform.copy()
-    moved[:, 2] += transform[:, :2] @ np.array([left, top], np.float32)
-    return part, moved
+    return int(left), int(top), int(right), int(bottom)
+
+
+def _zoom(transform: Array) -> float:
+    return float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))

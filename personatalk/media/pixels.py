@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
 
 from ..utils.arrays import Array, Image
 from .orientation import Orientation
@@ -31,6 +34,30 @@ INTERPOLATION = (
     int(av.video.reformatter.Interpolation.BICUBIC) | int(av.video.reformatter.Interpolation.ACCURATE_RND) | FULL_CHROMA
 )
 
+# Chroma samples beside a part of an image that its colours depend on.
+BESIDE = 2
+# Sides of parts are multiples of so many pixels: FFmpeg prepares itself for each size anew.
+PART_SIDE = 32
+# Kinds of conversions that each thread keeps prepared.
+MOST_KEPT = 16
+
+
+class _Converters(threading.local):
+    """FFmpeg's converters of one thread: preparing one takes as long as converting a face."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Any, ...], VideoReformatter] = {}
+
+    def reformat(self, image: Any, **wish: Any) -> Any:
+        """Return `image.reformat(**wish)`."""
+        key = image.format.name, image.width, image.height, wish["format"], wish.get("width")
+        if len(self._kept) >= MOST_KEPT and key not in self._kept:
+            self._kept.clear()
+        return self._kept.setdefault(key, VideoReformatter()).reformat(image, **wish)
+
+
+_CONVERTERS = _Converters()
+
 
 @dataclass(frozen=True)
 class Box:
@@ -45,6 +72,13 @@ class Box:
     def empty(self) -> bool:
         """Return whether the rectangle holds no pixel."""
         return self.right <= self.left or self.bottom <= self.top
+
+    def within(self, outer: Box) -> tuple[slice, slice]:
+        """Return rows and columns of this box in an image of another, which holds it."""
+        return (
+            slice(self.top - outer.top, self.bottom - outer.top),
+            slice(self.left - outer.left, self.right - outer.left),
+        )
 
 
 @dataclass(frozen=True)
@@ -75,9 +109,10 @@ def to_rgb(image: Any, side: int | None = None) -> Image:
     matrix, color_range = _matrix_and_range(image)
     scaling = {"interpolation": INTERPOLATION if side is None else "AREA", "width": side, "height": side}
     if image.format.is_rgb:
-        rgb = image.reformat(format="rgb24", **scaling)
+        rgb = _CONVERTERS.reformat(image, format="rgb24", **scaling)
     else:
-        rgb = image.reformat(
+        rgb = _CONVERTERS.reformat(
+            image,
             format="rgb24",
             src_colorspace=matrix,
             src_color_range=color_range,
@@ -87,13 +122,23 @@ def to_rgb(image: Any, side: int | None = None) -> Image:
     return np.asarray(rgb.to_ndarray(), np.uint8)
 
 
+def part_to_rgb(image: Any, box: Box) -> Image:
+    """Return a part of a stored image in RGB, uint8 (h, w, 3): the same as that part of `to_rgb`."""
+    planes = planes_of(image)
+    if planes is None:
+        return to_rgb(image)[box.top : box.bottom, box.left : box.right]
+    outer = _aligned(box, planes, image)
+    return to_rgb(crop(image, outer))[box.within(outer)]
+
+
 def from_rgb(rgb: Image, like: Any) -> Any:
     """Convert uint8 (h, w, 3) RGB to an image of the pixel format, matrix and range of `like`."""
     matrix, color_range = _matrix_and_range(like)
     image = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
     if like.format.is_rgb:
-        return image.reformat(format=like.format.name, interpolation=INTERPOLATION)
-    return image.reformat(
+        return _CONVERTERS.reformat(image, format=like.format.name, interpolation=INTERPOLATION)
+    return _CONVERTERS.reformat(
+        image,
         format=like.format.name,
         src_color_range=FULL_RANGE,
         dst_colorspace=matrix,
@@ -109,7 +154,8 @@ def convert_frame(image: Any, pix_fmt: str) -> Any:
     matrix, color_range = _matrix_and_range(image)
     to_rgb_format = av.VideoFormat(pix_fmt).is_rgb
     source_rgb = image.format.is_rgb
-    result = image.reformat(
+    result = _CONVERTERS.reformat(
+        image,
         format=pix_fmt,
         src_colorspace=None if source_rgb else matrix,
         src_color_range=FULL_RANGE if source_rgb else color_range,
@@ -240,9 +286,8 @@ def _blend(source: Any, target: Any, box: Box, patch: Image, mask: Array) -> Non
     chroma samples with the patch, and foreign colours must not bleed into those.
     """
     planes = planes_of(target) or []
-    across, down = max(plane.step_x for plane in planes), max(plane.step_y for plane in planes)
-    outer = _aligned(box, across, down, source.width, source.height)
-    inner = np.s_[box.top - outer.top : box.bottom - outer.top, box.left - outer.left : box.right - outer.left]
+    outer = _aligned(box, planes, source)
+    inner = box.within(outer)
     region = crop(source, outer)
     rgb = to_rgb(region).copy()
     np.copyto(rgb[inner], patch, where=mask[..., None] > 0)
@@ -254,14 +299,20 @@ def _blend(source: Any, target: Any, box: Box, patch: Image, mask: Array) -> Non
         old.samples[place] = _mixed(old, old.samples[place], fresh.samples, weight)
 
 
-def _aligned(box: Box, across: int, down: int, width: int, height: int) -> Box:
-    """Grow a box to whole chroma samples, inside the image, with one sample of its surroundings."""
-    return Box(
-        max(0, box.left // across - 1) * across,
-        max(0, box.top // down - 1) * down,
-        min(width, (-(-box.right // across) + 1) * across),
-        min(height, (-(-box.bottom // down) + 1) * down),
-    )
+def _aligned(box: Box, planes: list[Plane], image: Any) -> Box:
+    """Grow a box to whole chroma samples, inside the image, with what its colours depend on around it."""
+    across, down = max(plane.step_x for plane in planes), max(plane.step_y for plane in planes)
+    left, right = _grown(box.left, box.right, across, image.width)
+    top, bottom = _grown(box.top, box.bottom, down, image.height)
+    return Box(left, top, right, bottom)
+
+
+def _grown(first: int, stop: int, step: int, size: int) -> tuple[int, int]:
+    """Grow a span of pixels to samples of `step` pixels, some more beside it, and to a multiple of `PART_SIDE`."""
+    first, stop = max(0, first // step - BESIDE) * step, (-(-stop // step) + BESIDE) * step
+    length = -(-(stop - first) // PART_SIDE) * PART_SIDE
+    stop = min(size, first + length)
+    return max(0, stop - length) // step * step, stop
 
 
 def _window(plane: Plane, box: Box) -> tuple[slice, slice]:
@@ -298,6 +349,6 @@ def _averaged(weight: Array, step_x: int, step_y: int) -> Array:
     if step_x == 1 and step_y == 1:
         return weight
     rows, columns = weight.shape
-    padded = np.pad(weight, ((0, -rows % step_y), (0, -columns % step_x)), mode="edge")
-    blocks = padded.reshape(padded.shape[0] // step_y, step_y, padded.shape[1] // step_x, step_x)
-    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
+    padded = cv2.copyMakeBorder(weight, 0, -rows % step_y, 0, -columns % step_x, cv2.BORDER_REPLICATE)
+    size = padded.shape[1] // step_x, padded.shape[0] // step_y
+    return cv2.resize(padded, size, interpolation=cv2.INTER_AREA)

@@ -26,7 +26,7 @@ from .clock import ContinuousClock, start_offset
 from .container import open_input
 from .decoder import VideoDecoder
 from .orientation import AS_STORED, Orientation
-from .pixels import paste, to_rgb
+from .pixels import Box, part_to_rgb, paste, to_rgb
 from .probe import probe_video
 
 # FFmpeg repeats each defect of a damaged file on the terminal; what matters is said by a MediaError.
@@ -59,9 +59,20 @@ class Frame:
         """Return this frame without what was faded into it."""
         return self if self.unfaded is None else replace(self, image=self.unfaded, unfaded=None)
 
-    def rgb(self) -> Image:
-        """Return the image as players show it, uint8 (H, W, 3), in RGB."""
-        return np.ascontiguousarray(self.orientation.shown(to_rgb(self.image)))
+    def rgb(self, box: Box | None = None) -> Image:
+        """Return the image as players show it, uint8 (H, W, 3), in RGB.
+
+        Args:
+            box: The part of it that is wanted, as it is shown; inside the image.
+        """
+        image = self.image
+        if box is None:
+            return np.ascontiguousarray(self.orientation.shown(to_rgb(image)))
+        columns, rows = box.right - box.left, box.bottom - box.top
+        x, y = self.orientation.stored_place(box.left, box.top, columns, rows, image.width, image.height)
+        if self.orientation.swaps_sides:
+            columns, rows = rows, columns
+        return np.ascontiguousarray(self.orientation.shown(part_to_rgb(image, Box(x, y, x + columns, y + rows))))
 
     def thumbnail(self, side: int) -> Image:
         """Return the image as stored, not turned upright, squeezed to uint8 (side, side, 3), in RGB."""

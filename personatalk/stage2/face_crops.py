@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..faces.analysis import Analysis
-from ..geometry.camera import CROP_SIZE, CROP_SPAN, crop_transform, project_into_crop, warp
+from ..geometry.camera import CROP_SIZE, CROP_SPAN, covered_area, crop_transform, project_into_crop, warp
 from ..geometry.morphable_model import MorphableModel
+from ..media.pixels import Box
 from ..media.reader import Frame, VideoReader
 from ..utils.arrays import Array, Image, IntArray
 from .compositing import relit
@@ -55,7 +56,11 @@ class FaceCropper:
 
     def cut(self, frame: Frame) -> Image:
         """Return the crop of a frame, uint8 (S, S, 3)."""
-        return warp(frame.alone().rgb(), self.transform(frame.index), self.size)
+        width, height = self.analysis.info.upright_size
+        transform = self.transform(frame.index)
+        box = Box(*covered_area(transform, self.size, width, height))
+        transform[:, 2] += transform[:, :2] @ np.array([box.left, box.top], np.float32)
+        return warp(frame.alone().rgb(box), transform, self.size)
 
     def place(self, vertices: Array, index: int) -> Array:
         """Project canonical geometry (V, 3) by the pose of a frame into its crop, (V, 3)."""

@@ -151,4 +151,3 @@ def _mouth_mesh(model: MorphableModel, vertices: Array) -> tuple[Array, IntArray
     n, k = len(upper), np.arange(len(upper) - 1)
     triangles = np.concatenate([np.stack([k, k + 1, n + k], axis=1), np.stack([k + 1, n + k, n + k + 1], axis=1)])
     return vertices[np.concatenate([upper, lower])], triangles, attributes.astype(np.float32)
-
