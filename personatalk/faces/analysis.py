@@ -5,7 +5,8 @@ Frames stream by. About 4 kB of each frame with a face are kept until the geomet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -18,9 +19,10 @@ from ..geometry.camera import continuous, rotations
 from ..geometry.fitting import Estimate, Initialise, Initialiser, Tables, fit_shape, fit_shot
 from ..geometry.morphable_model import MorphableModel
 from ..media.probe import VideoInfo
-from ..media.reader import VideoReader
-from ..utils.arrays import Array, runs
+from ..media.reader import Frame, VideoReader
+from ..utils.arrays import Array, Image, runs
 from ..utils.progress import Progress, no_progress
+from ..utils.threads import parallel_map
 from .follow import FaceFollower, LargestFaceFollower
 from .landmarks import FaceTracker
 from .light import relative_light
@@ -292,21 +294,34 @@ def _scan(
     within: tuple[float, float] | None,
     on_progress: Callable[[int], None],
 ) -> list[FrameScan]:
-    """Pass over the frames of a video, one `FrameScan` for each."""
-    scans = list[FrameScan]()
-    flags = zip(shots.begins.tolist(), shots.in_transition.tolist(), strict=True)
-    for frame, (cut, in_transition) in zip(reader.frames(), flags, strict=True):
+    """Pass over a video, one `FrameScan` for each frame; other threads do what needs no frame before."""
+
+    def shown(item: tuple[Frame, tuple[bool, bool]]) -> tuple[FrameScan, Image | None]:
+        frame, (cut, in_transition) = item
         scan = FrameScan(frame.time, float(frame.duration * reader.info.time_base), cut, in_transition)
         scan.wanted = within is None or within[0] <= frame.time < within[1]
-        rgb = frame.rgb() if scan.wanted and not in_transition else None
-        faces = [] if rgb is None else tracker.detect(rgb)
-        scan.faces = len(faces)
-        face = follower.follow(faces, cut)
+        return scan, frame.rgb() if scan.wanted and not in_transition else None
+
+    def followed(images: Iterable[tuple[FrameScan, Image | None]]) -> Iterator[tuple[FrameScan, Image | None, Any]]:
+        for scan, rgb in images:
+            faces = [] if rgb is None else tracker.detect(rgb)
+            scan.faces = len(faces)
+            yield scan, rgb, follower.follow(faces, scan.cut)
+
+    def estimated(item: tuple[FrameScan, Image | None, Array | None]) -> FrameScan:
+        scan, rgb, face = item
         if face is not None and rgb is not None:
             scan.estimate = found = initialise(rgb, face)
             scan.sample = points.sample(rgb, found.alpha, found.beta, found.pose)
-        scans.append(scan)
-        on_progress(1)
+        return scan
+
+    flags = zip(shots.begins.tolist(), shots.in_transition.tolist(), strict=True)
+    images = parallel_map(shown, zip(reader.frames(), flags, strict=True))
+    scans = list[FrameScan]()
+    with closing(images), closing(parallel_map(estimated, followed(images))) as done:
+        for scan in done:
+            scans.append(scan)
+            on_progress(1)
     return scans
 
 
