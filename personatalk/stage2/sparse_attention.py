@@ -43,6 +43,8 @@ LEAST_SHARE = 1e-4
 STRETCH = 1.5
 # Largest number of a place code that is sorted; those of the package's weights stay within a quarter of it.
 FARTHEST = 1e3
+# The bits of an infinite number in float32.
+INFINITE = np.int32(0x7F800000)
 # What the compiler may assume of numbers; not that none is infinite, as distances begin there.
 FAST_MATH = {"reassoc", "contract", "arcp", "nsz"}
 
@@ -130,18 +132,34 @@ def _sorted(places: Array) -> tuple[float, float, int, int, IntArray, IntArray, 
 
 
 @compiled(inline="always", fastmath=FAST_MATH)
-def _measure(place: Array, keys: Array, distance: Array) -> np.float32:
-    """Write the squared distances of a place to those of keys (9, N) into `distance`, and return the least."""
-    a, b, c, d, e = place[0], place[1], place[2], place[3], place[4]
-    f, g, h, i = place[5], place[6], place[7], place[8]
-    least = np.float32(np.inf)
-    for k in range(len(distance)):
-        # Spelt out, so that the compiler vectorises over the keys.
-        total = (keys[0, k] - a) ** 2 + (keys[1, k] - b) ** 2 + (keys[2, k] - c) ** 2
-        total += (keys[3, k] - d) ** 2 + (keys[4, k] - e) ** 2 + (keys[5, k] - f) ** 2
-        total += (keys[6, k] - g) ** 2 + (keys[7, k] - h) ** 2 + (keys[8, k] - i) ** 2
-        distance[k] = total
-        least = min(least, total)
+def _square(number: np.float32) -> np.float32:
+    return number * number  # a power would not be vectorised
+
+
+@compiled(inline="always", fastmath=FAST_MATH)
+def _measure(place: Array, keys: Array, first: int, stop: int, distance: Array, bits: IntArray) -> int:
+    """Write the squared distances of a place to those of keys into `distance`, and return the least one's bits.
+
+    Written so that the compiler vectorises over the keys: it must know that rows lie in memory in one piece, and takes
+    the minimum of whole numbers only; the bits of positive numbers have their order.
+
+    Args:
+        place: A place code, (9,).
+        keys: Place codes of all keys, (9, K).
+        first: The first key that is measured.
+        stop: The key after the last.
+        distance: Gets the distances in the places of their keys, (K,).
+        bits: The memory of the distances as whole numbers, (K,).
+    """
+    out, order, least = distance[first:stop], bits[first:stop], INFINITE
+    out[:] = 0
+    for j in range(0, CODE_SIZE, 3):
+        a, b, c = keys[j][first:stop], keys[j + 1][first:stop], keys[j + 2][first:stop]
+        x, y, z = place[j], place[j + 1], place[j + 2]
+        for k in range(len(out)):
+            out[k] += _square(a[k] - x) + _square(b[k] - y) + _square(c[k] - z)
+    for k in range(len(order)):
+        least = min(least, order[k])
     return least
 
 
@@ -153,7 +171,7 @@ def _choose(
     found = 0
     for k in range(len(distance)):
         if distance[k] <= most:
-            number, score = numbers[k], -distance[k] / 2
+            number, score = numbers[k], np.float32(-0.5) * distance[k]
             for d in range(len(learned)):
                 score += learned[d] * keys[number, d]
             chosen[found], scores[found] = number, score
@@ -183,6 +201,8 @@ def _attend(
     left, top, columns, rows, starts, numbers, ordered = _sorted(key_places)
     count = len(numbers)
     distance, scores = np.empty(count, np.float32), np.empty(count, np.float32)
+    bits, least_bits = distance.view(np.int32), np.empty(1, np.int32)
+    least = least_bits.view(np.float32)
     chosen, needed = np.empty(count, np.int64), 1
     for q in range(len(learned)):
         x, y = _flat(places[q])
@@ -190,13 +210,13 @@ def _attend(
         most, reach = np.float32(0), 0
         # Of keys farther than the buckets that were looked at reach, nothing is known yet.
         while reach < needed:
-            reach, least = needed, np.float32(np.inf)
+            reach, least_bits[0] = needed, INFINITE
             above, below = min(max(0, row - reach), rows), max(0, min(rows, row + reach + 1))
             before, after = min(max(0, column - reach), columns), max(0, min(columns, column + reach + 1))
             for r in range(above, below):
-                span = slice(starts[r * columns + before], starts[r * columns + after])
-                least = min(least, _measure(places[q], ordered[:, span], distance[span]))
-            most = least + 2 * margin[q]
+                first, stop = starts[r * columns + before], starts[r * columns + after]
+                least_bits[0] = min(least_bits[0], _measure(places[q], ordered, first, stop, distance, bits))
+            most = least[0] + 2 * margin[q]
             needed = max(1, int(min(np.sqrt(STRETCH * most) / BUCKET + 1, 2 * reach)))
             if (above, below, before, after) == (0, rows, 0, columns):
                 break
