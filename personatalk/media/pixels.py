@@ -123,7 +123,10 @@ def to_rgb(image: Any, side: int | None = None) -> Image:
 
 
 def part_to_rgb(image: Any, box: Box) -> Image:
-    """Return a part of a stored image in RGB, uint8 (h, w, 3): the same as that part of `to_rgb`."""
+    """Return a part of a stored image in RGB, uint8 (h, w, 3), with its chroma where `paste` will put it.
+
+    FFmpeg may place the chroma of the whole image half a pixel away, since PyAV does not tell copies where it lies.
+    """
     planes = planes_of(image)
     if planes is None:
         return to_rgb(image)[box.top : box.bottom, box.left : box.right]

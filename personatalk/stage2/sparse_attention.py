@@ -137,7 +137,7 @@ def _square(number: np.float32) -> np.float32:
 
 
 @compiled(inline="always", fastmath=FAST_MATH)
-def _measure(place: Array, keys: Array, first: int, stop: int, distance: Array, bits: IntArray) -> int:
+def _measure(place: Array, keys: Array, first: int, stop: int, distance: Array, bits: IntArray) -> np.int32:
     """Write the squared distances of a place to those of keys into `distance`, and return the least one's bits.
 
     Written so that the compiler vectorises over the keys: it must know that rows lie in memory in one piece, and takes

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from personatalk.media import pixels
 from personatalk.media.orientation import Orientation
+from personatalk.media.pixels import Box
+from personatalk.media.reader import Frame, VideoReader
+from personatalk.sample import sample_files
 
 FORMATS = ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le", "nv12", "rgb24"]
 
@@ -74,6 +77,39 @@ def test_paste_changes_no_sample_that_the_mask_does_not_touch(
         padded = np.pad(stored, ((0, -size[1] % down), (0, -size[0] % across)))
         blocks = padded.reshape(padded.shape[0] // down, down, -1, across).any(axis=(1, 3))
         assert (plane.samples == old)[~blocks].all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pix_fmt=st.sampled_from([*FORMATS, "yuv422p10le", "gray", "yuyv422", "p010le", "yuv411p"]),
+    orientation=st.sampled_from(ORIENTATIONS),
+    size=st.tuples(st.integers(1, 22), st.integers(1, 22)),  # in fours: FFmpeg stretches the chroma of odd sides
+    shares=st.tuples(*[st.floats(0, 1)] * 4),
+)
+def test_a_part_is_converted_as_in_the_whole(
+    pix_fmt: str, orientation: Orientation, size: tuple[int, int], shares: tuple[float, float, float, float]
+) -> None:
+    frame = Frame(0, 0.0, 0, 1, noise(pix_fmt, (4 * size[0], 4 * size[1]), 0), orientation)
+    whole = frame.rgb()
+    height, width = whole.shape[:2]
+    left, top = int(shares[0] * (width - 1)), int(shares[1] * (height - 1))
+    box = Box(left, top, left + 1 + int(shares[2] * (width - left - 1)), top + 1 + int(shares[3] * (height - top - 1)))
+    part = frame.rgb(box).astype(int)
+    assert np.abs(part - whole[box.top : box.bottom, box.left : box.right]).max() <= 1
+
+
+def test_a_part_that_is_pasted_back_keeps_its_colours() -> None:
+    """FFmpeg places the chroma of decoded images elsewhere than that of copies: a part, like a patch, is a copy."""
+    with VideoReader(sample_files()[0]) as reader:
+        frame = next(iter(reader.frames()))
+    box = Box(100, 100, 300, 300)
+    whole = frame.rgb()[box.top : box.bottom, box.left : box.right]
+    errors = []
+    for patch in (frame.rgb(box), whole):
+        pasted = frame.pasted(patch, np.ones(patch.shape[:2], np.float32), box.left, box.top)
+        pairs = zip(pixels.planes_of(pasted.image) or (), pixels.planes_of(frame.image) or (), strict=True)
+        errors.append(sum(np.abs(new.samples.astype(int) - old.samples).sum() for new, old in pairs))
+    assert errors[0] < 0.7 * errors[1]
 
 
 @settings(max_examples=40, deadline=None)

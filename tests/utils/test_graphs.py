@@ -104,7 +104,8 @@ def test_a_device_that_is_not_there_says_what_to_install(monkeypatch: pytest.Mon
         with pytest.raises(PersonaTalkError, match=rf"device {missing}: not here.*pip install 'personatalk\["):
             devices.choose_device(missing)
     monkeypatch.setattr(devices, "available_devices", lambda: frozenset({"cpu", "openvino", "cuda"}))
-    assert devices.choose_device("auto") == "cuda"
+    assert devices.choose_device("auto") == devices.float32_device("auto") == "cuda"
+    assert devices.choose_device("openvino") == "openvino" and devices.float32_device("openvino") == "cpu"
 
 
 def test_devices_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
