@@ -101,7 +101,8 @@ def match_colours(rendered: Image, rim: Rim) -> Image:
         The matched crop, uint8 (S, S, 3); the rendered one where there is no edge to compare.
     """
     old, new = rim.colours, coarse_colours(rendered).astype(np.float32)
-    edge = (rim.opacity > EDGE[0]) & (rim.opacity < EDGE[1])
+    # And the cells next to it: what lies just inside must not stand out from what is seen through the edge.
+    edge = (rim.opacity > EDGE[0]) & (cv2.erode(rim.opacity, np.ones((3, 3), np.uint8)) < EDGE[1])
     if not edge.any():
         return rendered
     gain = np.median((old[edge] + RIM_NEAR_BLACK) / (new[edge] + RIM_NEAR_BLACK), axis=0)

@@ -96,15 +96,16 @@ class Decoder(nn.Module):
             Residual(width),
             nn.SiLU(),
             nn.Conv2d(width, 2 * width, 3, padding=1),
-            nn.PixelShuffle(2),
+            # Before the shuffle: the same, and cheaper in the order in memory that it takes.
             nn.SiLU(),
+            nn.PixelShuffle(2),
         )
         self.middle = Told(width // 2)
         self.high = nn.Sequential(
             nn.SiLU(),
             nn.Conv2d(width // 2, width, 3, padding=1),
-            nn.PixelShuffle(2),
             nn.SiLU(),
+            nn.PixelShuffle(2),
             nn.Conv2d(width // 4, 3, 3, padding=1),
         )
 
