@@ -77,7 +77,8 @@ def test_what_matches_already_stays(skin: Image, mask: Array) -> None:
 
 def test_the_old_mouth_has_no_say(skin: Image, mask: Array) -> None:
     rendered, other = shifted(skin, np.array([8.0, 8.0, 8.0])), skin.copy()
-    inside = cv2.erode(mask, NEIGHBOURS) >= 0.95
+    # Colours are compared as far as the first cell in which the mask is opaque.
+    inside = cv2.erode(mask, NEIGHBOURS, iterations=2) >= 0.95
     assert inside.sum() > 5000
     other[inside] = [30, 220, 20]
     np.testing.assert_array_equal(
