@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from pathlib import Path
 from typing import Any, Protocol
@@ -114,6 +115,13 @@ class OpenVinoEngine:
 
 @functools.cache
 def _openvino() -> Any:
-    import openvino
-
+    # Its import reports itself to its makers' statistics, by a forked process that can hang and keep standard output
+    # open. Where the package for that is not there, it does not.
+    statistics = "openvino_telemetry"
+    silenced = sys.modules.setdefault(statistics, None) is None  # type: ignore[arg-type]
+    try:
+        import openvino
+    finally:
+        if silenced:
+            del sys.modules[statistics]
     return openvino.Core()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,3 +153,17 @@ def test_the_decoders_graph_is_the_module(weights: Path) -> None:
     (got,) = runtime.graphs.run(DECODE, latent=latent.flatten(1).T.contiguous().numpy(), geometry=geometry.numpy())
     assert wanted.std() > 0.01
     np.testing.assert_allclose(got / 255, wanted, atol=0.5 / 255 + 1e-4)
+
+
+@pytest.mark.skipif("openvino" not in devices.available_devices(), reason="no OpenVINO")
+def test_opening_a_network_starts_no_process_and_tells_nobody() -> None:
+    program = """
+import multiprocessing, os, sys
+starts = []
+os.register_at_fork(before=lambda: starts.append(1))
+from personatalk.stage2.runtime import RendererRuntime
+RendererRuntime(device="openvino")
+assert "openvino" in sys.modules and "openvino_telemetry" not in sys.modules
+assert not starts and not multiprocessing.active_children()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
