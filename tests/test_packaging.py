@@ -85,14 +85,17 @@ def package_imports() -> set[str]:
     return set().union(*(imported(path) for path in (ROOT / "personatalk").rglob("*.py")))
 
 
+@pytest.mark.slow
 def test_what_the_package_imports_is_declared() -> None:
     assert package_imports() <= all_declared()
 
 
+@pytest.mark.slow
 def test_what_is_declared_is_imported() -> None:
     assert all_declared() - USED_BY_OTHERS <= package_imports()
 
 
+@pytest.mark.slow
 def test_what_the_tests_and_examples_import_is_declared() -> None:
     folders = ("tests", "benchmarks", "scripts", "examples")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]

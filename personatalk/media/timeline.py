@@ -33,6 +33,8 @@ FADE_SHARE = 1 / 3
 
 # By how much `remap` may change the time that frames are shown: faster or slower, people are seen to be.
 LEAST_STRETCH, MOST_STRETCH = 0.8, 1.25
+# Times are quotients of whole numbers: what is said to be 0.8 may be less by a rounding.
+ROUNDING = 1e-9
 
 # Largest denominator of that change: an hour is right to 36 milliseconds.
 STRETCH_DENOMINATOR = 100_000
@@ -147,7 +149,7 @@ def stretch_to(video_seconds: float, speech_seconds: float) -> Fraction:
         MediaError: Frames would be shown for much longer or shorter than they were taken.
     """
     ratio = speech_seconds / video_seconds if video_seconds > 0 else math.inf
-    if not LEAST_STRETCH <= ratio <= MOST_STRETCH:
+    if not LEAST_STRETCH - ROUNDING <= ratio <= MOST_STRETCH + ROUNDING:
         raise MediaError(
             f"the speech of {speech_seconds:.1f} s is {ratio:.2f} times as long as the video of {video_seconds:.1f} s;"
             f" --length remap takes {LEAST_STRETCH} to {MOST_STRETCH}; give --length loop, or another speech"

@@ -90,6 +90,7 @@ def test_what_is_no_speech_is_no_voice_however_loud(kind: str) -> None:
     assert not voice_activity(normalise_loudness(heard)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["white noise", "pink noise", "hum", "music"])
 def test_speech_over_noise_and_music_is_voice_from_the_first_sound_to_the_last(kind: str) -> None:
     count = 8 * SAMPLE_RATE
@@ -134,6 +135,7 @@ class ShortReads:
         return found
 
 
+@pytest.mark.slow
 def test_speech_is_heard_piece_by_piece_and_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     speech = normalise_loudness(np.concatenate([spoken(3), 0.1 * sound("music", 3 * SAMPLE_RATE), spoken(1.01)]))
     whole = voice_activity(speech)
@@ -142,6 +144,7 @@ def test_speech_is_heard_piece_by_piece_and_alike(monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(voice_activity(ShortReads(speech, 2.1)), whole)
 
 
+@pytest.mark.slow
 def test_short_silence_is_part_of_the_speech_and_long_silence_is_not() -> None:
     speech = spoken(6)
     speech[2 * SAMPLE_RATE : round(2.7 * SAMPLE_RATE)] = 0

@@ -14,6 +14,7 @@ from personatalk.audio.spectrum import CEILING, SPAN, log_mel, mel_filters
 from personatalk.audio.whisper import POSITIONS, WhisperEncoder, sinusoids
 
 
+@pytest.mark.slow
 def test_the_layers_are_whispers(monkeypatch: pytest.MonkeyPatch) -> None:
     config = WhisperConfig(d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=128)
     theirs = TheirEncoder(config).eval()

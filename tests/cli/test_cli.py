@@ -265,6 +265,7 @@ def test_a_dub_is_rehearsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(tried) == 1
 
 
+@pytest.mark.slow
 def test_half_a_certificate(capsys: pytest.CaptureFixture[str], tmp_path: Path, clip: Path, speech: Path) -> None:
     line = refused(
         capsys, tmp_path, clip, speech, "-o", tmp_path / "out.mp4", "--certificate", tmp_path / "a.pem", code=14

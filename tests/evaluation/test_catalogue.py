@@ -62,6 +62,7 @@ def test_figures_of_other_dubs_of_a_clip_come_from_their_own_columns() -> None:
         assert combine[1]({source: 0.9}, {source: 0.2}) == 0.2
 
 
+@pytest.mark.slow
 def test_the_silent_mouth_score_falls_when_the_mouth_talks_on_in_silence(pair: Pair) -> None:
     score, opened = BY_NAME["silent_mouth"].pair, BY_NAME["open_frames"].pair
     assert score is not None and opened is not None

@@ -63,6 +63,7 @@ def test_pairs_are_measured_from_python(plain: Path, tmp_path: Path, model: Morp
     assert (tmp_path / "report" / "table.md").exists() and (tmp_path / "report" / "progress.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_pair_is_told_and_its_reference_is_tracked_once(
     plain: Path, tmp_path: Path, model: MorphableModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers.landmarks import speaking
 from helpers.sample_clips import spoken
 
@@ -14,6 +15,7 @@ from personatalk.evaluation.tracks import Track
 from personatalk.geometry.morphable_model import MorphableModel
 
 
+@pytest.mark.slow
 def test_motion_in_silence_is_that_of_the_frames_without_voice(model: MorphableModel) -> None:
     moving = speaking(model, frames=150)
     still = moving.copy()

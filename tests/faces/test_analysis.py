@@ -85,6 +85,7 @@ def test_arrays_that_do_not_fit_are_refused(analysis: Analysis, model: Morphable
         Analysis.from_arrays(analysis.info, arrays, model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [1, 2])
 def test_a_frame_that_is_shown_for_a_second_is_not_brief(
     tmp_path: Path, clip: Talk, model: MorphableModel, frames: int
@@ -111,6 +112,7 @@ def test_a_video_without_a_face_is_refused(video: Path, model: MorphableModel) -
         analyse(reader, Blind(), model)
 
 
+@pytest.mark.slow
 def test_no_face_is_looked_for_in_a_transition(tmp_path: Path, clip: Talk, model: MorphableModel) -> None:
     one, other = ([smooth_picture(240, 400, 12, seed=seed)] * 16 for seed in (0, 1))
     path = write_video(tmp_path / "in.mp4", joined(one, other, "dissolve", 8))

@@ -33,6 +33,7 @@ def shot(count: int, seed: int) -> list[Image]:
     return frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [5, 25])
 def test_a_transition_is_found_where_it_is(kind: str, count: int) -> None:
@@ -64,6 +65,7 @@ def test_shots_of_people_of_one_outline_are_told_apart(kind: str) -> None:
     assert abs(found.start - LEAD) <= 2 and abs(found.stop - LEAD - 12) <= 2
 
 
+@pytest.mark.slow
 def test_several_transitions_are_told_apart() -> None:
     frames = joined(shot(35, 1), shot(45, 2), "dissolve", 10)
     frames = joined(frames, shot(35, 3), "wipe left", 10)

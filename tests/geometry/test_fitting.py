@@ -128,6 +128,7 @@ def test_windows_join_without_a_trace(model: MorphableModel) -> None:
     assert np.abs(whole.pose - parts.pose)[:, :4].max() < 0.002
 
 
+@pytest.mark.slow
 def test_the_resolution_does_not_matter(model: MorphableModel, clip: Talk, tables: tuple[Tables, Array]) -> None:
     small, alpha = tables
     large, large_alpha = estimated(model, replace(clip, landmarks=4 * clip.landmarks))
@@ -140,6 +141,7 @@ def test_the_resolution_does_not_matter(model: MorphableModel, clip: Talk, table
     assert np.abs(b.pose[:, 4:] / 4 - a.pose[:, 4:]).max() < 0.2
 
 
+@pytest.mark.slow
 def test_the_place_in_a_large_picture_does_not_matter(
     model: MorphableModel, clip: Talk, tables: tuple[Tables, Array]
 ) -> None:
@@ -182,6 +184,7 @@ def test_noise_is_not_explained_by_unlikely_expressions(model: MorphableModel, t
     assert np.abs(shot.beta - tables[0].beta[:1]).max() < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["beta", "pose"])
 def test_the_laplacian_steadies(model: MorphableModel, tables: tuple[Tables, Array], name: str) -> None:
     jitter = []

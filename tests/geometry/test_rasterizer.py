@@ -16,6 +16,7 @@ Render = Callable[..., np.ndarray]
 BOTH = pytest.mark.parametrize("draw", [render, render_reference])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", [(0, 0, 0), (0.3, -0.6, 0), (-0.4, 0.2, 0.5), (0.1, 1.3, 0)])
 def test_the_fast_one_equals_the_plain_one_on_a_face(model: MorphableModel, turn: tuple[float, float, float]) -> None:
     vertices = face_in_crop(model, 96, 0.2, turn)

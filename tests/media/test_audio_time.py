@@ -60,6 +60,7 @@ def dubbed(folder: Path, speech: Path, target: str, **choices: object) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "codec"),
     [("s.mkv", "pcm_s16le"), ("s.mkv", "flac"), ("s.mp4", "aac"), ("s.webm", "libopus"), ("s.ts", "mp2")],
@@ -143,6 +144,7 @@ def joined(folder: Path, kinds: list[tuple[int, str]]) -> tuple[Path, np.ndarray
     return folder / "joined.mp3", np.concatenate(said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kinds",
     [[(22050, "mono"), (44100, "stereo"), (16000, "mono")], [(48000, "stereo"), (24000, "mono")]],

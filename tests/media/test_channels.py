@@ -85,6 +85,7 @@ def test_planar_audio_of_eight_channels_is_read_and_cut(tmp_path: Path, target: 
     assert np.abs(lags(HEARD[: round(0.4 * RATE)], played, RATE)).max() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["5.1", "7.1"])
 def test_surround_stays_surround(tmp_path: Path, layout: str) -> None:
     channels = av.AudioLayout(layout).nb_channels

@@ -48,6 +48,7 @@ def noise(pix_fmt: str, size: tuple[int, int], seed: int) -> av.VideoFrame:
 ORIENTATIONS = [Orientation(rotation, mirrored) for rotation in (0, 90, 180, 270) for mirrored in (False, True)]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     pix_fmt=st.sampled_from([*FORMATS, "yuv422p10le", "gray", "rgba", "gbrp", "p010le", "yuva420p", "yuv411p"]),
@@ -79,6 +80,7 @@ def test_paste_changes_no_sample_that_the_mask_does_not_touch(
         assert (plane.samples == old)[~blocks].all()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     pix_fmt=st.sampled_from([*FORMATS, "yuv422p10le", "gray", "yuyv422", "p010le", "yuv411p"]),
@@ -112,6 +114,7 @@ def test_a_part_that_is_pasted_back_keeps_its_colours() -> None:
     assert errors[0] < 0.7 * errors[1]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     pix_fmt=st.sampled_from(["rgb24", "bgr24", "gbrp", "rgba", "rgb48le", "yuv444p", "yuv444p10le"]),

@@ -70,6 +70,7 @@ def speech(tmp_path: Path) -> Path:
     return write_wav(tmp_path / "speech.wav", clicks(0.9, 22050, (0.2, 0.6)), 22050)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".ts", ".avi"])
 def test_a_run_that_was_cut_off_gives_the_same_file(tmp_path: Path, speech: Path, suffix: str) -> None:
     source = make(Clip(tmp_path / "a.mp4", count=18, size=(64, 48)))

@@ -42,6 +42,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.speech_of(tmp_path_factory.mktemp("speech") / "speech.wav", 0.8)
 
 
+@pytest.mark.slow
 def test_only_the_cues_change(tmp_path: Path, clip: Path, speech: Path) -> None:
     cue = tmp_path / "cues.txt"
     cue.write_text(
@@ -97,6 +98,7 @@ def test_each_person_says_the_own_cue(tmp_path: Path, pair: Path, speech: Path, 
     assert left[:2].min() > 10 > left[5:].max() and right[6:].min() > 10 > right[:3].max()
 
 
+@pytest.mark.slow
 def test_who_cannot_be_dubbed_is_warned_of_and_the_others_are_dubbed(
     tmp_path: Path, speech: Path, tiny_models: Models
 ) -> None:

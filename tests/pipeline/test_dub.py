@@ -269,6 +269,7 @@ def test_a_speech_without_speech_is_warned_of(tmp_path: Path, speech: Path, tiny
     assert warned == {speech: [], noise: [f"{noise}: no speech is heard in it: the mouth rests throughout"]}
 
 
+@pytest.mark.slow
 def test_every_new_mouth_is_told_with_its_mask(tmp_path: Path, clip: Path, speech: Path, tiny_models: Models) -> None:
     patches: dict[int, Patch] = {}
     request = DubRequest(clip, [speech], tmp_path / "out.mp4", DubOptions())
@@ -338,6 +339,7 @@ def test_a_changed_choice_starts_anew(tmp_path: Path, clip: Path, speech: Path, 
     assert resumed == [6, 0, 0]
 
 
+@pytest.mark.slow
 def test_the_key_of_a_run_tells_files_choices_and_models(clip: Path, speech: Path, tiny_models: Models) -> None:
     request = DubRequest(clip, [speech], Path("out.mp4"), DubOptions())
     same = replace(request, options=DubOptions(provenance=Provenance(certificate=clip)))

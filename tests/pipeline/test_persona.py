@@ -46,6 +46,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, clip: Path, tiny_models: Mode
     return path
 
 
+@pytest.mark.slow
 def test_a_known_video_is_not_analysed_again_and_looks_the_same(
     tmp_path: Path, tiny_models: Models, clip: Path, speech: Path, kept: Path
 ) -> None:

@@ -46,6 +46,7 @@ def clip_of(path: Path, scale: float) -> Path:
     return tiny.clip_of(path, [tiny.draw_faces([face], 192, 192) for face in faces])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "resolution", "side"), [(26.0, "auto", 64), (60.0, "auto", 128), (60.0, "256", 64), (26.0, "512", 128)]
 )
@@ -59,6 +60,7 @@ def test_large_faces_are_rendered_at_twice_the_side(
     assert sides == {side}
 
 
+@pytest.mark.slow
 def test_a_persona_is_used_at_its_own_resolution_and_encoded_anew_at_another(
     tmp_path: Path, tiny_models: Models, speech: Path, sides: set[int]
 ) -> None:

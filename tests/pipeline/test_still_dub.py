@@ -34,6 +34,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.speech_of(tmp_path_factory.mktemp("speech") / "speech.wav", COUNT / 25)
 
 
+@pytest.mark.slow
 def test_a_still_lasts_as_long_as_the_speech_with_a_word_of_warning(
     tmp_path: Path, still: Path, speech: Path, tiny_models: Models
 ) -> None:

@@ -33,6 +33,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.speech_of(tmp_path_factory.mktemp("speech") / "speech.wav", 0.4)
 
 
+@pytest.mark.slow
 def test_only_the_stretch_changes(tmp_path: Path, clip: Path, speech: Path, tiny_models: Models) -> None:
     options = DubOptions(start=0.4, end=0.6)
     report = personatalk.dub(clip, speech, tmp_path / "out.mp4", models=tiny_models, options=options)
@@ -56,6 +57,7 @@ def test_a_stretch_ends_with_the_speech_and_begins_with_the_video(clip: Path, sp
     assert DubRequest.of_speech(clip, speech, output, DubOptions()).cues == ()
 
 
+@pytest.mark.slow
 def test_nobody_is_looked_for_far_from_the_stretch(
     tmp_path: Path, clip: Path, speech: Path, tiny_models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,7 @@ def test_scores_without_a_watermark_are_those_of_chance() -> None:
     assert 1 < scores.mean() < 3
 
 
+@pytest.mark.slow
 def test_the_threshold_grows_with_the_length_of_the_video() -> None:
     assert watermark.threshold(64) == pytest.approx(4.7, abs=0.01)
     short, long = detect(crops(FRAMES)), detect(crops(300))

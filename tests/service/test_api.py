@@ -113,6 +113,7 @@ def test_passed_through_frames_have_images(client: Client, speech: Path, tmp_pat
     assert (status, headers["content-type"], image[:2]) == (200, "image/jpeg", b"\xff\xd8")
 
 
+@pytest.mark.slow
 def test_jobs_are_listed_page_by_page_and_deleted(client: Client) -> None:
     made = [broken(client)["id"] for _ in range(3)]
     page = client.get("/api/jobs?most=2")
@@ -164,6 +165,7 @@ def test_a_wrong_form_is_told_in_one_line(
     assert {path.name for path in client.service.folders.root.iterdir()} == client.service.store.ids()
 
 
+@pytest.mark.slow
 def test_paths_are_taken_only_below_the_allowed_folder(client: Client, tmp_path: Path, clip: Path) -> None:
     allowed = tmp_path / "allowed"
     (allowed / "in").mkdir(parents=True)
@@ -179,6 +181,7 @@ def test_paths_are_taken_only_below_the_allowed_folder(client: Client, tmp_path:
     assert "takes no paths" in client.post(kind="faces", video_path="in/v.mp4")[1]["detail"]
 
 
+@pytest.mark.slow
 def test_a_playlist_cannot_name_other_files(client: Client, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "list.m3u8").write_text(
         f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\nfile://{clip}\n#EXT-X-ENDLIST\n"
@@ -189,6 +192,7 @@ def test_a_playlist_cannot_name_other_files(client: Client, clip: Path, tmp_path
         assert job["state"] == "failed" and f"{name} is not a media file" in job["error"]
 
 
+@pytest.mark.slow
 def test_bad_input_fails_with_one_line_and_no_path_of_the_server(client: Client, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "words.mp4").write_text("no video")
     job = client.over(client.create(kind="faces", video=tmp_path / "words.mp4"))
@@ -198,6 +202,7 @@ def test_bad_input_fails_with_one_line_and_no_path_of_the_server(client: Client,
     assert client.ask("GET", f"/api/jobs/{job['id']}/result")[0] == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limits", "said"),
     [(Limits(media_minutes=0.01), "minutes long"), (Limits(frame_megapixels=0.005), "frames of 96 x 96 pixels")],
@@ -209,6 +214,7 @@ def test_media_beyond_the_limits_fail(tmp_path: Path, limits: Limits, said: str)
         assert job["state"] == "failed" and job["error"].startswith("long.mp4: ") and said in job["error"]
 
 
+@pytest.mark.slow
 def test_uploads_beyond_the_limits_are_refused(tmp_path: Path, clip: Path) -> None:
     with running(tmp_path / "data", limits=Limits(upload_mb=0.002)) as client:
         assert client.post(kind="verify", video=("v.mp4", bytes(9000))) == (

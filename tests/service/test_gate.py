@@ -113,6 +113,7 @@ def test_a_body_that_tells_no_size_ends_at_the_limit(client: Client) -> None:
     assert answer.startswith(b"HTTP/1.1 413") and b"at most 0.1 MB" in answer
 
 
+@pytest.mark.slow
 def test_a_body_that_stops_is_given_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "PATIENCE", 0.1)
     answer = raw(client, HEAD, FORM, b"Content-Length: 1000\r\n\r\n--x\r\n")

@@ -82,6 +82,7 @@ def test_without_style_nobody_has_one(model: MorphableModel, network: GeometryGe
     assert np.abs(np.subtract(*(speaking_style(network, model, beta) for beta in betas))).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [30, 100])
 def test_chunks_do_not_show(network: GeometryGenerator, style: Array, template: Array, chunk: int) -> None:
     speech = normalise_loudness(speech_like(8.8))
@@ -127,6 +128,7 @@ def rest(model: MorphableModel) -> Array:
     return model.offsets(opened(model, 0.07))
 
 
+@pytest.mark.slow
 def test_motion_equals_what_is_generated(
     network: GeometryGenerator, style: Array, template: Array, rest: Array
 ) -> None:
@@ -149,6 +151,7 @@ def test_the_mouth_does_not_snap_shut_where_the_speech_ends_in_a_sound(
     np.testing.assert_array_equal(motion.displacement_at(2 + 2 * PAUSE_FRAMES / FPS, template), rest)
 
 
+@pytest.mark.slow
 def test_the_order_of_asking_does_not_matter(
     network: GeometryGenerator,
     style: Array,
@@ -171,6 +174,7 @@ def test_the_order_of_asking_does_not_matter(
     np.testing.assert_array_equal(asked(random.permutation(len(times))), forward)
 
 
+@pytest.mark.slow
 def test_two_speakers_do_not_get_mixed_up(
     network: GeometryGenerator, style: Array, template: Array, rest: Array
 ) -> None:

@@ -78,6 +78,7 @@ def test_one_displacement_for_every_frame(network: GeometryGenerator, model: Mor
     assert got.shape == (2, 9, model.num_vertices, 3)
 
 
+@pytest.mark.slow
 def test_attention_and_the_linear_decoder_are_averaged(network: GeometryGenerator, model: MorphableModel) -> None:
     style, template = torch.randn(1, 64), torch.zeros(1, model.num_vertices, 3)
     features = torch.randn(1, 9, 64 + model.num_expression)
@@ -105,6 +106,7 @@ def test_other_expressions_are_refused(model: MorphableModel, network: GeometryG
     GeometryGenerator.load(tmp_path / "s.safetensors").check_fits(model)
 
 
+@pytest.mark.slow
 def test_save_and_load(network: GeometryGenerator, style: Array, template: Array, tmp_path: Path) -> None:
     path = tmp_path / "stage1.safetensors"
     network.save(path)
@@ -118,6 +120,7 @@ def test_save_and_load(network: GeometryGenerator, style: Array, template: Array
     np.testing.assert_allclose(b, a, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_graphs_are_the_network(network: GeometryGenerator, style: Array, template: Array) -> None:
     path = exported(network)
     runtime, network = GeometryRuntime(path, "cpu"), GeometryGenerator.load(path)

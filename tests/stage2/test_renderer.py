@@ -109,6 +109,7 @@ def test_the_fast_renderer_equals_the_formula(full_scene: Scene, options: dict[s
     assert difference(fast, slow, scene.mask > 0.5) <= 2
 
 
+@pytest.mark.slow
 def test_a_batch_equals_single_faces(full_scene: Scene) -> None:
     scene, network = full_scene, runtime(FULL)
     references = scene.textured(network)
@@ -208,6 +209,7 @@ def test_the_old_lips_do_not_leak_from_face_references(model: MorphableModel, fu
     assert difference(network.render(full_scene.target, plain[:3], cheeks[3:]), base, full_scene.mask > 0.5) > 2
 
 
+@pytest.mark.slow
 def test_without_lip_attention_the_faces_references_do_it_all(model: MorphableModel, scene: Scene) -> None:
     network = runtime(use_lip=False)
     plain, other = scene.textured(network), scene.textured(network, inverted(scene, range(6)))
@@ -217,6 +219,7 @@ def test_without_lip_attention_the_faces_references_do_it_all(model: MorphableMo
     assert difference(network.render(scene.target, plain[:3], lips[3:]), base, scene.mask > 0.5) > 2
 
 
+@pytest.mark.slow
 def test_without_face_attention_the_lips_references_do_it_all(model: MorphableModel, scene: Scene) -> None:
     network = runtime(use_face=False)
     plain, other = scene.textured(network), scene.textured(network, inverted(scene, range(6)))
@@ -235,6 +238,7 @@ def test_without_face_attention_the_lips_references_do_it_all(model: MorphableMo
     assert by_cheeks > 0.5 * by_all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"use_lip": False}, {"use_face": False}], ids=["full", "face", "lip"])
 def test_all_parameters_learn(scene: Scene, options: dict[str, bool]) -> None:
     network = renderer(**options).train()
@@ -284,6 +288,7 @@ def test_another_crop_size_resamples_the_positions(full_scene: Scene) -> None:
     assert difference(got, wanted, scene.mask > 0.5) <= 2
 
 
+@pytest.mark.slow
 def test_save_and_load(scene: Scene, tmp_path: Path) -> None:
     network = renderer(use_face=True)
     path = tmp_path / "stage2.safetensors"

@@ -108,6 +108,7 @@ def test_sound_that_does_not_fit_the_mouth_is_left_out(model: MorphableModel, fr
     assert moved < 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.0001, 0.1], ids=["faint", "loud"])
 def test_a_clip_without_speech_is_left_out(model: MorphableModel, level: float) -> None:
     # Faint room noise 60 dB under the speech before it: normalised by itself it would be as loud as speech.

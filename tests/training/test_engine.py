@@ -154,6 +154,7 @@ def test_a_run_keeps_to_its_configuration_but_may_be_made_longer(tmp_path: Path)
         trained(tmp_path, steps=4, seed=9, lr=0.01)
 
 
+@pytest.mark.slow
 def test_a_schedule_may_follow_the_clock(tmp_path: Path) -> None:
     task, how = Sum(), config(steps=0, log_every=10**6, validate_every=10**6, save_every=10**6)
     with pytest.raises(PersonaTalkError, match="--minutes"):

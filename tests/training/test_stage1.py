@@ -43,6 +43,7 @@ def task(model: MorphableModel, config: Stage1Config, tmp_path_factory: pytest.T
     return Stage1Task(config, model, entries, entries)
 
 
+@pytest.mark.slow
 def test_a_training_window_pairs_the_sound_with_its_expression(task: Stage1Task, config: Stage1Config) -> None:
     starts = set()
     for seed in range(20):
@@ -58,6 +59,7 @@ def test_a_training_window_pairs_the_sound_with_its_expression(task: Stage1Task,
     assert len(starts) > 8
 
 
+@pytest.mark.slow
 def test_a_clip_shorter_than_a_window_is_held_at_its_end(task: Stage1Task, config: Stage1Config) -> None:
     samples = [task.sample(np.random.default_rng(seed), 0) for seed in range(60)]
     short = next(s for s in samples if float(s.beta[-1, 0]) < 0.8)
@@ -80,6 +82,7 @@ def test_sound_and_mouth_are_played_faster_together(model: MorphableModel, tmp_p
     assert np.diff(fast.beta[:, 0]) == pytest.approx(speed / 25, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_style_tells_how_far_the_mouth_moves(model: MorphableModel, task: Stage1Task, config: Stage1Config) -> None:
     louder = Stage1Task(replace(config, amplitude_std=0.5), model, task.entries, task.entries)
     gains = []

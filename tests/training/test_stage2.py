@@ -123,6 +123,7 @@ def test_the_mouth_weighs_more(model: MorphableModel) -> None:
     assert each(mouth, 1) == pytest.approx(each(cheek, 1), rel=0.2)
 
 
+@pytest.mark.slow
 def test_the_discriminator_takes_what_the_renderer_has_rendered(
     model: MorphableModel, entries: list[IndexEntry]
 ) -> None:

@@ -20,6 +20,7 @@ from personatalk.training.engine import Step
 from personatalk.training.style import StyleTask
 
 
+@pytest.mark.slow
 def test_pairs_of_speakers_are_contrasted(tmp_path: Path, model: MorphableModel) -> None:
     clips = [made_up(model, f"{name}-000000", frames=120, crops=1, speaker=name) for name in "abc"]
     entries = read_dataset(dataset(tmp_path, clips))
@@ -38,6 +39,7 @@ def test_one_speaker_is_too_few(tmp_path: Path, model: MorphableModel) -> None:
         StyleTask(StyleConfig(), model, entries, entries)
 
 
+@pytest.mark.slow
 def test_contrast_is_low_where_a_speakers_windows_are_alike(model: MorphableModel) -> None:
     random = np.random.default_rng(0)
     config = read_config(StyleConfig, changes=["dropout=0"])

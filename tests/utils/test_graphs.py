@@ -119,6 +119,7 @@ def test_devices_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert any("pip install" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_export_writes_graphs_and_names_the_licence(
     weights: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ def test_the_decoders_graph_is_the_module(weights: Path) -> None:
     np.testing.assert_allclose(got / 255, wanted, atol=0.5 / 255 + 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("openvino" not in devices.available_devices(), reason="no OpenVINO")
 def test_opening_a_network_starts_no_process_and_tells_nobody() -> None:
     program = """
