@@ -16,10 +16,11 @@ from ..version import __version__
 from .events import job_events
 from .form import JobForm, page_fields, persona_files
 from .gate import COOKIE
+from .intake import Upload
 from .jobs import Job
 from .metrics import CONTENT_TYPE, Metrics
 from .pictures import passed_picture, person_picture
-from .service import Service, Upload
+from .service import Service
 from .tasks import CURVES, REPORT
 from .views import JobList, JobView, Problem, view
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -18,34 +15,19 @@ from ..pipeline.options import DubOptions, WeightPaths
 from ..utils.files import DISK_FULL
 from ..utils.processes import RayWorker, WorkerProcess, ray_cluster
 from .dispatcher import Dispatcher, Lane, Worker
-from .folders import JobFolders, open_below, shown_name, stored_name
+from .folders import JobFolders
 from .form import JobFields, chosen_options, dub_options
 from .housekeeping import Housekeeping
+from .intake import Intake, Upload
 from .jobs import Job, JobRequest, JobStore, new_id
 from .options import ServiceOptions
 from .tasks import Task, run_task
 from .tokens import Tokens
 from .webhook import Webhook, read_secret
 
-# Bytes that are copied at once.
-BLOCK = 1 << 20
-
 
 class NotFoundError(PersonaTalkError):
     """A client has no such job."""
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A file that a client sent.
-
-    Attributes:
-        name: Its name.
-        file: Its content.
-    """
-
-    name: str
-    file: BinaryIO
 
 
 class Service:
@@ -84,6 +66,7 @@ class Service:
         """
         root = self.options.data_folder
         self.folders = JobFolders(root / "jobs")
+        self.intake = Intake(self.folders, self.options)
         lock = FileLock(root / "server.lock", blocking=False)
         try:
             self._exit.enter_context(lock)
@@ -153,17 +136,18 @@ class Service:
         """
         chosen = chosen_options(form)
         dub_options(self.defaults, chosen, self.options.personas)
-        check_form(form, video is not None, speech is not None)
-        if self.options.allow is None and (form.video_path is not None or form.speech_path is not None):
-            raise PersonaTalkError("this service takes no paths; upload the files")
+        self.intake.check(form, video is not None, speech is not None)
         id = new_id()
         folder = self.folders.of(id)
         try:
             folder.mkdir(mode=0o700)
-            shown, video_file = self._take(owner, folder, "video", video, form.video_path, form.video_of)
+            if form.video_of is not None:
+                shown, video_file = self._link(owner, folder, form.video_of)
+            else:
+                shown, video_file = self.intake.take(folder, "video", video, form.video_path)
             spoken, speech_file = ("", "")
             if form.kind == "dub":
-                spoken, speech_file = self._take(owner, folder, "speech", speech, form.speech_path, None)
+                spoken, speech_file = self.intake.take(folder, "speech", speech, form.speech_path)
             result = f"result.{form.container}" if form.kind == "dub" else ""
             reference = "".join(c for c in form.reference or "" if c.isprintable())
             request = JobRequest(shown, spoken, video_file, speech_file, result, reference, chosen)
@@ -177,46 +161,14 @@ class Service:
         self.dispatcher.wake()
         return job
 
-    def _take(
-        self, owner: str, folder: Path, stem: str, upload: Upload | None, path: str | None, of: str | None
-    ) -> tuple[str, str]:
-        """Put a client's file into a job's folder, and return the name to be shown and the name in the folder."""
-        if of is not None:
-            other = self.get(of, owner)
-            kept = self.folders.of(of) / other.request.video_file
-            shown, name = other.request.video, other.request.video_file
-            try:
-                os.link(kept, folder / name)
-            except FileNotFoundError:
-                raise NotFoundError(f"{of}: there is no such job any more") from None
-            return shown, name
-        if upload is not None:
-            shown = shown_name(upload.name)
-            name = stored_name(stem, shown)
-            self._copy(upload.file, folder / name, shown)
-            return shown, name
-        assert path is not None and self.options.allow is not None
-        shown = shown_name(path)
-        name = stored_name(stem, shown)
-        with open_below(self.options.allow, path) as file:
-            self._copy(file, folder / name, shown)
-        return shown, name
-
-    def _copy(self, source: BinaryIO, target: Path, shown: str) -> None:
-        """Copy a file into a job's folder.
-
-        Raises:
-            MediaError: It is empty or too large.
-        """
-        source.seek(0, os.SEEK_END)
-        size, most = source.tell(), 1e6 * self.options.limits.upload_mb
-        source.seek(0)
-        if size == 0:
-            raise MediaError(f"{shown} is empty (0 bytes); choose another file")
-        if size > most or self.folders.used() + size > 1e9 * self.options.limits.disk_gb:
-            raise MediaError(f"{shown}: {size / 1e6:.0f} MB are more than the service takes now")
-        with target.open("xb") as file:
-            shutil.copyfileobj(source, file, BLOCK)
+    def _link(self, owner: str, folder: Path, of: str) -> tuple[str, str]:
+        """Take the video of another of the client's jobs; see `Intake.take`."""
+        other = self.get(of, owner)
+        try:
+            os.link(self.folders.of(of) / other.request.video_file, folder / other.request.video_file)
+        except FileNotFoundError:
+            raise NotFoundError(f"{of}: there is no such job any more") from None
+        return other.request.video, other.request.video_file
 
     def get(self, id: str, owner: str) -> Job:
         """Return a client's job.
@@ -266,19 +218,3 @@ class Service:
         shown |= {str(path): Path(path).stem for path in (options.persona, options.style) if path is not None}
         shown.pop("None", None)
         return Task(job.number, job.kind, folder, video, shown, speech, output, options, self.options.limits)
-
-
-def check_form(form: JobFields, has_video: bool, has_speech: bool) -> None:
-    """Make sure that a form says one thing of each.
-
-    Raises:
-        PersonaTalkError: Something is missing, or said twice.
-    """
-    videos = [has_video, form.video_path is not None, form.video_of is not None]
-    if sum(videos) != 1:
-        raise PersonaTalkError("give the video once: upload it as video, or name it by video_path or video_of")
-    speeches = [has_speech, form.speech_path is not None]
-    if sum(speeches) != (1 if form.kind == "dub" else 0):
-        raise PersonaTalkError("give the speech of a dub once: upload it as speech, or name it by speech_path")
-    if form.kind == "dub" and not form.consent:
-        raise PersonaTalkError("consent: say that the person who is shown and the owner of the voice agree")
