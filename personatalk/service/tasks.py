@@ -26,6 +26,7 @@ from ..pipeline.people_sheet import people_entries
 from ..pipeline.report import Report
 from ..pipeline.request import DubRequest
 from ..pipeline.weights import load_face_model
+from ..provenance.signer import config_folder
 from ..provenance.verify import verify
 from ..utils.files import atomic_write
 from .options import Limits
@@ -69,7 +70,8 @@ class Task:
         """Return a text for clients: with the names that they know, and no folder of the server."""
         for path, shown in self.shown.items():
             text = text.replace(path, shown)
-        return text.replace(f"{self.folder}/", "").replace(str(self.folder), "the job")
+        text = text.replace(f"{self.folder}/", "").replace(str(self.folder), "the job")
+        return text.replace(str(config_folder()), "the server's settings")
 
 
 def run_task(weights: WeightPaths, task: Task) -> JobOutcome:
