@@ -61,6 +61,7 @@ def data(model: MorphableModel, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return dataset(tmp_path_factory.mktemp("meter"), clips)
 
 
+@pytest.mark.slow
 def test_every_target_is_measured_apart_from_its_references(data: Path, model: MorphableModel) -> None:
     models = tiny_models()
     meter = RendererMeter(model, models.renderer, lambda a, b: float(np.abs(a.astype(int) - b).mean()))

@@ -155,6 +155,7 @@ def test_stage1_starts_from_a_checkpoint(tmp_path: Path, model: MorphableModel) 
     torch.testing.assert_close(same, offsets, atol=5e-3, rtol=0.05)  # kept in float16
 
 
+@pytest.mark.slow
 def test_the_linear_map_is_found_before_the_training_and_stays(task: Stage1Task) -> None:
     audio, speech = task.network.audio, task._load_clip(0)
     with torch.inference_mode():
@@ -164,6 +165,7 @@ def test_the_linear_map_is_found_before_the_training_and_stays(task: Stage1Task)
     assert not audio.linear_map.weight.requires_grad and audio.first_mix.argmax() == 3
 
 
+@pytest.mark.slow
 def test_the_backbone_does_not_learn(task: Stage1Task) -> None:
     learned = [p for group in task.parameter_groups()["network"] for p in group["params"]]
     assert any(p is task.network.audio.mix for p in learned)

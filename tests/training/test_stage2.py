@@ -152,6 +152,7 @@ def test_the_discriminator_takes_what_the_renderer_has_rendered(
     assert all(p.grad is None for p in task.network.parameters())
 
 
+@pytest.mark.slow
 def test_frames_kept_on_the_device_give_the_same_losses(model: MorphableModel, entries: list[IndexEntry]) -> None:
     config = Stage2Config(crop_size=64, channels=16, width=16, batch_size=2, mouth_share=0.5)
     found = []
