@@ -6,8 +6,8 @@
 
 Work that cannot show in the result is left out: only the target's latent cells under the mask are queries, only the
 cells of a reference's lower face are keys, and each reference is encoded once. The tests hold the result against the
-paper's formula on full grids. This is the network for training;
-`stage2.runtime` renders with its graphs.
+paper's formula on full grids. This is the network that is trained: `training.batches` computes the same for many
+windows at once, and `stage2.runtime` renders with its graphs.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
-from ..utils.arrays import Image
 from ..utils.export import ExportedModule, GraphSpec
 from .attention import GeometricAttention
-from .geometry_map import CELL_SIZE, NUM_CHANNELS, ArrayMap, GeometryMap
+from .geometry_map import CELL_SIZE, NUM_CHANNELS, GeometryMap
 from .keys import Keys
 from .regions import Box, bounding_box, pixel_span
 from .runtime import KIND, VERSION
@@ -296,22 +294,6 @@ class Renderer(ExportedModule):
         latents = self.sample(targets, lips, faces)[:, :, rows, columns]
         geometry = torch.stack([target.image[:, pixel_span(rows), pixel_span(columns)] for target in targets])
         return self.decode(latents, geometry)
-
-
-def map_tensors(drawn: ArrayMap) -> TensorMap:
-    """Return a geometry map as tensors."""
-    return GeometryMap(**{name: torch.from_numpy(grid) for name, grid in vars(drawn).items()})
-
-
-def to_tensor(crop: Image) -> torch.Tensor:
-    """Convert a crop uint8 (S, S, 3) to float32 (3, S, S) in 0..1."""
-    return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))).float() / 255
-
-
-def to_bytes(image: torch.Tensor) -> Image:
-    """Convert an image (3, h, w) in 0..1 to uint8 (h, w, 3); other values are clipped."""
-    scaled = (image.clamp(0, 1) * 255).round().to(torch.uint8)
-    return np.ascontiguousarray(scaled.permute(1, 2, 0).numpy())
 
 
 def _scatter(rows: torch.Tensor, where: torch.Tensor) -> torch.Tensor:

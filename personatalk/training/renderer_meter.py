@@ -97,16 +97,15 @@ class RendererMeter:
         for target in dict.fromkeys(int(order[round(share * (len(order) - 1))]) for share in TARGETS):
             lips, near = rendered.references([target])
             if len(near):
-                real, (composed,) = clip.crops[target], rendered.compose([target], lips, near)
+                real, (composed, face) = clip.crops[target], rendered.compose(target, lips, near)
                 beyond = bool(opening[target] > opening[lips].max())
-                measured = self._measured(clip.key, target, beyond, rendered.vertices(target), real, composed)
+                measured = self._measured(clip.key, target, beyond, rendered.vertices(target), face, real, composed)
                 yield replace(measured, flicker=flicker), real, composed
 
     def _measured(
-        self, key: str, frame: int, beyond: bool, vertices: Array, real: Image, composed: Image
+        self, key: str, frame: int, beyond: bool, vertices: Array, face: Array, real: Image, composed: Image
     ) -> RenderedTarget:
         lips = masks.lip_region(self.model, vertices, len(real))
-        face = masks.face_region(self.model, [vertices], len(real))
         (opening, width), (seen_opening, seen_width) = (self._reader.read(i, vertices) for i in (real, composed))
         return RenderedTarget(
             key,
@@ -136,15 +135,12 @@ class _RenderedClip:
         far = np.flatnonzero(distance >= APART)
         return far[lip_references(self.opening[far])], far[distance[far] <= APART + 1]
 
-    def compose(self, targets: Sequence[int], lips: IntArray, faces: IntArray) -> list[Image]:
-        """Return the targets' crops with the rendered mouth."""
-        composed = []
-        for target in targets:
-            drawn, real = self._drawn(target), self.clip.crops[target]
-            rendered = self.renderer.render(drawn, self._encoded(lips), self._encoded(faces))
-            face = drawn.face[..., None]
-            composed.append(np.clip(real * (1 - face) + rendered * face + 0.5, 0, 255).astype(np.uint8))
-        return composed
+    def compose(self, target: int, lips: IntArray, faces: IntArray) -> tuple[Image, Array]:
+        """Return a target's crop with the rendered mouth, and the generated region, (S, S)."""
+        drawn, real = self._drawn(target), self.clip.crops[target]
+        rendered = self.renderer.render(drawn, self._encoded(lips), self._encoded(faces))
+        face = drawn.face[..., None]
+        return np.clip(real * (1 - face) + rendered * face + 0.5, 0, 255).astype(np.uint8), drawn.face
 
     def flicker(self, lips: Array) -> float | None:
         """Return how much the lips' region changes from one frame to the next, over what it really does.
@@ -165,7 +161,7 @@ class _RenderedClip:
         where = masks.lip_region(self.model, self.vertices(pair[0]), len(self.clip.crops[0]))[..., None]
         real, seen = (
             float((np.abs(np.subtract(*images, dtype=np.float32)) * where).sum())
-            for images in ([self.clip.crops[i] for i in pair], self.compose(pair, chosen, near))
+            for images in zip(*((self.clip.crops[i], self.compose(i, chosen, near)[0]) for i in pair), strict=True)
         )
         return seen / max(real, 1e-3)
 

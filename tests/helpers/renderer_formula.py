@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from personatalk.stage2.renderer import Renderer, TensorMap, to_bytes
+from personatalk.stage2.geometry_map import ArrayMap, GeometryMap
+from personatalk.stage2.renderer import Renderer, TensorMap
 from personatalk.utils.arrays import Image
 
 
@@ -40,3 +42,19 @@ def render_by_formula(
     share = network.lip_share(target)
     dual = (sampled[0] * share + sampled[1] * (1 - share)) * target.region
     return to_bytes(network.decode(dual[None], target.image[None])[0])
+
+
+def map_tensors(drawn: ArrayMap) -> TensorMap:
+    """Return a geometry map as tensors."""
+    return GeometryMap(**{name: torch.from_numpy(grid) for name, grid in vars(drawn).items()})
+
+
+def to_tensor(crop: Image) -> torch.Tensor:
+    """Convert a crop uint8 (S, S, 3) to float32 (3, S, S) in 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))).float() / 255
+
+
+def to_bytes(image: torch.Tensor) -> Image:
+    """Convert an image (3, h, w) in 0..1 to uint8 (h, w, 3); other values are clipped."""
+    scaled = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(scaled.permute(1, 2, 0).numpy())

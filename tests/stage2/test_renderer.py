@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.exported import renderer_runtime
-from helpers.renderer_formula import render_by_formula
+from helpers.renderer_formula import map_tensors, render_by_formula, to_bytes, to_tensor
 from helpers.synthetic import face_in_crop, psnr, smooth_picture
 
 from personatalk.geometry.masks import cells, lip_region
@@ -20,7 +20,7 @@ from personatalk.stage2.attention import GeometricAttention
 from personatalk.stage2.geometry_map import CELL_SIZE, ArrayMap, geometry_map
 from personatalk.stage2.reference_cells import Reference, merge_references
 from personatalk.stage2.regions import Box, bounding_box, pixel_box
-from personatalk.stage2.renderer import Renderer, map_tensors, to_bytes, to_tensor
+from personatalk.stage2.renderer import Renderer
 from personatalk.stage2.runtime import RendererRuntime
 from personatalk.utils.arrays import Array, Image
 from personatalk.utils.devices import available_devices
