@@ -154,6 +154,8 @@ class Renderer(ExportedModule):
         use_lip: False lets Face-Attention do the lips as well (ablation "w/o Lip-Attention").
         use_face: False lets Lip-Attention do the face as well (ablation "w/o Face-Attention").
         sharpness: Factor on the attention's scores outside training.
+        ranges: Least and largest number that each convolution of the decoder is given, by its name, for processors to
+            compute it in 8 bits; None where it is not known.
     """
 
     KIND, VERSION, FILE = KIND, VERSION, "stage2.safetensors"
@@ -166,6 +168,7 @@ class Renderer(ExportedModule):
         use_lip: bool = True,
         use_face: bool = True,
         sharpness: float = 1.0,
+        ranges: dict[str, list[float]] | None = None,
     ) -> None:
         super().__init__()
         self.config = {
@@ -175,6 +178,7 @@ class Renderer(ExportedModule):
             "use_lip": use_lip,
             "use_face": use_face,
             "sharpness": sharpness,
+            "ranges": ranges,
         }
         grid = size // CELL_SIZE
         self.use_lip, self.use_face, self.channels = use_lip, use_face, channels
@@ -195,6 +199,11 @@ class Renderer(ExportedModule):
         self.config["sharpness"] = sharpness
         for attention in (self.lip_attention, self.face_attention):
             attention.sharpness = sharpness
+
+    def roundable(self) -> list[str]:
+        """Return the names of the convolutions that may be computed in 8 bits: of the decoder, but for the last."""
+        found = [name for name, part in self.decoder.named_modules(prefix="decoder") if isinstance(part, nn.Conv2d)]
+        return found[:-1]
 
     def encode_references(self, textures: torch.Tensor, maps: list[TensorMap]) -> list[ReferenceTensors]:
         """Encode reference frames.

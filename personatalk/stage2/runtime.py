@@ -25,7 +25,7 @@ from .regions import Box, bounding_box, pixel_box
 # Kind and version of the weights file.
 KIND, VERSION = "renderer", 2
 # Names of the graphs.
-REFERENCE, QUERY, DECODE = "reference", "query", "decode"
+POSITIONS, REFERENCE, QUERY, DECODE = "positions", "reference", "query", "decode"
 # Cells by which the computed box is wider than the region: for the encoders' field of view, and so that the decoder
 # sees the geometry around the mask.
 BOX_MARGIN = 2
@@ -51,16 +51,13 @@ class RendererRuntime:
 
     def __init__(self, path: Path | str | None = None, device: str = "auto", sparse: bool = True) -> None:
         path = packaged("stage2.safetensors") if path is None else path
-        self.graphs = Graphs(path, [REFERENCE, QUERY, DECODE], kind=KIND, version=VERSION, device=device, parallel=True)
+        names = [POSITIONS, REFERENCE, QUERY, DECODE]
+        self.graphs = Graphs(path, names, kind=KIND, version=VERSION, device=device, parallel=True)
         config, self.digest, self.sparse = self.graphs.config, self.graphs.digest, sparse
         self.size, self.channels = int(config["size"]), int(config["channels"])
         units = self.graphs.constants(QUERY)
         self._units = {side: np.array(units[side], np.float32) for side in SIDES}
-
-    @property
-    def grid(self) -> int:
-        """Side in cells of the latent grid that the renderer was trained for."""
-        return self.size // CELL_SIZE
+        self._positions: dict[int, list[Array]] = {}
 
     def encode(self, crops: Sequence[Image], maps: Sequence[ArrayMap]) -> list[Reference]:
         """Encode reference frames, in numbers that float16 holds.
@@ -79,7 +76,7 @@ class RendererRuntime:
             REFERENCE,
             texture=np.ascontiguousarray(crop[pixel_box(box)]),
             region=np.ascontiguousarray(drawn.region[box]),
-            **_geometry(drawn, box, self.grid),
+            **self._geometry(drawn, box),
         )
         sides = []
         for side, (keys, values, mask) in zip(SIDES, (found[:3], found[3:]), strict=True):
@@ -100,7 +97,7 @@ class RendererRuntime:
             faces: Face references.
         """
         box = bounding_box(target.region, BOX_MARGIN, BOX_MULTIPLE)
-        inputs, region = _geometry(target, box, self.grid), target.region[box].ravel()
+        inputs, region = self._geometry(target, box), target.region[box].ravel()
         *queries, lip_share = self.graphs.run(QUERY, **inputs)
         latent = np.zeros((len(region), self.channels), np.float32)
         parts = ((lips, lip_share.ravel()), (faces, 1 - lip_share.ravel()))
@@ -113,6 +110,25 @@ class RendererRuntime:
         image = np.zeros((*target.face.shape, 3), np.uint8)
         (image[pixel_box(box)],) = self.graphs.run(DECODE, latent=latent, geometry=inputs["geometry"])
         return image
+
+    def _geometry(self, drawn: ArrayMap, box: Box) -> dict[str, Any]:
+        """Return what the graphs of references and queries know of the geometry in a box."""
+        rows, columns = pixel_box(box)
+        positions = zip(SIDES, self._all_positions(len(drawn.lips)), strict=True)
+        return {
+            "geometry": np.ascontiguousarray(drawn.image[:, rows, columns]),
+            "lips": np.ascontiguousarray(drawn.lips[box]),
+            **{f"{side}_positions": grid[box].reshape(-1, self.channels) for side, grid in positions},
+        }
+
+    def _all_positions(self, size: int) -> list[Array]:
+        """Return the positional embeddings of both attentions for a grid of `size` cells a side, (size, size, C)."""
+        if size not in self._positions:
+            trained = self.size // CELL_SIZE
+            places = np.clip((np.arange(size) + 0.5) * (trained / size) - 0.5, 0, trained - 1).astype(np.float32)
+            found = self.graphs.run(POSITIONS, rows=places, columns=places)
+            self._positions[size] = [grid.reshape(size, size, -1).copy() for grid in found]
+        return self._positions[size]
 
     def _attend(self, learned: Array, places: Array, known: Cells) -> Array:
         """Return what the known cells answer to queries, (Q, C)."""
@@ -130,20 +146,3 @@ def dense_attend(learned: Array, places: Array, known: Cells) -> Array:
     weight = np.exp(scores - scores.max(axis=1, keepdims=True))
     mixed: Array = (weight / weight.sum(axis=1, keepdims=True)) @ known.values
     return mixed
-
-
-def _geometry(drawn: ArrayMap, box: Box, grid: int) -> dict[str, Any]:
-    """Return what the graphs of references and queries know of the geometry in a box; `grid` as of `_positions`."""
-    rows, columns = pixel_box(box)
-    return {
-        "geometry": np.ascontiguousarray(drawn.image[:, rows, columns]),
-        "lips": np.ascontiguousarray(drawn.lips[box]),
-        "rows": _positions(box[0], len(drawn.lips), grid),
-        "columns": _positions(box[1], len(drawn.lips), grid),
-    }
-
-
-def _positions(cells: slice, size: int, grid: int) -> Array:
-    """Return the places of rows or columns of a grid of some size on the grid of the positional embeddings."""
-    places = (np.arange(cells.start, cells.stop) + 0.5) * (grid / size) - 0.5
-    return np.clip(places, 0, grid - 1).astype(np.float32)

@@ -8,6 +8,7 @@ encoding; a target is never its own reference, or its texture would be copied.
 
 from __future__ import annotations
 
+import copy
 import functools
 import tempfile
 from collections.abc import Sequence
@@ -32,12 +33,15 @@ from .engine import PartResult, Step, Task, Validation
 from .frames import FrameTable, read_all
 from .perceptual import PerceptualFeatures, perceptual_distance
 from .plots import draw_grid
+from .ranges import observed_ranges
 from .renderer_meter import RendererMeter, summary
 from .windows import Window, WindowSampler
 
 PYRAMID_LEVELS = 3
 # Windows of a validation, of each kind.
 VALIDATION_WINDOWS = 12
+# Windows by which the ranges of the decoder's activations are found.
+RANGE_WINDOWS = 32
 # Measurements of obedience that a validation tells.
 OBEDIENCE = ("opening_slope", "opening_correlation", "width_slope", "detail")
 # Held-out clips on which a validation measures how far mouths open.
@@ -124,7 +128,7 @@ class Stage2Task(Task[Window]):
         super().__init__()
         torch.manual_seed(config.seed)
         self.config = config
-        sizes = {"channels": config.channels, "width": config.width}
+        sizes: dict[str, Any] = {"channels": config.channels, "width": config.width}
         self.network = (
             Renderer(**sizes, use_lip=config.use_lip, use_face=config.use_face)
             if config.init_from is None
@@ -270,8 +274,17 @@ class Stage2Task(Task[Window]):
         return Validation(means, criterion, {"real_and_rendered": draw_grid(rows)})
 
     def save(self, network: Renderer, path: Path) -> None:
-        """Write a renderer."""
+        """Write a renderer, with the ranges by which its decoder may be computed in 8 bits."""
+        network.config["ranges"] = self._ranges(copy.deepcopy(network).cpu().eval())
         network.save(path)
+
+    def _ranges(self, network: Renderer) -> dict[str, list[float]]:
+        """Return the ranges of the decoder's activations on fixed windows."""
+        with torch.no_grad(), observed_ranges(network, network.roundable()) as ranges:
+            for number in range(RANGE_WINDOWS):
+                window = self.val_sampler.sample(np.random.default_rng([4321, number]), 1, mouth=False)
+                render_batch(network, next(make_batches([window], None)))
+        return ranges
 
 
 def _to_image(image: torch.Tensor) -> npt.NDArray[np.uint8]:

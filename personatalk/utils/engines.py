@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import sys
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import WeightsError
 from .devices import PROVIDERS, choose_device
+from .quantization import quantise
 from .threads import cores
 
 # Beginning of the names of what a graph's metadata says about it.
@@ -103,6 +105,7 @@ class OpenVinoEngine:
         }
         if self.metadata.get("precision") != REDUCED:
             settings["INFERENCE_PRECISION_HINT"] = "f32"
+        quantise(model, json.loads(self.metadata.get("ranges", "{}")))
         self._compiled = core.compile_model(model, "CPU", settings)
         self._own = threading.local()
 

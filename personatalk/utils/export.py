@@ -33,6 +33,8 @@ class GraphSpec:
         sizes: For each input whose axes may have any length, the names of these lengths by axis.
         reduced: Whether it may be computed in less than float32.
         constants: Numbers that belong to the graph and are not part of it, JSON-able.
+        ranges: Least and largest number that convolutions are given, by the names of their modules in the network: they
+            may be computed in 8 bits.
     """
 
     name: str
@@ -42,6 +44,7 @@ class GraphSpec:
     sizes: dict[str, dict[int, str]] = field(default_factory=dict)
     reduced: bool = False
     constants: dict[str, Any] = field(default_factory=dict)
+    ranges: dict[str, list[float]] | None = None
 
 
 class ExportedModule(PackagedModule):
@@ -110,6 +113,10 @@ def graph_bytes(spec: GraphSpec, weights: Path, facts: dict[str, str]) -> bytes:
     facts = {**facts, "graph": spec.name, "constants": json.dumps(spec.constants)}
     if spec.reduced:
         facts["precision"] = REDUCED
+    if spec.ranges:
+        inputs = {node.name: node.input[1].removeprefix("network.") for node in nodes if node.op_type == "Conv"}
+        known = {f"{name}.weight": limits for name, limits in spec.ranges.items()}
+        facts["ranges"] = json.dumps({node: known[weight] for node, weight in inputs.items() if weight in known})
     onnx.helper.set_model_props(model, {METADATA_PREFIX + key: value for key, value in facts.items()})
     content: bytes = model.SerializeToString()
     return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.stage2.geometry_map import geometry_map
+from personatalk.stage2.renderer import Renderer
 from personatalk.training.config import Stage2Config
 from personatalk.training.data.shards import IndexEntry, read_dataset
 from personatalk.training.engine import Step
@@ -161,3 +163,14 @@ def test_frames_kept_on_the_device_give_the_same_losses(model: MorphableModel, e
         samples = [task.sample(np.random.default_rng(place), place) for place in range(2)]
         found.append({k: float(v) for k, v in task.losses(samples, Step(0, 0.0, "network")).terms.items()})
     assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_saved_weights_know_the_ranges_of_the_decoder(
+    model: MorphableModel, entries: list[IndexEntry], tmp_path: Path
+) -> None:
+    config = Stage2Config(crop_size=64, channels=8, width=8, perceptual_weight=0, adversarial_weight=0)
+    task = Stage2Task(config, model, entries, entries)
+    task.save(task.network, tmp_path / "a.safetensors")
+    ranges = Renderer.load(tmp_path / "a.safetensors").config["ranges"]
+    assert list(ranges) == task.network.roundable()
+    assert all(low <= 0 < high for low, high in ranges.values())

@@ -125,7 +125,7 @@ def test_the_export_writes_graphs_and_names_the_licence(
 ) -> None:
     other_weights(weights)
     assert main(["export", str(weights), "--licence", "CC0-1.0"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert len(capsys.readouterr().out.splitlines()) == 4
     RendererRuntime(weights, "cpu")
     known = {
         entry.key: entry.value
