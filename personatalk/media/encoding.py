@@ -36,6 +36,10 @@ BT601_TAG = 6
 # has written, and small videos differ by some grey levels from run to run.
 REPRODUCIBLE = "cpu-independent=1"
 
+# What x264's preset "superfast" goes without, and what makes its files almost as small as those of "faster" at the same
+# PSNR, in half the time.
+SUPERFAST = "mbtree=1:rc-lookahead=10:subme=2"
+
 # Names of the parameters of HDR metadata (mastering display, light level), by encoder.
 HDR_PARAMETERS = {"libx264": ("mastering-display", "cll"), "libx265": ("master-display", "max-cll")}
 
@@ -153,7 +157,8 @@ def _codec_options(codec: str, wanted: EncodeOptions, hdr: list[str]) -> dict[st
     if codec.startswith(("libx264", "libx265")):
         options = {"crf": str(wanted.crf), "preset": wanted.preset}
     if codec.startswith("libx264"):
-        options["x264-params"] = ":".join([REPRODUCIBLE, *hdr])
+        looking_ahead = [SUPERFAST] if wanted.preset == "superfast" else []
+        options["x264-params"] = ":".join([REPRODUCIBLE, *looking_ahead, *hdr])
     if codec == "libx265":
         options["x265-params"] = ":".join(["log-level=error", *hdr])
     if codec == "libvpx-vp9":

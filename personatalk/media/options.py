@@ -42,23 +42,23 @@ class EncodeOptions:
     Attributes:
         codec: FFmpeg's name of the video encoder; another one is taken, with a warning, where the output
             container cannot hold its codec (webm).
-        crf: Quality of the encoders that know it, lower is better; 13 is near transparent for x264.
-        preset: Speed of the x264 and x265 encoders. "faster" takes half the time of
-            "medium" and some 10 % more room at the same PSNR.
+        crf: Quality of the encoders that know it, lower is better; 11 is near transparent for x264.
+        preset: Speed of the x264 and x265 encoders. "superfast" at CRF 11 takes half the time of "faster" at 13, at
+            the same PSNR and some 15 to 45 % more room.
         audio_codec: FFmpeg's name of the speech's encoder, None for what suits the container.
         audio_bitrate: Bits per second of the speech, None for a generous rate.
     """
 
     codec: str = option("libx264", "FFmpeg's name of the video encoder", metavar="ENCODER", group="encoding")
     crf: float = option(
-        13,
-        "quality of the video, lower is better; 13 is near-transparent for x264",
+        11,
+        "quality of the video, lower is better; 11 is near-transparent for x264",
         metavar="NUMBER",
         group="encoding",
         least=0,
         most=63,
     )
-    preset: Preset = option("faster", "speed of the x264 and x265 encoders", group="encoding")
+    preset: Preset = option("superfast", "speed of the x264 and x265 encoders", group="encoding")
     audio_codec: str | None = option(
         None,
         "FFmpeg's name of the speech's encoder",
