@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from ..utils.arrays import Array
 from .place_code import CODE_SIZE
+from .sparse_attention import KeyIndex
 
 # Names of the tables of `Cells`, and which of them keep float32 in files: places need more digits than float16 has.
 TABLES = ("keys", "places", "values")
@@ -32,6 +34,20 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @functools.cached_property
+    def _index(self) -> KeyIndex | None:
+        return KeyIndex.of([self.keys], [self.places], [self.values])
+
+    @staticmethod
+    def sort(parts: Sequence[Cells]) -> KeyIndex | None:
+        """Return the cells of all parts as `sparse_attention` searches them; None where they cannot be sorted.
+
+        A single part is sorted only once.
+        """
+        if len(parts) == 1:
+            return parts[0]._index
+        return KeyIndex.of(*([getattr(part, table) for part in parts] for table in TABLES)) if parts else None
 
     def rounded(self) -> Cells:
         """Return the same in numbers that float16 holds, but for the places."""

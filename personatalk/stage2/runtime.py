@@ -19,7 +19,7 @@ from ..utils.serialization import packaged
 from . import sparse_attention
 from .geometry_map import CELL_SIZE, ArrayMap
 from .place_code import CODE_SIZE
-from .reference_cells import SIDES, Cells, Reference, merge_references
+from .reference_cells import SIDES, Cells, Reference
 from .regions import Box, bounding_box, pixel_box
 
 # Kind and version of the weights file.
@@ -104,7 +104,7 @@ class RendererRuntime:
         for side, learned, (references, share) in zip(SIDES, queries, parts, strict=True):
             chosen = region & (share > 0)
             if chosen.any():
-                known: Cells = getattr(merge_references(references), side)
+                known: list[Cells] = [getattr(reference, side) for reference in references]
                 attended = self._attend(learned[chosen], self._places(target, box, chosen, side), known)
                 latent[chosen] += attended * share[chosen, None]
         image = np.zeros((*target.face.shape, 3), np.uint8)
@@ -130,11 +130,13 @@ class RendererRuntime:
             self._positions[size] = [grid.reshape(size, size, -1).copy() for grid in found]
         return self._positions[size]
 
-    def _attend(self, learned: Array, places: Array, known: Cells) -> Array:
+    def _attend(self, learned: Array, places: Array, known: list[Cells]) -> Array:
         """Return what the known cells answer to queries, (Q, C)."""
-        if self.sparse and sparse_attention.supports(learned, places, known.keys, known.places):
-            return sparse_attention.sparse_attend(learned, places, known.keys, known.places, known.values)
-        return dense_attend(learned, places, known)
+        if self.sparse and sparse_attention.supports(learned, places):
+            index = Cells.sort(known)
+            if index is not None:
+                return sparse_attention.sparse_attend(learned, places, index)
+        return dense_attend(learned, places, Cells.merge(known))
 
 
 def dense_attend(learned: Array, places: Array, known: Cells) -> Array:

@@ -7,7 +7,7 @@ place of the face. Its score for a key has a learned part and a Gaussian one,
 
 where q and k are learned vectors, and a and b the place codes of the two cells, scaled so that the standard deviation
 of the Gaussian is 1. A key that is much farther away than the nearest one has a negligible share, unless its learned
-part makes up for it; `score_margins` says by how much that can be.
+part makes up for it; `KeyIndex.margins` says by how much that can be.
 
 Keys are therefore sorted into square buckets by their place on a plane, and searched around the query Q:
 
@@ -22,6 +22,9 @@ Keys are therefore sorted into square buckets by their place on a plane, and sea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..utils.arrays import Array, IntArray
@@ -31,7 +34,7 @@ from .place_code import BACKGROUND, CODE_SIZE, FACE, MOUTH
 # Side of a bucket in standard deviations of the Gaussian.
 BUCKET = 3.0
 # Difference of the Gaussian parts of two scores up to which a key is kept in any case. What the learned part may make
-# up for is added to it; see `score_margins`.
+# up for is added to it; see `KeyIndex.margins`.
 LEAST_MARGIN = 4.0
 # How many standard deviations of the keys' learned parts are reckoned with. One would show where the head is turned
 # otherwise than in the references, or where the mouth is shut and theirs are open.
@@ -49,49 +52,106 @@ INFINITE = np.int32(0x7F800000)
 FAST_MATH = {"reassoc", "contract", "arcp", "nsz"}
 
 
-def score_margins(learned: Array, keys: Array) -> Array:
-    """Return by how much the Gaussian part of a key's score may be worse than the nearest key's, (Q,).
+@dataclass(frozen=True)
+class KeyIndex:
+    """Keys and values in the order of the buckets that they are sorted into.
 
-    The learned parts of two keys' scores mostly differ by less than the length of the query times some standard
-    deviations of the keys.
-
-    Args:
-        learned: Learned part of the queries, (Q, D).
-        keys: Learned part of the keys, (K, D).
+    Attributes:
+        left: Left end of the plane of the buckets.
+        top: Its upper end.
+        columns: Buckets beside each other.
+        rows: Buckets above each other.
+        starts: The first key of each bucket, row by row, and the end, (columns * rows + 1,).
+        places: Place codes of the keys, (9, K).
+        keys: Their learned part, (K, D).
+        values: Their values, (K, C).
+        spread: Standard deviation of the learned part.
     """
-    mean = keys.mean(axis=0)
-    spread = np.sqrt(max(0.0, float(np.vdot(keys, keys)) / len(keys) - float(mean @ mean)))
-    return (LEAST_MARGIN + SPREADS * np.linalg.norm(learned, axis=1) * spread).astype(np.float32)
+
+    left: float
+    top: float
+    columns: int
+    rows: int
+    starts: IntArray
+    places: Array
+    keys: Array
+    values: Array
+    spread: float
+
+    @classmethod
+    def of(cls, keys: Sequence[Array], places: Sequence[Array], values: Sequence[Array]) -> KeyIndex | None:
+        """Sort the keys of some references; None where that cannot be.
+
+        There must be some, and all numbers finite and of a sane size.
+
+        Args:
+            keys: Learned parts of the keys, (K_i, D) each.
+            places: Place codes of the keys in standard deviations, (K_i, 9).
+            values: Values of the keys, (K_i, C).
+        """
+        together = np.concatenate(places)
+        if not len(together) or not _sane(together) or not all(np.isfinite(part).all() for part in keys):
+            return None
+        left, top, columns, rows, starts, ranks = _sorted(together)
+        ordered = np.ascontiguousarray(_scattered([together], ranks).T)
+        learned, answers = _scattered(keys, ranks), _scattered(values, ranks)
+        mean = learned.mean(axis=0)
+        spread = np.sqrt(max(0.0, float(np.vdot(learned, learned)) / len(learned) - float(mean @ mean)))
+        return cls(left, top, columns, rows, starts, ordered, learned, answers, float(spread))
+
+    def margins(self, learned: Array) -> Array:
+        """Return by how much the Gaussian part of a key's score may be worse than the nearest key's, (Q,).
+
+        The learned parts of two keys' scores mostly differ by less than the length of the query times some standard
+        deviations of the keys.
+
+        Args:
+            learned: Learned part of the queries, (Q, D).
+        """
+        return (LEAST_MARGIN + SPREADS * np.linalg.norm(learned, axis=1) * self.spread).astype(np.float32)
 
 
-def supports(learned: Array, places: Array, keys: Array, key_places: Array) -> bool:
-    """Return whether the keys can be sorted: there are some, and all numbers are finite and of a sane size."""
-    near = all(np.abs(place).max(initial=0) < FARTHEST for place in (places, key_places))  # False for NaN
-    return len(keys) > 0 and near and bool(np.isfinite(learned).all() and np.isfinite(keys).all())
+def supports(learned: Array, places: Array) -> bool:
+    """Return whether queries can be searched for: all numbers are finite and of a sane size."""
+    return _sane(places) and bool(np.isfinite(learned).all())
 
 
-def sparse_attend(learned: Array, places: Array, keys: Array, key_places: Array, values: Array) -> Array:
-    """Attend without the keys whose share is negligible. `supports` must be true of the arguments.
+def sparse_attend(learned: Array, places: Array, index: KeyIndex) -> Array:
+    """Attend without the keys whose share is negligible. `supports` must be true of the queries.
 
     Args:
         learned: Learned part of the queries, (Q, D).
         places: Place codes of the queries in standard deviations, (Q, 9).
-        keys: Learned part of the keys, (K, D).
-        key_places: Place codes of the keys in standard deviations, (K, 9).
-        values: Values of the keys, (K, C).
+        index: The keys and values.
 
     Returns:
         The attended values, float32 (Q, C).
     """
-    out = np.zeros((len(learned), values.shape[1]), np.float32)
-    _attend(learned, places, keys, key_places, values, score_margins(learned, keys), out)
+    out = np.zeros((len(learned), index.values.shape[1]), np.float32)
+    plane = (index.left, index.top, index.columns, index.rows)
+    _attend(learned, places, plane, index.starts, index.places, index.keys, index.values, index.margins(learned), out)
     return out
 
 
 def warm_up() -> None:
     """Compile `sparse_attend`, or load the compiled code of an earlier run."""
-    some = np.zeros((1, 2), np.float32)
-    sparse_attend(some, np.zeros((1, CODE_SIZE), np.float32), some, np.zeros((1, CODE_SIZE), np.float32), some)
+    some, places = np.zeros((1, 2), np.float32), np.zeros((1, CODE_SIZE), np.float32)
+    index = KeyIndex.of([some], [places], [some])
+    assert index is not None
+    sparse_attend(some, places, index)
+
+
+def _scattered(parts: Sequence[Array], ranks: IntArray) -> Array:
+    """Return the rows of all parts in the order of their ranks."""
+    out, start = np.empty((len(ranks), parts[0].shape[1]), np.float32), 0
+    for part in parts:
+        out[ranks[start : start + len(part)]] = part
+        start += len(part)
+    return out
+
+
+def _sane(places: Array) -> bool:
+    return bool(np.abs(places).max(initial=0) < FARTHEST)  # False for NaN
 
 
 @compiled(inline="always", fastmath=FAST_MATH)
@@ -103,12 +163,12 @@ def _flat(place: Array) -> tuple[float, float]:
 
 
 @compiled(fastmath=FAST_MATH)
-def _sorted(places: Array) -> tuple[float, float, int, int, IntArray, IntArray, Array]:
+def _sorted(places: Array) -> tuple[float, float, int, int, IntArray, IntArray]:
     """Sort keys into buckets.
 
     Returns:
-        Left and top of the plane, its columns and rows, the first key of each bucket and the end, the numbers of the
-        keys in the order of the buckets, and their place codes in that order, (9, K).
+        Left and top of the plane, its columns and rows, the first key of each bucket and the end, and the rank of each
+        key in the order of the buckets.
     """
     count = places.shape[0]
     left, right, top, bottom = np.inf, -np.inf, np.inf, -np.inf
@@ -122,13 +182,11 @@ def _sorted(places: Array) -> tuple[float, float, int, int, IntArray, IntArray, 
         bucket[j] = int((y - top) / BUCKET) * columns + int((x - left) / BUCKET)
         starts[bucket[j] + 1] += 1
     starts = np.cumsum(starts)
-    following, numbers, ordered = starts.copy(), np.empty(count, np.int64), np.empty((CODE_SIZE, count), np.float32)
+    following, ranks = starts.copy(), np.empty(count, np.int64)
     for j in range(count):
-        at = following[bucket[j]]
+        ranks[j] = following[bucket[j]]
         following[bucket[j]] += 1
-        numbers[at] = j
-        ordered[:, at] = places[j]
-    return left, top, columns, rows, starts, numbers, ordered
+    return left, top, columns, rows, starts, ranks
 
 
 @compiled(inline="always", fastmath=FAST_MATH)
@@ -165,16 +223,16 @@ def _measure(place: Array, keys: Array, first: int, stop: int, distance: Array, 
 
 @compiled(inline="always", fastmath=FAST_MATH)
 def _choose(
-    learned: Array, keys: Array, numbers: IntArray, distance: Array, most: float, chosen: IntArray, scores: Array
+    learned: Array, keys: Array, first: int, distance: Array, most: float, chosen: IntArray, scores: Array
 ) -> int:
     """Write numbers and scores of the keys within a squared distance into `chosen` and `scores`; return the count."""
     found = 0
     for k in range(len(distance)):
         if distance[k] <= most:
-            number, score = numbers[k], np.float32(-0.5) * distance[k]
+            score = np.float32(-0.5) * distance[k]
             for d in range(len(learned)):
-                score += learned[d] * keys[number, d]
-            chosen[found], scores[found] = number, score
+                score += learned[d] * keys[first + k, d]
+            chosen[found], scores[found] = first + k, score
             found += 1
     return found
 
@@ -196,10 +254,18 @@ def _mix(scores: Array, chosen: IntArray, values: Array, out: Array) -> None:
 
 @compiled(fastmath=FAST_MATH)
 def _attend(
-    learned: Array, places: Array, keys: Array, key_places: Array, values: Array, margin: Array, out: Array
+    learned: Array,
+    places: Array,
+    plane: tuple[float, float, int, int],
+    starts: IntArray,
+    ordered: Array,
+    keys: Array,
+    values: Array,
+    margin: Array,
+    out: Array,
 ) -> None:
-    left, top, columns, rows, starts, numbers, ordered = _sorted(key_places)
-    count = len(numbers)
+    left, top, columns, rows = plane
+    count = len(keys)
     distance, scores = np.empty(count, np.float32), np.empty(count, np.float32)
     bits, least_bits = distance.view(np.int32), np.empty(1, np.int32)
     least = least_bits.view(np.float32)
@@ -222,6 +288,6 @@ def _attend(
                 break
         found = 0
         for r in range(above, below):
-            span = slice(starts[r * columns + before], starts[r * columns + after])
-            found += _choose(learned[q], keys, numbers[span], distance[span], most, chosen[found:], scores[found:])
+            first, stop = starts[r * columns + before], starts[r * columns + after]
+            found += _choose(learned[q], keys, first, distance[first:stop], most, chosen[found:], scores[found:])
         _mix(scores[:found], chosen, values, out[q])

@@ -34,7 +34,11 @@ def test_few_keys_say_what_all_say(span: float, apart: float) -> None:
     # Cells of a face lie on a surface, not in nine dimensions.
     places[:, 2:], key_places[:, 2:] = 0, 0
     values = random.normal(size=(3000, 8)).astype(np.float32)
-    got = sparse_attention.sparse_attend(learned, places + np.float32(apart), keys, key_places, values)
+    index = sparse_attention.KeyIndex.of(
+        [keys[:7], keys[7:]], [key_places[:7], key_places[7:]], [values[:7], values[7:]]
+    )
+    assert index is not None
+    got = sparse_attention.sparse_attend(learned, places + np.float32(apart), index)
     np.testing.assert_allclose(got, plain(learned, places + apart, keys, key_places, values), atol=2e-2)
     assert np.abs(got).max() > 0.1
 
@@ -64,11 +68,16 @@ def test_numbers_that_cannot_be_sorted_are_told(bad: float) -> None:
     random = np.random.default_rng(0)
     learned, keys = (random.normal(size=(n, 16)).astype(np.float32) for n in (20, 30))
     places, key_places = (random.random((n, CODE_SIZE)).astype(np.float32) for n in (20, 30))
-    assert sparse_attention.supports(learned, places, keys, key_places)
-    assert not sparse_attention.supports(learned, places, keys[:0], key_places[:0])
+
+    def sorted_out() -> bool:
+        index = sparse_attention.KeyIndex.of([keys], [key_places], [keys])
+        return index is not None and sparse_attention.supports(learned, places)
+
+    assert sorted_out()
+    assert sparse_attention.KeyIndex.of([keys[:0]], [key_places[:0]], [keys[:0]]) is None
     for table in (learned, places, keys, key_places):
         kept, table[3, 2] = table[3, 2], bad
-        assert not sparse_attention.supports(learned, places, keys, key_places) or abs(bad) < np.inf
+        assert not sorted_out() or abs(bad) < np.inf
         table[3, 2] = kept
 
 
