@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import FaceError
-from ..geometry.camera import continuous, rotations
+from ..geometry.camera import continuous, rotations, steady
 from ..geometry.fitting import Estimate, Initialise, Initialiser, Tables, fit_shape, fit_shot
 from ..geometry.morphable_model import MorphableModel
 from ..media.probe import VideoInfo
@@ -382,7 +382,8 @@ def _fit(
     gaps = np.concatenate([[False], np.diff(seen) > 1])
     for start, stop in runs(np.ones(len(seen), bool), gaps):
         fitted = fit_shot(model, tables[start:stop], alpha, progress=on_progress)
-        beta[seen[start:stop]], pose[seen[start:stop]] = fitted.beta, fitted.pose
+        step = float(np.median([scans[i].duration for i in seen[start:stop]]))
+        beta[seen[start:stop]], pose[seen[start:stop]] = fitted.beta, steady(fitted.pose, step)
     return alpha
 
 

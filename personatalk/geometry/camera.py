@@ -21,6 +21,12 @@ CROP_SPAN = 1.9
 # Height of the crop's centre below the eyes in model units.
 CROP_CENTRE_Y = 0.62
 
+# Frequency in hertz at which half of a head's motion is left: heads nod and shake at up to 3 Hz, and what landmarks
+# show above is mostly their own shaking, which would go into the place of a new mouth.
+HEAD_BANDWIDTH = 4.5
+# Sharpness of that limit, as the order of a Butterworth filter, and frames over which its weights fade to nothing.
+BANDWIDTH_ORDER, BANDWIDTH_REACH = 3, 64
+
 
 def rotations(pose: Array) -> Array:
     """Return the rotation matrices of poses: (..., 6) to (..., 3, 3)."""
@@ -41,6 +47,25 @@ def continuous(pose: Array) -> Array:
         if np.linalg.norm(other - last[:3]) < np.linalg.norm(now[:3] - last[:3]):
             now[:3] = other
     return out
+
+
+def steady(pose: Array, step: float) -> Array:
+    """Return poses of consecutive frames, (T, 6), without the shaking that no head does.
+
+    What is slower than `HEAD_BANDWIDTH` stays as it is, and nothing comes later or earlier.
+
+    Args:
+        pose: Poses whose rotation vectors do not jump.
+        step: Seconds from one frame to the next.
+    """
+    if not 0 < step < 0.5 / HEAD_BANDWIDTH:
+        return pose
+    rising = np.sin(np.pi * np.fft.rfftfreq(2 * BANDWIDTH_REACH)) / np.sin(np.pi * HEAD_BANDWIDTH * step)
+    weights = np.roll(np.fft.irfft(1 / (1 + rising ** (2 * BANDWIDTH_ORDER))), BANDWIDTH_REACH)
+    around = ((BANDWIDTH_REACH, BANDWIDTH_REACH - 1), (0, 0))
+    series = np.pad(pose.astype(np.float64), around, "reflect", reflect_type="odd")
+    windows = np.lib.stride_tricks.sliding_window_view(series, len(weights), axis=0)
+    return (windows @ weights).astype(np.float32)
 
 
 def project(vertices: Array, pose: Array) -> Array:
@@ -109,7 +134,7 @@ def warp(rgb: npt.NDArray[np.uint8], transform: Array, size: int = CROP_SIZE) ->
         rgb = cv2.GaussianBlur(rgb[top:bottom, left:right], (0, 0), 0.5 * np.sqrt(1 / zoom**2 - 1))
         transform = transform.copy()
         transform[:, 2] += transform[:, :2] @ np.array([left, top], np.float32)
-    return cv2.warpAffine(rgb, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(rgb, transform, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def covered_area(transform: Array, size: int, width: int, height: int) -> tuple[int, int, int, int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from personatalk.geometry.camera import continuous, covered_area, crop_transform, rotations, warp
+from personatalk.geometry.camera import continuous, covered_area, crop_transform, rotations, steady, warp
 
 
 def test_rotation_vectors_of_a_head_upside_down_do_not_jump() -> None:
@@ -22,6 +22,35 @@ def test_rotation_vectors_of_a_head_upside_down_do_not_jump() -> None:
 def test_upright_heads_keep_their_rotation_vectors() -> None:
     pose = np.random.default_rng(0).uniform(-1, 1, (50, 6)).astype(np.float32)
     np.testing.assert_array_equal(continuous(pose), pose)
+
+
+@pytest.mark.parametrize("rate", [25, 30, 60])
+def test_a_nodding_head_keeps_its_motion_and_loses_its_shaking(rate: int) -> None:
+    time, shaking = np.arange(6 * rate) / rate, np.random.default_rng(0).normal(0, 0.3, (6 * rate, 6))
+    nod = (20 * np.sin(2 * np.pi * 1.5 * time) + 50 * time)[:, None]
+    pose = (nod + shaking).astype(np.float32)
+    found = steady(pose, 1 / rate)
+    assert np.abs(np.diff(found - nod, 2, axis=0)).mean() < 0.35 * np.abs(np.diff(shaking, 2, axis=0)).mean()
+    inner = slice(rate // 2, -rate // 2)
+    assert np.abs(found - nod)[inner].mean() < 0.9 * np.abs(shaking)[inner].mean()
+
+
+@pytest.mark.parametrize("rate", [10, 25, 30, 60])
+def test_a_head_that_moves_evenly_is_left_alone(rate: int) -> None:
+    pose = (np.arange(40)[:, None] * np.array([0.01, 0, 0.02, 0.005, 8, -3])).astype(np.float32)
+    np.testing.assert_allclose(steady(pose, 1 / rate), pose, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_moment_of_a_head_keeps_its_poses(count: int) -> None:
+    pose = np.random.default_rng(0).normal(size=(count, 6)).astype(np.float32)
+    found = steady(pose, 0.04)
+    np.testing.assert_allclose(found[[0, -1]], pose[[0, -1]], atol=1e-6)
+
+
+def test_too_few_frames_a_second_are_left_alone() -> None:
+    pose = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+    np.testing.assert_array_equal(steady(pose, 0.2), pose)
 
 
 @pytest.mark.parametrize("scale", [30.0, 60.0, 300.0])
