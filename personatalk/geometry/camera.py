@@ -26,6 +26,9 @@ CROP_CENTRE_Y = 0.62
 HEAD_BANDWIDTH = 4.5
 # Sharpness of that limit, as the order of a Butterworth filter, and frames over which its weights fade to nothing.
 BANDWIDTH_ORDER, BANDWIDTH_REACH = 3, 64
+# Most by which a pose is steadied, in eye distances: a head that jerks really does move so fast. A radian and a unit of
+# log scale count as one of them, which is about what they move at the mouth.
+MOST_STEADYING = 0.0075
 
 
 def rotations(pose: Array) -> Array:
@@ -52,7 +55,8 @@ def continuous(pose: Array) -> Array:
 def steady(pose: Array, step: float) -> Array:
     """Return poses of consecutive frames, (T, 6), without the shaking that no head does.
 
-    What is slower than `HEAD_BANDWIDTH` stays as it is, and nothing comes later or earlier.
+    What is slower than `HEAD_BANDWIDTH` stays as it is, nothing comes later or earlier, and no pose changes by more
+    than `MOST_STEADYING`.
 
     Args:
         pose: Poses whose rotation vectors do not jump.
@@ -65,7 +69,10 @@ def steady(pose: Array, step: float) -> Array:
     around = ((BANDWIDTH_REACH, BANDWIDTH_REACH - 1), (0, 0))
     series = np.pad(pose.astype(np.float64), around, "reflect", reflect_type="odd")
     windows = np.lib.stride_tricks.sliding_window_view(series, len(weights), axis=0)
-    return (windows @ weights).astype(np.float32)
+    change = windows @ weights - pose
+    eyes = np.exp(pose[:, 3:4])
+    size = np.linalg.norm(np.concatenate([change[:, :4], change[:, 4:] / eyes], axis=1), axis=1, keepdims=True)
+    return (pose + change * (MOST_STEADYING / np.maximum(size, MOST_STEADYING))).astype(np.float32)
 
 
 def project(vertices: Array, pose: Array) -> Array:

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from personatalk.geometry.camera import continuous, covered_area, crop_transform, rotations, steady, warp
+from personatalk.geometry.camera import (
+    MOST_STEADYING,
+    continuous,
+    covered_area,
+    crop_transform,
+    rotations,
+    steady,
+    warp,
+)
 
 
 def test_rotation_vectors_of_a_head_upside_down_do_not_jump() -> None:
@@ -26,13 +34,22 @@ def test_upright_heads_keep_their_rotation_vectors() -> None:
 
 @pytest.mark.parametrize("rate", [25, 30, 60])
 def test_a_nodding_head_keeps_its_motion_and_loses_its_shaking(rate: int) -> None:
-    time, shaking = np.arange(6 * rate) / rate, np.random.default_rng(0).normal(0, 0.3, (6 * rate, 6))
-    nod = (20 * np.sin(2 * np.pi * 1.5 * time) + 50 * time)[:, None]
-    pose = (nod + shaking).astype(np.float32)
-    found = steady(pose, 1 / rate)
-    assert np.abs(np.diff(found - nod, 2, axis=0)).mean() < 0.35 * np.abs(np.diff(shaking, 2, axis=0)).mean()
+    time = np.arange(6 * rate) / rate
+    nod = np.stack([0.1 * np.sin(2 * np.pi * 1.5 * time), *np.zeros((2, len(time))), 5 + 0.02 * time], axis=1)
+    nod = np.concatenate([nod, np.exp(5) * np.stack([time, 0.2 * np.sin(2 * np.pi * time)], axis=1)], axis=1)
+    shaking = np.random.default_rng(0).normal(0, 0.001, nod.shape) * [1, 1, 1, 1, np.exp(5), np.exp(5)]
+    found = steady((nod + shaking).astype(np.float32), 1 / rate)
+    left, before = (np.abs(np.diff(x, 2, axis=0)).mean(axis=0) for x in (found - nod, shaking))
+    assert (left < 0.35 * before).all()
     inner = slice(rate // 2, -rate // 2)
-    assert np.abs(found - nod)[inner].mean() < 0.9 * np.abs(shaking)[inner].mean()
+    assert (np.abs(found - nod)[inner].mean(axis=0) < 0.9 * np.abs(shaking)[inner].mean(axis=0)).all()
+
+
+def test_a_jerking_head_is_followed() -> None:
+    pose = np.tile(np.array([0, 0, 0, 5, 300, 200], np.float32), (50, 1))
+    pose[25:, 4] += 20
+    moved = np.abs(steady(pose, 0.04) - pose)[:, 4] / np.exp(5)
+    assert 0.9 * MOST_STEADYING < moved.max() < 1.01 * MOST_STEADYING
 
 
 @pytest.mark.parametrize("rate", [10, 25, 30, 60])
