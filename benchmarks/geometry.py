@@ -1,6 +1,7 @@
 """What does stage 1 alone say with the mouth? Measured in geometry, without rendering, on data sets.
 
-    python benchmarks/geometry.py DATASET ... --speech FILE ... [--table manifest.csv] [--stage1 FILE] [--only PART ...]
+    python benchmarks/geometry.py DATASET ... --speech FILE ... [--table manifest.csv] [--stage1 FILE] [--mood NUMBER]
+        [--only PART ...]
 
 The data sets are those of `personatalk data prepare`, of people whom no training saw. Parts:
 
@@ -11,6 +12,8 @@ silence: spread of the opening under silence, noise, hum and music alone over th
 leakage: correlation with the clip's own opening under the speech of another clip.
 transfer: correlation of the openings that one speech gives two faces.
 style: correlation, over speakers, of the log spread that one speech gives with their own, with style and without.
+mood: means over a second of the mouth's width and of its corners' height, against the real ones under the clip's own
+speech: correlation, and mean error in per cent of a unit. Clips of three seconds and more.
 """
 
 from __future__ import annotations
@@ -32,8 +35,10 @@ import numpy as np
 from personatalk.audio.rates import FPS, SAMPLE_RATE
 from personatalk.evaluation import metrics
 from personatalk.evaluation.phones import aligned_phones
+from personatalk.geometry.mood import moods
 from personatalk.geometry.morphable_model import MorphableModel
 from personatalk.media.audio import read_speech
+from personatalk.pipeline.options import DubOptions
 from personatalk.stage1.agreement import compare_openings
 from personatalk.stage1.inference import SpeechMotion, rest_offsets, speaking_style
 from personatalk.stage1.network import GeometryGenerator
@@ -52,6 +57,8 @@ GRID = (
 )
 # Seconds of a speech that others are to say, and of sounds that are no speech.
 SECONDS = 8.0
+# Frames of the shortest clip whose mood is measured, and of the means that tell it.
+MOOD_FRAMES, MOOD_WINDOW = 75, 25
 
 
 @dataclass
@@ -63,24 +70,30 @@ class Face:
     language: str
     samples: Array
     first: int
+    beta: Array
     real: Array
+    mood: Array
     style: Any
     rest: Array
     template: Array
 
 
 class Stage1:
-    """Openings that the networks give."""
+    """Mouths that the networks give, with the mood of their faces at a strength."""
 
-    def __init__(self, network: GeometryGenerator, model: MorphableModel) -> None:
-        self.network, self.model = network, model
+    def __init__(self, network: GeometryGenerator, model: MorphableModel, mood: float) -> None:
+        self.network, self.model, self.mood = network, model, mood
 
     def opening(self, face: Face, samples: Array, first: int, count: int, style: Any = None) -> Array:
         """Opening of a face to a speech at `count` frames from `first` on."""
+        return self.model.mouth_opening(self.vertices(face, samples, first, count, style))
+
+    def vertices(self, face: Face, samples: Array, first: int, count: int, style: Any = None) -> Array:
+        """Vertices of a face likewise; a speech that is longer than the clip finds it played again."""
         motion = SpeechMotion(self.network, samples, face.style if style is None else style, face.rest)
         at = [motion.displacement_at((first + k) / FPS, face.template) for k in range(count)]
-        vertices = self.model.mean + face.template + np.stack(at)
-        return self.model.mouth_opening(self.model.without_overlap(vertices))
+        mood = self.model.offsets(self.mood * face.mood[np.arange(count) % len(face.mood)])
+        return self.model.without_overlap(self.model.mean + face.template + np.stack(at) + mood)
 
 
 def load_faces(datasets: Sequence[Path], stage1: Stage1, languages: dict[str, str]) -> list[Face]:
@@ -93,8 +106,10 @@ def load_faces(datasets: Sequence[Path], stage1: Stage1, languages: dict[str, st
         real = model.mouth_opening(shape + model.offsets(beta))
         name = str(clip.about["source"]).rpartition("_")[0]
         style, rest = speaking_style(stage1.network, model, beta), rest_offsets(model, beta, real)
-        language = languages.get(name, "")
-        faces.append(Face(name, clip.speaker, language, clip.samples(), first, real, style, rest, shape - model.mean))
+        count = len(beta)
+        mood = moods(model, beta, np.arange(count) / FPS, np.ones(count, bool), np.zeros(count, np.int64))
+        about = (name, clip.speaker, languages.get(name, ""), clip.samples(), first)
+        faces.append(Face(*about, beta, real, mood, style, rest, shape - model.mean))
     return faces
 
 
@@ -199,6 +214,30 @@ def style(stage1: Stage1, faces: list[Face], speeches: dict[str, Array]) -> list
     return rows
 
 
+def mood(stage1: Stage1, faces: list[Face], speeches: dict[str, Array]) -> list[dict[str, Any]]:
+    """Rows by clip."""
+    rows, model = [], stage1.model
+    for face in (f for f in faces if len(f.beta) >= MOOD_FRAMES):
+        got = slow_corners(model, stage1.vertices(face, face.samples, face.first, len(face.beta)))
+        real = slow_corners(model, model.mean + face.template + model.offsets(face.beta))
+        row: dict[str, Any] = {"clip": face.name}
+        for name, a, b in zip(("width", "height"), got, real, strict=True):
+            row |= {f"r of {name}": float(np.corrcoef(a, b)[0, 1]), f"error of {name}": 100 * float(abs(a - b).mean())}
+        rows.append(row)
+    means = ", ".join(f"{key} {np.mean([r[key] for r in rows]):.3f}" for key in rows[0] if key != "clip")
+    print(f"mood, {len(rows)} clips: {means}", flush=True)
+    return rows
+
+
+def slow_corners(model: MorphableModel, vertices: Array) -> Array:
+    """Return width of the mouth and height of its corners as means over `MOOD_WINDOW` frames, (2, T) for (T, V, 3)."""
+    right, left = np.moveaxis(vertices[:, model.mouth_corners, :2], 1, 0)
+    found = (left[:, 0] - right[:, 0], -(left[:, 1] + right[:, 1]) / 2)
+    window = np.ones(MOOD_WINDOW)
+    frames = np.convolve(np.ones(len(vertices)), window, "same")
+    return np.stack([np.convolve(curve, window, "same") / frames for curve in found])
+
+
 def one_of_each(faces: list[Face]) -> list[Face]:
     """The longest clip of each speaker, in the order in which they come."""
     longest: dict[str, Face] = {}
@@ -215,6 +254,7 @@ PARTS: dict[str, Callable[[Stage1, list[Face], dict[str, Array]], list[dict[str,
     "leakage": leakage,
     "transfer": transfer,
     "style": style,
+    "mood": mood,
 }
 
 
@@ -225,6 +265,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, nargs="+", required=True)
     parser.add_argument("--table", type=Path, help="CSV with the columns file and language")
     parser.add_argument("--stage1", type=Path)
+    parser.add_argument("--mood", type=float, default=DubOptions().mood, help="as of personatalk dub")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("-o", "--output", type=Path, help="JSON file of all rows")
     given = parser.parse_args()
@@ -232,7 +273,7 @@ def main() -> None:
     if given.table is not None:
         with given.table.open(newline="", encoding="utf-8") as file:
             languages = {Path(row["file"]).stem: row["language"].rstrip("?") for row in csv.DictReader(file)}
-    stage1 = Stage1(GeometryGenerator.load(given.stage1), MorphableModel.load())
+    stage1 = Stage1(GeometryGenerator.load(given.stage1), MorphableModel.load(), given.mood)
     faces = load_faces(given.datasets, stage1, languages)
     most = round(SECONDS * SAMPLE_RATE)
     speeches = {file.stem: read_speech(file, SAMPLE_RATE)[:most] for file in given.speech}

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import WeightsError
 from ..faces.analysis import Analysis, analyse
 from ..faces.selection import FaceSearch
+from ..geometry.mood import moods
 from ..media.reader import VideoReader
 from ..stage1.inference import rest_offsets, speaking_style
 from ..utils import serialization
@@ -135,3 +136,9 @@ def resting_mouth(context: RunContext, analysis: Analysis) -> Array:
     """Return the displacement (V, 3) of the speaker's own closed mouth."""
     usable, model = np.flatnonzero(analysis.usable), context.models.morphable
     return rest_offsets(model, analysis.beta[usable], analysis.openings(model, usable))
+
+
+def source_mood(context: RunContext, analysis: Analysis) -> Array:
+    """Return the expression that the new mouth takes over from each frame at the wanted strength, (T, E)."""
+    found = moods(context.models.morphable, analysis.beta, analysis.time, analysis.usable, analysis.shot_of)
+    return context.options.mood * found

@@ -25,7 +25,7 @@ from ..media.timeline import Plan, plan
 from ..stage1.inference import SpeechMotion
 from ..stage2.face_crops import choose_crop_size
 from ..utils.arrays import Array
-from .analyses import KnownSpeaker, resting_mouth
+from .analyses import KnownSpeaker, resting_mouth, source_mood
 from .audio_mix import mix_cues
 from .context import RunContext
 from .cues import Cue, refuse_overlaps
@@ -124,8 +124,8 @@ def cast_single(context: RunContext, speech: Path) -> DubPlan:
     if options.silence == "original":
         dubbed = dubbed & speech_mask(samples, timeline.time)
     crop_size = choose_crop_size(context.models.renderer.size, analysis, options.resolution)
-    speaker = known.with_textures(context, Speaker(analysis, motion, dubbed, crop_size))
-    return DubPlan([speaker], timeline, speech, _head_motion(context, analysis))
+    speaker = Speaker(analysis, motion, dubbed, crop_size, source_mood(context, analysis))
+    return DubPlan([known.with_textures(context, speaker)], timeline, speech, _head_motion(context, analysis))
 
 
 def _head_motion(context: RunContext, analysis: Analysis) -> HeadMotion | None:
@@ -275,7 +275,7 @@ def _cued_speaker(
         dubbed |= inside
         parts.append((cue, _motion(context, cue.where, samples, style, rest)))
     crop_size = choose_crop_size(context.models.renderer.size, analysis, context.options.resolution)
-    return Speaker(analysis, CuedMotion(parts, rest), dubbed, crop_size)
+    return Speaker(analysis, CuedMotion(parts, rest), dubbed, crop_size, source_mood(context, analysis))
 
 
 def _words(person: tuple[int, ...]) -> str:

@@ -70,8 +70,7 @@ def dub_curves(model: MorphableModel, plan: DubPlan) -> DubCurves:
         curves.source.append(_opening(model, source))
         curves.mouth.append((round(float(x) / width, 4), round(float(y) / height, 4)))
         curves.eyes.append(round(float(np.exp(analysis.pose[frame][3])) / width, 4))
-        shape = model.shape(analysis.shots[analysis.shot_of[frame]].alpha)
-        new = shape + speaker.motion.displacement_at(time, shape - model.mean)
+        new = speaker.vertices(model, frame, time)
         curves.dubbed.append(_opening(model, new) if speaker.dubbed[place] else None)
     return curves
 

@@ -46,6 +46,7 @@ class DubOptions:
         style: A persona or a video whose speaking style is taken instead of the speaker's own.
         resolution: Side of the rendered face crop; see `face_crops.choose_crop_size`.
         style_strength: 0 (nobody's style) .. 1 (the style) .. 1.5 (more than it).
+        mood: 0 (none) .. 1 (all) of the source's slow expression goes into the new mouth; see `mood.moods`.
         start: Where a stretch that is dubbed begins, in seconds of the video; the rest of it stays.
         end: Where it ends; None where the speech does.
         still: Whether the head moves where the video is a still image.
@@ -113,6 +114,14 @@ class DubOptions:
         group="persona and style",
         least=0,
         most=STRONGEST,
+    )
+    mood: float = option(
+        0.8,
+        "how much of what the source's face does slowly, such as a smile, goes into the new mouth: 0 (nothing) to 1",
+        metavar="NUMBER",
+        group="persona and style",
+        least=0,
+        most=1,
     )
     start: float | None = option(
         None,

@@ -245,10 +245,8 @@ class MouthRenderer:
     def _target(self, frame: Frame) -> ArrayMap:
         """Return the geometry of the new speech at the frame's time, under the frame's own pose and upper face."""
         model, index, analysis = self.context.models.morphable, frame.index, self.speaker.analysis
-        shape = model.shape(analysis.shots[analysis.shot_of[index]].alpha)
-        generated = shape + self.speaker.motion.displacement_at(frame.time, shape - model.mean)
         video = analysis.vertices(model, index)
-        vertices = self._cropper.place(model.join(generated, video), index)
+        vertices = self._cropper.place(model.join(self.speaker.vertices(model, index, frame.time), video), index)
         return geometry_map(model, vertices, self._cropper.size, (self._cropper.place(video, index),))
 
     def _composite(self, pending: _PendingFrame, rendered: Image, mask: Array) -> Frame | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..faces.analysis import Analysis
+from ..geometry.morphable_model import MorphableModel
 from ..stage2.reference_cells import Reference
 from ..utils.arrays import Array, BoolArray, Image
 
@@ -36,6 +37,7 @@ class Speaker:
         motion: Motion of the new mouth.
         dubbed: Flags of the output frames that get the new mouth, bool (N,).
         crop_size: Side of the face crop in pixels.
+        mood: Expression that the new mouth takes over from each of the source's frames, (T, E).
         lips: Lip references that are encoded already, by shot.
         faces: Face references that are encoded already.
     """
@@ -44,5 +46,17 @@ class Speaker:
     motion: Motion
     dubbed: BoolArray
     crop_size: int
+    mood: Array
     lips: Mapping[int, list[Reference]] = field(default_factory=dict)
     faces: FaceReferences | None = None
+
+    def vertices(self, model: MorphableModel, frame: int, time: float) -> Array:
+        """Return the geometry of the face with the new mouth, (V, 3).
+
+        Args:
+            model: The morphable model.
+            frame: Number of the source's frame that is shown.
+            time: Seconds of the output.
+        """
+        shape = model.shape(self.analysis.shots[self.analysis.shot_of[frame]].alpha)
+        return shape + self.motion.displacement_at(time, shape - model.mean) + model.offsets(self.mood[frame])
