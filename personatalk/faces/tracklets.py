@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from ..utils.arrays import Array, BoolArray, Image
 from .boxes import Box, box_centre, box_distance, box_size, face_box
@@ -201,6 +200,8 @@ class TrackletLinker:
 
     def _linked(self, fits: Array, live: list[int], ambiguous: BoolArray) -> dict[int, int]:
         """Number of the tracklet that each face continues, by the face's index."""
+        from scipy.optimize import linear_sum_assignment  # here, since it takes a while to load
+
         rows, columns = linear_sum_assignment(fits, maximize=True)
         return {
             int(j): live[i]
