@@ -19,6 +19,7 @@ from personatalk.audio.encoder import AudioEncoder, load_backbone
 from personatalk.cli.main import main
 from personatalk.errors import PersonaTalkError
 from personatalk.evaluation.syncnet import mfcc
+from personatalk.pipeline.weights import load_face_model
 from personatalk.utils.processes import map_on_ray
 
 if sys.version_info >= (3, 11):
@@ -160,6 +161,7 @@ def test_the_metadata_tell_code_and_weights_apart() -> None:
         ("transformers", "train", lambda: AudioEncoder(8, 4, {"kind": "hubert", "hidden_size": 24})),
         ("transformers", "train", lambda: load_backbone("folder")),
         ("python_speech_features", "eval", lambda: mfcc(np.zeros(16000, np.float32))),
+        ("scipy.io", "basel", lambda: load_face_model("model.mat")),
         ("ray", "ray", lambda: list(map_on_ray(str, [], "local", lambda item, error: ""))),
     ],
 )

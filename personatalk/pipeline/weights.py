@@ -97,8 +97,11 @@ def load_face_model(
         if deep3d is not None:
             raise WeightsError(f"{deep3d}: Deep3DFaceRecon speaks of the Basel Face Model; give its .mat as well")
         return MorphableModel.load(morphable), None
-    # Imported here: SciPy's reader of the file takes a while to load.
-    from ..geometry.basel import load_basel_face_model, load_basel_frame
+    # Imported here: SciPy reads it, which is no part of the base install.
+    try:
+        from ..geometry.basel import load_basel_face_model, load_basel_frame
+    except ImportError as error:
+        raise WeightsError(f"{morphable}: needs SciPy; install: pip install 'personatalk[basel]'") from error
 
     model = load_basel_face_model(morphable)
     if deep3d is None:
