@@ -1,4 +1,4 @@
-"""Compiled functions are compiled when they are first called, and without SciPy."""
+"""Compiled functions: when they are compiled, without what, and with and without a place for their cache."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import importlib
 import subprocess
 import sys
 
+import numba
 import pytest
 
+from personatalk.utils.compilation import compiled
 from personatalk.utils.imports import hidden
 
 COMPILED = """
@@ -37,3 +39,16 @@ def test_a_hidden_package_is_back_afterwards() -> None:
     found = importlib.import_module("colorsys")
     with hidden("colorsys"):
         assert importlib.import_module("colorsys") is found
+
+
+def nowhere() -> object:
+    """A function whose file lies where nothing can be written."""
+    names: dict[str, object] = {}
+    exec(compile("def double(x):\n    return 2 * x\n", "/proc/nowhere/module.py", "exec"), names)
+    return names["double"]
+
+
+def test_a_function_runs_where_its_machine_code_cannot_be_kept() -> None:
+    with pytest.raises(RuntimeError, match="cannot cache"):
+        numba.njit(cache=True)(nowhere())
+    assert compiled()(nowhere())(21) == 42
