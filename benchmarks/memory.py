@@ -27,8 +27,8 @@ from personatalk.media.reader import VideoReader
 FPS, PERIOD = 25, 180
 WORK = """
 import json, resource, sys
-from personatalk import cli
-code = cli.main(sys.argv[1:])
+from personatalk.cli.main import main
+code = main(sys.argv[1:])
 print(json.dumps({"code": code, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
 

@@ -3,5 +3,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 "${PYTHON:-python3}" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt .
+.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt .
 .venv/bin/personatalk dub --sample -o sample_dubbed.mp4

@@ -1,7 +1,6 @@
 """Writes which wheels the package index has of the default installation's dependencies: tests/data/wheels.json.
 
-For every supported system, and for the oldest and the newest Python, pip is asked what it would install of binary
-wheels alone.
+For every supported system and Python, pip is asked what it would install of binary wheels alone.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ SYSTEMS = {
     "macos-arm64": ("macosx_14_0_arm64",),
     "windows-x86_64": ("win_amd64",),
 }
-# The oldest and the newest Python that are supported.
-PYTHONS = ("3.10", "3.14")
+# Pythons that are supported.
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 
 def wheels(requirements: list[str], tags: tuple[str, ...], python: str) -> dict[str, str]:
@@ -50,7 +49,7 @@ def main() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
     requirements = [Requirement(one) for one in declared]
     table = {}
-    for python in reversed(PYTHONS):
+    for python in PYTHONS:
         for system, tags in SYSTEMS.items():
             there = {"python_version": python, "platform_machine": "x86_64" if "x86_64" in system else "arm64"}
             wanted = [one for one in requirements if one.marker is None or one.marker.evaluate(there)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import scipy.fft
 
 from ..utils.arrays import Array
 
@@ -31,7 +30,7 @@ def log_mel(samples: Array) -> Array:
     count, half = samples.shape[-1] // HOP, WINDOW // 2
     padded = np.pad(samples.astype(np.float32), [(0, 0)] * (samples.ndim - 1) + [(half, half)], mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW, axis=-1)[..., ::HOP, :][..., :count, :]
-    spectrum = scipy.fft.rfft(frames * _window())
+    spectrum = np.fft.rfft(frames * _window())
     power = spectrum.real**2 + spectrum.imag**2
     bands = np.maximum(power @ mel_filters().T, np.float32(10.0 ** (CEILING - SPAN)))
     return np.ascontiguousarray(np.swapaxes((np.log10(bands) + 4) / 4, -1, -2), np.float32)

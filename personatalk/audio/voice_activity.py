@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import correlate1d, maximum_filter1d
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..utils.arrays import Array, BoolArray
 from .loudness import LEVEL, AudioSource, match_loudness
@@ -60,10 +60,10 @@ def without_gaps(voice: Weights) -> Weights:
     """Fill gaps too short for a pause, and soften what begins and ends, (T,) to (T,)."""
     if not len(voice):
         return voice
-    filled = maximum_filter1d(voice, 2 * PAUSE_FRAMES + 1, mode="constant")
-    # The mouth closes and opens within a few frames, not at once. A running sum, as of `uniform_filter1d`, would leave
-    # its rounding errors in silence.
-    return correlate1d(filled, np.full(PAUSE_FRAMES, 1 / PAUSE_FRAMES), mode="nearest")
+    filled = sliding_window_view(np.pad(voice, PAUSE_FRAMES), 2 * PAUSE_FRAMES + 1).max(axis=1)
+    # The mouth closes and opens within a few frames, not at once.
+    softened: Weights = sliding_window_view(np.pad(filled, PAUSE_FRAMES // 2, mode="edge"), PAUSE_FRAMES).mean(axis=1)
+    return softened
 
 
 def speech_mask(samples: AudioSource, times: npt.NDArray[np.float64], pause: float = PAUSE_SECONDS) -> BoolArray:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from ..utils.arrays import Array, BoolArray, Image
+from ..utils.assignment import best_pairs
 from .boxes import Box, box_centre, box_distance, box_size, face_box
 from .crops import roll
 from .recognition import Recogniser
@@ -201,10 +201,9 @@ class TrackletLinker:
 
     def _linked(self, fits: Array, live: list[int], ambiguous: BoolArray) -> dict[int, int]:
         """Number of the tracklet that each face continues, by the face's index."""
-        rows, columns = linear_sum_assignment(fits, maximize=True)
         return {
-            int(j): live[i]
-            for i, j in zip(rows, columns, strict=True)
+            j: live[i]
+            for i, j in best_pairs(fits)
             if fits[i, j] > 0 and self.tracklets[live[i]].ambiguous == ambiguous[j]
         }
 

@@ -7,7 +7,6 @@ import itertools
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.transform import Rotation
 
 from ..utils.arrays import Array
 
@@ -33,8 +32,19 @@ MOST_STEADYING = 0.0075
 
 def rotations(pose: Array) -> Array:
     """Return the rotation matrices of poses: (..., 6) to (..., 3, 3)."""
-    flat = Rotation.from_rotvec(pose[..., :3].reshape(-1, 3)).as_matrix()
-    return flat.reshape(*pose.shape[:-1], 3, 3).astype(np.float32)
+    return rotation_matrices(pose[..., :3])
+
+
+def rotation_matrices(vectors: Array) -> Array:
+    """Return the matrices of rotation vectors in radians by Rodrigues' formula: (..., 3) to float32 (..., 3, 3)."""
+    exact = vectors.astype(np.float64)
+    angle = np.linalg.norm(exact, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(exact, -1, 0)
+    none = np.zeros_like(x)
+    cross = np.stack([none, -z, y, z, none, -x, -y, x, none], axis=-1).reshape(*x.shape, 3, 3)
+    # sin(a) / a and (1 - cos(a)) / a^2, which have limits at 0.
+    once, twice = np.sinc(angle / np.pi), np.sinc(angle / (2 * np.pi)) ** 2 / 2
+    return (np.eye(3) + once * cross + twice * cross @ cross).astype(np.float32)
 
 
 def continuous(pose: Array) -> Array:

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.spatial.transform import Rotation
 
 from ..utils.arrays import Array
-from .camera import rotations
+from .camera import rotation_matrices, rotations
+from .lbfgs import Numbers, minimise
 from .morphable_model import MorphableModel
 
 # Weight of the Laplacian terms of L_tempo [paper].
@@ -34,8 +34,6 @@ FIT_OVERLAP = 32
 # Frames, evenly spread, over which the speaker's shape is tuned.
 SHAPE_FRAMES = 200
 
-# Most iterations of the optimisation, and steps that it remembers.
-ITERATIONS, HISTORY = 60, 12
 # Least angle in radians of a rotation vector whose derivative is taken; below it the series' first terms are exact.
 LEAST_ANGLE = 1e-4
 
@@ -43,8 +41,6 @@ LEAST_ANGLE = 1e-4
 PRIOR_WEIGHT = 2e-5
 # Weight of the landmarks' depth beside x and y: single-view depth is the least certain of the three.
 DEPTH_WEIGHT = 0.3
-
-Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -120,8 +116,8 @@ def rigid_pose(face: Array, points: Array) -> tuple[Array, float]:
     rotation = ((u * sign) @ vt).T
     scale = float((d * sign).sum() / (a**2).sum())
     offset = centre - scale * rotation @ face_centre
-    vector = Rotation.from_matrix(rotation).as_rotvec()
-    return np.array([*vector, np.log(scale), *offset[:2]], np.float32), float(offset[2])
+    vector, _ = cv2.Rodrigues(rotation.astype(np.float64))
+    return np.array([*vector[:, 0], np.log(scale), *offset[:2]], np.float32), float(offset[2])
 
 
 @dataclass(frozen=True)
@@ -204,14 +200,9 @@ def _optimise(
     """
     unit = float(np.exp(np.median(tables.pose[:, 3]))) / 100
     problem = FitProblem(model, tables, alpha, unit, laplacian_weight)
-    found = minimize(
-        problem.loss_and_gradient,
-        problem.join(problem.alpha_mean, problem.beta_init, problem.pose_init),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": ITERATIONS, "maxcor": HISTORY},
-    )
-    shape, beta, pose = problem.split(found.x.astype(np.float32))
+    start = problem.join(problem.alpha_mean, problem.beta_init, problem.pose_init)
+    found = minimise(problem.loss_and_gradient, start.astype(np.float64))
+    shape, beta, pose = problem.split(found.astype(np.float32))
     return shape, beta, problem.in_pixels(pose)
 
 
@@ -269,7 +260,7 @@ class FitProblem:
         count, temporal = len(beta), self.laplacian_weight is not None and len(beta) > 2
         flat = self.mean + self.identity @ alpha + beta @ self.expression.T
         scale = np.exp(pose[:, 3] / 100)[:, None, None] / self.unit
-        turning = Rotation.from_rotvec(pose[:, :3] / 100).as_matrix().astype(np.float32)
+        turning = rotation_matrices(pose[:, :3] / np.float32(100))
         turned = flat.reshape(count, -1, 3) @ turning.transpose(0, 2, 1) * scale
         error = turned[..., :2] + pose[:, None, 4:6] - self.target
 

@@ -40,7 +40,7 @@ def draw(vertices: Array, triangles: IntArray, colours: Array, image: Array) -> 
 
 
 def warm_up() -> None:
-    """Compile `render` before the work starts: later the first frame would wait, and Ctrl-C hit the compiler."""
+    """Compile `render`, or load the compiled code of an earlier run."""
     render(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), np.zeros((3, 4), np.float32), 4)
     render(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), np.zeros((3, 3), np.float32), 4)
 

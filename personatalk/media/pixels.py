@@ -27,12 +27,11 @@ MATRICES = {1: 1, 4: 4, 5: SWSCALE_BT601, 6: SWSCALE_BT601, 7: 7, 9: 9, 10: 9}
 # Formats that images become for blending when their own format has no whole samples in memory.
 BLENDABLE = ("yuv422p", "yuv422p10le", "yuv444p", "yuv444p10le", "rgb24", "rgba", "rgb48le", "gray")
 
-# Without full chroma interpolation (SWS_FULL_CHR_H_INT) swscale takes a short cut from subsampled formats to RGB that
-# comes out one to two grey levels too dark.
-FULL_CHROMA = 0x2000
-INTERPOLATION = (
-    int(av.video.reformatter.Interpolation.BICUBIC) | int(av.video.reformatter.Interpolation.ACCURATE_RND) | FULL_CHROMA
-)
+# Swscale's SWS_BICUBIC, SWS_ACCURATE_RND and SWS_FULL_CHR_H_INT; not all have names in every version of PyAV. Without
+# full chroma interpolation swscale takes a short cut from subsampled formats to RGB that comes out one to two grey
+# levels too dark.
+BICUBIC, ACCURATE_RND, FULL_CHROMA = 0x4, 0x40000, 0x2000
+INTERPOLATION = BICUBIC | ACCURATE_RND | FULL_CHROMA
 
 # Chroma samples beside a part of an image that its colours depend on.
 BESIDE = 2

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..geometry import rasterizer
 from ..media.reader import VideoReader
 from ..media.segments import JobFolder
 from ..media.timeline import Plan
 from ..media.writer import resumable_writer
 from ..provenance.signing import ProvenancePlan
-from ..stage2 import sparse_attention
+from ..utils import memory
 from ..utils.arrays import BoolArray, runs
 from ..utils.progress import Progress, no_progress
 from ..version import __version__
@@ -139,11 +138,11 @@ def run(
         report.warnings += provenance.warnings
         with report.stage("models"):
             models = models or Models.load()
-            rasterizer.warm_up()
-            sparse_attention.warm_up()
         with JobFolder(request.output, request.key(models), segment_frames) as folder:
             context = RunContext(reader, models, folder, options, report, progress or no_progress, request.still)
-            write_output(context, cast(context), request.output, provenance, on_composited)
+            plan = cast(context)
+            memory.give_back()
+            write_output(context, plan, request.output, provenance, on_composited)
     # What is read in place of a still image is nothing that the user knows.
     report.warnings = [warning.replace(str(request.source), str(request.video)) for warning in report.warnings]
     report.frames_per_second = report.frames / (time.perf_counter() - start)

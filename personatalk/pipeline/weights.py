@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import WeightsError
-from ..geometry.basel import load_basel_face_model, load_basel_frame
+from ..geometry import rasterizer
 from ..geometry.fitting import Initialise
 from ..geometry.morphable_model import MorphableModel
 from ..stage1.runtime import GeometryRuntime
+from ..stage2 import sparse_attention
 from ..stage2.runtime import RendererRuntime
+from ..utils import memory
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,17 @@ class Models:
             WeightsError: A file is missing, damaged, of another version, or does not fit the others.
             PersonaTalkError: The device is not there.
         """
+        memory.share_arenas()
         face, initialise = load_face_model(morphable, deep3d)
-        models = cls(face, GeometryRuntime(stage1, device), RendererRuntime(stage2, device), initialise)
+        # Side by side: the networks' libraries leave the interpreter to others for most of the time.
+        with ThreadPoolExecutor() as pool:
+            generator = pool.submit(GeometryRuntime, stage1, device)
+            renderer = pool.submit(RendererRuntime, stage2, device)
+            ready = pool.submit(_compile)
+        models = cls(face, generator.result(), renderer.result(), initialise)
+        ready.result()
         models.stage1.check_fits(models.morphable)
+        memory.give_back()
         return models
 
     def fingerprint(self) -> str:
@@ -66,6 +77,12 @@ class Models:
         for network in (self.stage1, self.renderer):
             digest.update(network.digest.encode())
         return digest.hexdigest()
+
+
+def _compile() -> None:
+    """Load the compiled functions before the work starts: compiling them would make the first frame wait."""
+    rasterizer.warm_up()
+    sparse_attention.warm_up()
 
 
 def load_face_model(
@@ -80,6 +97,12 @@ def load_face_model(
         if deep3d is not None:
             raise WeightsError(f"{deep3d}: Deep3DFaceRecon speaks of the Basel Face Model; give its .mat as well")
         return MorphableModel.load(morphable), None
+    # Imported here: SciPy reads it, which is no part of the base install.
+    try:
+        from ..geometry.basel import load_basel_face_model, load_basel_frame
+    except ImportError as error:
+        raise WeightsError(f"{morphable}: needs SciPy; install: pip install 'personatalk[basel]'") from error
+
     model = load_basel_face_model(morphable)
     if deep3d is None:
         return model, None

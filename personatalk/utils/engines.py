@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 import threading
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from ..errors import WeightsError
 from .devices import PROVIDERS, choose_device
+from .imports import hidden
 from .quantization import quantise
 from .threads import cores
 
@@ -120,11 +121,9 @@ class OpenVinoEngine:
 def _openvino() -> Any:
     # Its import reports itself to its makers' statistics, by a forked process that can hang and keep standard output
     # open. Where the package for that is not there, it does not.
-    statistics = "openvino_telemetry"
-    silenced = sys.modules.setdefault(statistics, None) is None  # type: ignore[arg-type]
-    try:
+    with hidden("openvino_telemetry"):
         import openvino
-    finally:
-        if silenced:
-            del sys.modules[statistics]
+    # The first array that it takes waits for the interpreter while it holds a lock. Two first ones, of two threads,
+    # would wait for each other for ever.
+    openvino.Tensor(np.zeros(1, np.float32), shared_memory=True)
     return openvino.Core()
