@@ -74,7 +74,7 @@ def load_transition(path: Path, out: Path) -> None:
     from personatalk.media.reader import VideoReader
 
     case = json.loads(path.read_bytes())
-    frames, start, stop = _frames_of(case)
+    frames, start, stop = frames_of(case)
     late = np.random.default_rng(case["seeds"]).uniform(0, case["uneven"], len(frames))
     source = write_video(out / "in.mp4", frames, list((np.arange(len(frames)) + late) / case["rate"]), fps=case["rate"])
     with VideoReader(source) as reader:
@@ -131,7 +131,7 @@ def _models() -> Any:
     return tiny_models()
 
 
-def _frames_of(case: dict[str, Any]) -> tuple[list[np.ndarray], int, int]:
+def frames_of(case: dict[str, Any]) -> tuple[list[np.ndarray], int, int]:
     """Return all frames, the first of the transition, and the one after its last."""
     rate, size = case["rate"], case["size"]
     count = max(3, round(case["seconds"] * rate))

@@ -34,6 +34,11 @@ STRAIGHT = 0.2
 REGION = 5
 # Correlation of the edges from which on two images show the same: in place, and at the best shift and scale.
 SAME_EDGES, SAME_MOVED_EDGES = 0.5, 0.65
+# Correlation of the details from which on they do.
+SAME_DETAILS = 0.75
+# Details are what the logarithm of the grey levels, and of this many more, shows beside its blur of this many small
+# pixels: light that changes smoothly across the image leaves them alone, whatever its strength and colour.
+DETAIL_OFFSET, DETAIL_BLUR = 8.0, 4.0
 # Correlation of the colours in a coarse grid from which on they show the same, and the grid's side.
 SAME_LAYOUT, LAYOUT = 0.7, 16
 # Standard deviation of the grey levels of a plain image, and how much plainer than the shots it is.
@@ -198,6 +203,8 @@ def measure(clip: ThumbnailClip, start: int, stop: int) -> Transition | None:
     if deviation > MAX_DEVIATION or (deviation > STRAIGHT and is_same_moved(images[start], images[stop])):
         return None
     begin, end = _ends(images, low, start, [b for _, b in legs], high)
+    if _has_same_details(images[max(0, begin - 1)], images[min(end, len(images) - 1)]):
+        return None  # light that moves shows itself in its first and last frame
     return Transition(begin, end, difference * (1 - deviation))
 
 
@@ -208,9 +215,11 @@ def _distance(one: Array, other: Array) -> float:
 def is_same_scene(one: Array, other: Array) -> bool:
     """Return whether two images (S, S, 3) show the same in place, in whatever light."""
     layouts = [cv2.resize(image, (LAYOUT, LAYOUT), interpolation=cv2.INTER_AREA) for image in (one, other)]
-    a, b = (layout - layout.mean(axis=(0, 1)) for layout in layouts)
-    correlation = float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum() + 1e-6))
-    return correlation > SAME_LAYOUT or _alike(_edges(one), _edges(other)) > SAME_EDGES
+    return (
+        _correlation(*(layout - layout.mean(axis=(0, 1)) for layout in layouts)) > SAME_LAYOUT
+        or _alike(_edges(one), _edges(other)) > SAME_EDGES
+        or _has_same_details(one, other)
+    )
 
 
 def is_same_moved(one: Array, other: Array) -> bool:
@@ -224,6 +233,19 @@ def is_same_moved(one: Array, other: Array) -> bool:
         if _alike(edges, np.ascontiguousarray(middle[:part, :part])) > SAME_MOVED_EDGES:
             return True
     return False
+
+
+def _has_same_details(one: Array, other: Array) -> bool:
+    return _correlation(_details(one), _details(other)) > SAME_DETAILS
+
+
+def _correlation(one: Array, other: Array) -> float:
+    return float((one * other).sum() / np.sqrt((one * one).sum() * (other * other).sum() + 1e-6))
+
+
+def _details(image: Array) -> Array:
+    levels = np.log(image.mean(axis=2) + DETAIL_OFFSET)
+    return levels - cv2.GaussianBlur(levels, (0, 0), DETAIL_BLUR)
 
 
 def _alike(edges: Array, part: Array) -> float:
@@ -303,7 +325,8 @@ def _onset(images: Array, quiet: int, way: Array) -> int:
     """Return the number of the first image in which some cells begin to leave their shot for good, N if none does.
 
     A cell that has gone far enough to be told from what moves in the shot began before: as long before as it takes from
-    the one share of its way to the other, but not longer than half the time that is left of the transition's half.
+    the one share of its way to the other, but not longer than half the time that is left of the transition's half. A
+    cell in which the shot moves by more than all of that way cannot tell, and leaves with the first one beside it.
 
     Args:
         images: Small images from the shot to the middle of the transition, (N, S, S, 3).
@@ -315,7 +338,9 @@ def _onset(images: Array, quiet: int, way: Array) -> int:
     gone = [(shares > np.maximum(share, unrest))[::-1] for share in CELL_SHARES]
     near, far = (len(images) - np.logical_and.accumulate(ones).sum(axis=0) for ones in gone)
     taken = np.where(far < len(images), np.minimum(far - near, (len(images) - near) // 2), 0)
-    return max(0, int(np.sort(near - taken, axis=None)[MIN_CELLS - 1]))
+    left = (near - taken).astype(np.float32)
+    left = np.where(unrest > 1, cv2.erode(left, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))), left)
+    return max(0, int(np.sort(left, axis=None)[MIN_CELLS - 1]))
 
 
 def _cells(images: Array) -> Array:

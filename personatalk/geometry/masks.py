@@ -17,11 +17,16 @@ from .morphable_model import MorphableModel
 
 # How far the lip region reaches beyond the lips, in model units.
 LIP_MARGIN = 0.09
-# How far the generated region reaches beyond the jaw's outline, in model units.
-FACE_MARGIN = 0.06
+# How far the generated region reaches beyond the jaw's outline, in model units, and below it: a beard or a double chin
+# ends farther down than the mesh, and what the old chin and the new one hide must lie inside.
+FACE_MARGIN, CHIN_MARGIN = 0.06, 0.13
 # Vertices farther than this from the mean face's middle, in model units, do not widen the generated region: towards
 # the ears the jaw hardly moves, and hair and earrings begin.
 FACE_REACH = 0.62
+# How far the region is drawn in, in model units, where the surface turns fully aside from the camera; elsewhere by an
+# odd power of the share of its normal that points aside. The region's edge is to lie on skin in both the source and the
+# result, and behind the far cheek of a turned head there is none.
+FAR_SIDE_INSET, FAR_SIDE_POWER = 0.2, 7
 # Standard deviation of the soft edge of the generated region, in model units.
 FEATHER = 0.035
 # Corners of the polygon that stands for a circle around a point.
@@ -36,7 +41,7 @@ _OPACITY = np.clip((np.arange(256, dtype=np.float32) / 255 - FEATHER_CUTOFF) / (
 
 def lip_region(model: MorphableModel, vertices: Array, size: int) -> Array:
     """Return M_lip, the dilated hull of the lips."""
-    return _hull(vertices[model.lips], LIP_MARGIN, size).astype(np.float32) / np.float32(255)
+    return _hull(vertices[model.lips], LIP_MARGIN, LIP_MARGIN, size).astype(np.float32) / np.float32(255)
 
 
 def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
@@ -45,7 +50,8 @@ def face_region(model: MorphableModel, shapes: list[Array], size: int) -> Array:
     Target and source both belong in: where the new jaw is higher than the old one, the old one must be painted over.
     """
     points = (model.lower > 0.9) & (np.abs(model.mean[:, 0]) < FACE_REACH)
-    mask = np.maximum.reduce([_hull(vertices[points], FACE_MARGIN, size) for vertices in shapes])
+    drawn_in = (_without_far_side(model, vertices, size)[points] for vertices in shapes)
+    mask = np.maximum.reduce([_hull(outline, FACE_MARGIN, CHIN_MARGIN, size) for outline in drawn_in])
     sigma = FEATHER * _pixels_per_unit(size)
     left, top, width, height = cv2.boundingRect(mask)
     around = round(BLUR_REACH * sigma) + 1
@@ -72,10 +78,19 @@ def _pixels_per_unit(size: int) -> float:
     return size / CROP_SPAN
 
 
-def _hull(points: Array, margin: float, size: int) -> npt.NDArray[np.uint8]:
-    """Hull of points and of all that is within a margin in model units, uint8 (size, size) in 0..255."""
+def _without_far_side(model: MorphableModel, vertices: Array, size: int) -> Array:
+    """Return where vertices lie, (V, 2), once those that turn aside from the camera are drawn in."""
+    across = model.place_on_mean @ vertices[:, 0]
+    aside = model.normals @ (across / np.linalg.norm(across))
+    inset = FAR_SIDE_INSET * _pixels_per_unit(size) * aside**FAR_SIDE_POWER
+    return np.stack([vertices[:, 0] - inset, vertices[:, 1]], axis=1)
+
+
+def _hull(points: Array, margin: float, below: float, size: int) -> npt.NDArray[np.uint8]:
+    """Hull of points and of all that is within margins around and below them in model units, uint8 (size, size)."""
     turn = np.linspace(0, 2 * np.pi, CIRCLE_CORNERS, endpoint=False, dtype=np.float32)
-    around = max(1.0, margin * _pixels_per_unit(size)) * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    around = np.stack([margin * np.cos(turn), np.where(turn < np.pi, below, margin) * np.sin(turn)], axis=1)
+    around = (max(_pixels_per_unit(size), 1 / margin) * around).astype(np.float32)  # by a pixel at least
     inner = cv2.convexHull(points[:, :2].astype(np.float32))
     # 4 fractional bits and an antialiased edge: the outline moves smoothly from frame to frame.
     outer = cv2.convexHull(((inner + around).reshape(-1, 2) * 16).round().astype(np.int32))

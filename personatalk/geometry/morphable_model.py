@@ -8,6 +8,7 @@ radians, the logarithm of the scale in pixels per unit, and the image position o
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,22 @@ class MorphableModel:
         """Return the normalised coordinate code of each vertex, (V, 3) in 0..1 (Zhu et al. 2017)."""
         low, high = self.mean.min(axis=0), self.mean.max(axis=0)
         return (self.mean - low) / (high - low)
+
+    @functools.cached_property
+    def normals(self) -> Array:
+        """Outward normals of the mean face's vertices, (V, 3), of length 1."""
+        corners = self.mean[self.triangles]
+        across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        inside = np.array([*self.mean[:, :2].mean(axis=0), self.mean[:, 2].max()])
+        across *= np.sign(((corners.mean(axis=1) - inside) * across).sum(axis=1, keepdims=True))
+        sums = np.zeros_like(self.mean)
+        np.add.at(sums, self.triangles.T, across)
+        return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-6)
+
+    @functools.cached_property
+    def place_on_mean(self) -> Array:
+        """Matrix (3, V) that fits a linear function of the mean face's coordinates to values at its vertices."""
+        return np.linalg.pinv(self.mean - self.mean.mean(axis=0))
 
     def mouth_opening(self, vertices: Array) -> Array:
         """Return the gap between the inner lips' middles in model units: (..., V, 3) to (...)."""

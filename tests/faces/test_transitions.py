@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from helpers.sample_clips import write_video
+from helpers.sample_clips import decoded, write_video
 from helpers.synthetic import smooth_picture
+from transition_cases import BASE, BESIDE, EDGE, frames_of
 from transitions import KINDS, found_in, joined
 
 from personatalk.faces.shots import find_shots
 from personatalk.media.reader import VideoReader
-from personatalk.utils.arrays import Image
+from personatalk.sample import sample_files
+from personatalk.utils.arrays import Array, Image
 
 LEAD = 15
 # Frames beside a transition that may be taken for a part of it, since people move.
@@ -88,6 +91,35 @@ def test_a_fade_that_comes_back_to_the_same_shot_is_none(level: int) -> None:
 def test_a_change_of_light_is_none() -> None:
     light = np.interp(np.arange(60), [0, 20, 35, 60], [1, 1, 0.3, 0.3])[:, None] * [1, 0.9, 0.7]
     assert found_in([(f * t).astype(np.uint8) for f, t in zip(shot(60, 1), light, strict=True)]) == []
+
+
+def side_light(share: float) -> Array:
+    """A lamp on the left goes off while one on the right goes on."""
+    left = np.linspace(1, 0, 120)[:, None] ** 2
+    return 0.2 + 0.8 * ((1 - share) * left + share * left[::-1])
+
+
+def stage_light(share: float) -> Array:
+    """Red light that turns blue."""
+    return np.array([1, 0.3, 0.25]) * (1 - share) + np.array([0.3, 0.4, 1]) * share
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("light", [side_light, stage_light])
+@pytest.mark.parametrize("count", [4, 15])
+def test_light_that_moves_or_changes_its_colour_is_no_transition(light: Callable[[float], Array], count: int) -> None:
+    frames = [cv2.resize(frame, (120, 120), interpolation=cv2.INTER_AREA) for frame in decoded(sample_files()[0])[:60]]
+    shares = np.clip((np.arange(60) - 20) / count, 0, 1)
+    lit = [np.clip(f * light(share), 0, 255).astype(np.uint8) for f, share in zip(frames, shares, strict=True)]
+    assert found_in(lit) == []
+
+
+def test_a_circle_over_faces_alike_that_move_passes_through_from_its_beginning() -> None:
+    case = {"kind": "circle", "seconds": 1.462, "rate": 30, "size": [96, 96], "shots": [0.611, 0.587]}
+    frames, start, stop = frames_of(BASE | case | {"seeds": [117, 127]})
+    (found,) = found_in(frames, 30)
+    margin = round(EDGE * (stop - start))
+    assert start - BESIDE < found.start <= start + margin and stop - margin <= found.stop < stop + BESIDE
 
 
 @pytest.mark.parametrize("way", ["pan", "zoom", "cut", "flash", "cuts"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from helpers.synthetic import face_in_crop
 
 from personatalk.geometry.camera import CROP_SPAN
-from personatalk.geometry.masks import FACE_MARGIN, LIP_MARGIN, cells, face_region, grow, lip_region
+from personatalk.geometry.masks import CHIN_MARGIN, LIP_MARGIN, cells, face_region, grow, lip_region
 from personatalk.geometry.morphable_model import MorphableModel
 
 SIZES = pytest.mark.parametrize("size", [128, 256])
@@ -88,7 +89,15 @@ def test_the_face_region_has_a_soft_edge(model: MorphableModel) -> None:
     chin = vertices[152]
     column = mask[:, round(float(chin[0]))]
     half = np.flatnonzero(column > 0.5)[-1] - chin[1]
-    assert half == pytest.approx(FACE_MARGIN * 256 / CROP_SPAN, abs=4)
+    assert half == pytest.approx(CHIN_MARGIN * 256 / CROP_SPAN, abs=4)
+
+
+@pytest.mark.parametrize("turn", [-0.6, -0.4, 0.4, 0.6])
+def test_the_face_region_of_a_turned_head_ends_on_its_far_cheek(model: MorphableModel, turn: float) -> None:
+    vertices = face_in_crop(model, 256, 0.1, (0, turn, 0))
+    head = cv2.fillConvexPoly(np.zeros((256, 256)), cv2.convexHull(vertices[:, :2].round().astype(np.int32)), 1)
+    upper_lip = round(float(vertices[model.inner_lips[0, 0], 1]))
+    assert face_region(model, [vertices], 256)[:upper_lip][head[:upper_lip] == 0].max() < 0.5
 
 
 @pytest.mark.parametrize("shift", [(90, 0), (0, 80), (-90, 40)])
