@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import PersonaTalkError
+from .imports import onnx_runtime
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt", "coreml", "directml", "openvino"]
 
@@ -64,9 +65,7 @@ def available_devices() -> frozenset[str]:
     """Return the names of the devices that the installed engines have."""
     found = set()
     if importlib.util.find_spec("onnxruntime") is not None:
-        import onnxruntime
-
-        providers = onnxruntime.get_available_providers()
+        providers = onnx_runtime().get_available_providers()
         found = {name for name, provider in PROVIDERS.items() if provider in providers}
     if importlib.util.find_spec("openvino") is not None:
         found.add("openvino")

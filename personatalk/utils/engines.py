@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..errors import WeightsError
 from .devices import PROVIDERS, choose_device
-from .imports import hidden
+from .imports import hidden, onnx_runtime
 from .quantization import quantise
 from .threads import cores
 
@@ -63,8 +63,7 @@ class OnnxRuntimeEngine:
     """A graph in ONNX Runtime; arguments as of `open_engine`, with the name of a device that is there."""
 
     def __init__(self, path: Path, device: str, parallel: bool) -> None:
-        import onnxruntime
-
+        onnxruntime = onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1 if parallel else cores()
         # What runs now and then gives its memory back in between.

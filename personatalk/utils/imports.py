@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -19,3 +21,15 @@ def hidden(package: str) -> Iterator[None]:
     finally:
         if silenced:
             del sys.modules[package]
+
+
+def onnx_runtime() -> Any:
+    """Import ONNX Runtime.
+
+    Its wheels report their use to its makers, and keep a number of the machine in the user's cache folder, unless the
+    environment says otherwise before the import.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime

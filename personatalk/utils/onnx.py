@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import WeightsError
 from .files import PACKAGED
+from .imports import onnx_runtime
 
 
 def open_onnx(path: Path | str, inputs: int, threads: int = 0) -> Any:
@@ -21,8 +22,7 @@ def open_onnx(path: Path | str, inputs: int, threads: int = 0) -> Any:
     Raises:
         WeightsError: The file is no such network.
     """
-    import onnxruntime  # here, since it takes a while to load
-
+    onnxruntime = onnx_runtime()  # here, since it takes a while to load
     if not Path(path).is_file():
         raise WeightsError(f"{path}: no such network")
     options = onnxruntime.SessionOptions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -169,3 +170,13 @@ assert "openvino" in sys.modules and "openvino_telemetry" not in sys.modules
 assert not starts and not multiprocessing.active_children()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+@pytest.mark.slow
+def test_onnx_runtime_tells_nobody(tmp_path: Path) -> None:
+    """Its wheels would keep a number of the machine in the cache folder, and report to their makers."""
+    program = "from personatalk.utils.onnx import open_packaged; open_packaged('face_detector_short.onnx')"
+    places = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
+    known = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120, env={**known, **places})
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
