@@ -82,8 +82,8 @@ class VideoEncoding:
         clock = 1 / fps if counts else source.time_base
         hdr = _hdr_parameters(source, codec, warnings)
         options = _codec_options(codec, wanted, hdr)
-        if name == "avi":
-            options["bf"] = "0"  # AVI has no presentation times, so frames must be stored as shown
+        if name in ("avi", "asf"):
+            options["bf"] = "0"  # they keep no presentation times, so frames must be stored as shown
         pix_fmt, lost = choose_pix_fmt(codec, source.pix_fmt, source.width, source.height)
         if lost:
             warnings.append(f"{codec} has no {source.pix_fmt}; {pix_fmt} loses {lost}")

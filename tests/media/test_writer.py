@@ -132,6 +132,15 @@ def test_other_containers(tmp_path: Path, speech: Path, target: str) -> None:
     np.testing.assert_allclose(onsets(read_speech(out), 16000), [0.2, 0.6], atol=0.03)
 
 
+def test_frames_of_wmv_come_in_order(tmp_path: Path, speech: Path) -> None:
+    """ASF keeps the times of decoding only. Its last packet has no length, and players guess when it is shown."""
+    source = make(Clip(tmp_path / "a.mp4", audio=[("aac", 440)]))
+    dub(source, tmp_path / "out.wmv", speech, EncodeOptions(preset="medium"))
+    starts = [float(start) for start, _ in moments(tmp_path / "out.wmv")]
+    np.testing.assert_allclose(np.diff(starts)[:-1], 0.04, atol=0.002)
+    assert len(starts) == 25
+
+
 # ------------------------------------------------------------------------------------------ pictures
 
 
