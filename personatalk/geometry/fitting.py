@@ -13,6 +13,7 @@ of the distance between the eyes' outer corners, so that nothing depends on the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import cv2
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..utils.arrays import Array
+from ..utils.threads import parallel_map
 from .camera import rotation_matrices, rotations
 from .lbfgs import Numbers, minimise
 from .morphable_model import MorphableModel
@@ -179,15 +181,19 @@ def fit_shot(
         progress: Called with the number of frames done after each window.
         laplacian_weight: The paper's lambda.
     """
-    betas, poses = [], []
-    for start in range(0, len(tables), window):
+
+    def fitted(start: int) -> FittedShot:
         low, stop = max(0, start - overlap), min(len(tables), start + window)
         _, beta, pose = _optimise(model, tables[low : stop + overlap], alpha, laplacian_weight)
-        betas.append(beta[start - low : stop - low])
-        poses.append(pose[start - low : stop - low])
-        if progress is not None:
-            progress(stop - start)
-    return FittedShot(np.concatenate(betas), np.concatenate(poses))
+        return FittedShot(beta[start - low : stop - low], pose[start - low : stop - low])
+
+    parts = list[FittedShot]()
+    with closing(parallel_map(fitted, range(0, len(tables), window))) as windows:
+        for part in windows:
+            parts.append(part)
+            if progress is not None:
+                progress(len(part.beta))
+    return FittedShot(np.concatenate([part.beta for part in parts]), np.concatenate([part.pose for part in parts]))
 
 
 def _optimise(
