@@ -20,8 +20,9 @@ from ..utils.arrays import IntArray
 from .frames import FrameTable, Views, cut
 from .windows import Window
 
-# Height and width of the boxes, as shares of the crop's side: the mouth alone, and the generated region whole.
-MOUTH_BOX, FACE_BOX = (0.375, 0.5), (0.75, 0.875)
+# Height and width of the boxes, as shares of the crop's side: the mouth alone, and the generated region whole, which
+# reaches down to the crop's edge.
+MOUTH_BOX, FACE_BOX = (0.375, 0.5), (1.0, 0.875)
 # Cells by which the references' box is larger than the mouth's.
 REFERENCE_MARGIN = 3
 # Cells at the edge of the mouth's box that are not judged: the decoder lacks their neighbours.

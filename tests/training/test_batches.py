@@ -83,7 +83,7 @@ def test_windows_of_both_kinds_are_put_together(table: FrameTable) -> None:
     whole, mouth = make_batches(asked, table)
     assert (whole.mouth, len(whole.targets.start)) == (False, 1)
     assert (mouth.mouth, len(mouth.targets.start)) == (True, 2)
-    assert mouth.rendered.images.shape[-2:] == (48, 64) and whole.rendered.images.shape[-2:] == (96, 112)
+    assert mouth.rendered.images.shape[-2:] == (48, 64) and whole.rendered.images.shape[-2:] == (128, 112)
     for batch in (whole, mouth):
         lips = batch.rendered.lips
         assert float(lips.sum()) == pytest.approx(float(table.lips[3].sum()) * len(lips), rel=0.02)
