@@ -146,7 +146,7 @@ def test_the_discriminator_takes_what_the_renderer_has_rendered(
     early = task.losses(samples, Step(4, 0.3, "network"))
     late = task.losses(samples, Step(5, 0.5, "network"))
     assert set(late.terms) - set(early.terms) == {"adversarial", "matching"}
-    assert [image.shape for image in late.outputs] == [(1, 1, 3, 48, 56), (1, 1, 3, 24, 32)]
+    assert [image.shape for image in late.outputs] == [(1, 1, 3, 64, 56), (1, 1, 3, 24, 32)]
     assert not any(image.requires_grad for image in late.outputs)
     judged = task.losses(samples, Step(5, 0.5, "discriminator", late.outputs))
     assert set(judged.terms) == {"discriminator"}
