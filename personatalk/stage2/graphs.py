@@ -1,9 +1,8 @@
 """The parts of the renderer that dubbing runs as graphs.
 
-Each works on a box of the latent grid, whose rows and columns are given by their places on the grid of the positional
-embeddings, and on a single face. Tables
-have a row for each cell of the box, row by row. The value of a key has passed the attention's last layer already: the
-shares of the keys add up to 1, so that it may come before their sum.
+Each works on a single face, in a box of the latent grid. Tables have a row for each cell of the box, row by row. The
+positional embeddings are a graph of their own, since they are the same for every face. The value of a key has passed
+the attention's last layer already: the shares of the keys add up to 1, so that it may come before their sum.
 """
 
 from __future__ import annotations
